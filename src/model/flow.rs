@@ -1,0 +1,230 @@
+//! The contract between the engine and the edges.
+
+use super::{
+    Account, CommandOrigin, CommandRequest, Corp, Hold, HoldId, Message, MessageId, Outcome, Refusal, Reply, ReplyTo,
+    Request, SenderName, Seq, State, Time, Verdict,
+};
+use std::sync::Arc;
+
+/// What the broker needs to hear to forget a delivered packet. Travels in with an input, and back as
+/// [`Action::Acknowledge`] once the input is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The connection it came over: an acknowledgement for an older one is dropped, its packet comes again.
+    pub generation: u64,
+    pub packet: u16,
+}
+
+/// Something happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// A valid request to send. `ticket` is `None` at QoS 0.
+    Request {
+        ticket: Option<Ticket>,
+        request: Box<Request>,
+    },
+    /// A request that the parser refused.
+    Refused {
+        ticket: Option<Ticket>,
+        refusal: Box<Refusal>,
+    },
+    Command {
+        ticket: Option<Ticket>,
+        request: Box<CommandRequest>,
+    },
+    /// An attempt ended.
+    Ended {
+        seq: Seq,
+        attempt: u32,
+        verdict: Verdict,
+    },
+    /// The broker acknowledged something published, or refused it for good.
+    Published {
+        what: Outgoing,
+        refused: Option<Box<str>>,
+    },
+    /// The outgoing connection came up (all that was not acknowledged is published again) or went down.
+    Connected(bool),
+    /// A server's account list.
+    Directory {
+        sender: SenderName,
+        entries: Vec<DirectoryEntry>,
+    },
+    /// A server's account list could not be had.
+    DirectoryFailed {
+        sender: SenderName,
+        trouble: SenderTrouble,
+    },
+    /// Whether the disk has room for new messages.
+    StorageLow(bool),
+    /// Take no more messages and start no more attempts.
+    Stop,
+}
+
+/// Why an account list could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SenderTrouble {
+    Unauthorized,
+    Unreachable,
+}
+
+/// One account of a server's account list (`GET /inner/user/wx/list`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    pub account: Account,
+    pub corp: Option<Corp>,
+    /// `Status` 0; `None` where the list does not say.
+    pub online: Option<bool>,
+}
+
+/// What happened, in the order in which it must reach the disk. Replayed in the same order at a start.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    Accepted(Arc<Message>),
+    /// Durable before the first byte of the request.
+    Attempted {
+        seq: Seq,
+        attempt: u32,
+        at: Time,
+        account: Account,
+        corp: Corp,
+        possibly_duplicate: bool,
+    },
+    Ended {
+        seq: Seq,
+        attempt: u32,
+        at: Time,
+        verdict: Verdict,
+    },
+    /// The message reached a final state, and its answer is due.
+    Finished {
+        seq: Seq,
+        outcome: Outcome,
+    },
+    /// A repeat asked for the answer at this address; `again` when it is due once more.
+    Readdressed {
+        seq: Seq,
+        reply_to: Option<ReplyTo>,
+        again: bool,
+    },
+    /// The broker has the answer.
+    Answered {
+        seq: Seq,
+    },
+    /// A request was refused, and that answer is due.
+    Refused {
+        number: u64,
+        at: Time,
+        refusal: Arc<Refusal>,
+    },
+    RefusalAnswered {
+        number: u64,
+    },
+    Held(Hold),
+    Released {
+        hold: HoldId,
+        at: Time,
+        by: Option<Box<str>>,
+    },
+    /// An account's company or server became known or changed.
+    Located {
+        account: Account,
+        corp: Corp,
+        sender: SenderName,
+        at: Time,
+    },
+    /// A command that changed something, with its reply for whoever repeats it.
+    Commanded {
+        at: Time,
+        origin: CommandOrigin,
+        reply: Box<str>,
+    },
+    /// Only replayed: an attempt of the last hour that belongs to a message no longer live. `ended_at` is `None`
+    /// when it never ended.
+    Spent {
+        account: Account,
+        corp: Corp,
+        ended_at: Time,
+    },
+}
+
+impl Record {
+    /// Whether its durability may wait for the next commit: losing it only repeats a publish.
+    pub const fn can_wait(&self) -> bool {
+        matches!(self, Self::Answered { .. } | Self::RefusalAnswered { .. })
+    }
+}
+
+/// What must be published until the broker has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outgoing {
+    Answer(Seq),
+    Refusal(u64),
+}
+
+/// What may leave, once the records before it are durable.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    Acknowledge(Ticket),
+    /// Make the request. The body is the journal's.
+    Send {
+        seq: Seq,
+        attempt: u32,
+        sender: SenderName,
+    },
+    Publish(Outgoing),
+    Event(SendEvent),
+    Reply(Reply),
+    /// Answer `message/get` from the journal and from what the engine knows.
+    Lookup(Lookup),
+    /// Every hold there is, after a change.
+    Holds(Vec<Hold>),
+    Alarm(Alarm),
+    RefreshDirectory {
+        sender: SenderName,
+    },
+}
+
+/// A step in a message's life, for whoever watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendEvent {
+    pub at: Time,
+    /// `None` for a rejected request.
+    pub seq: Option<Seq>,
+    /// `None` means rejected.
+    pub state: Option<State>,
+    pub attempt: u32,
+    pub possibly_duplicate: bool,
+    /// For a rejected request: its refusal.
+    pub refusal: Option<Arc<Refusal>>,
+    /// For a final state: how it ended.
+    pub outcome: Option<Arc<Outcome>>,
+}
+
+/// A question about one id that only the journal can answer in full.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lookup {
+    pub origin: CommandOrigin,
+    pub id: MessageId,
+    pub account: Option<Account>,
+    /// What the engine knows of each message with that id that is still live: its number and a JSON object with
+    /// `state`, `reason`, `until`, `position`.
+    pub live: Vec<(Seq, serde_json::Value)>,
+}
+
+/// Something that a person must act on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    /// A stable word, such as `sender_unauthorized`.
+    pub what: &'static str,
+    pub about: Box<str>,
+    pub message: Box<str>,
+    pub at: Time,
+}
+
+/// What to do next. `records` are durable BEFORE any of `actions` is performed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ready {
+    pub records: Vec<Record>,
+    pub actions: Vec<Action>,
+}

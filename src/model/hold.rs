@@ -1,0 +1,65 @@
+use super::{Account, Corp, Scope, SenderName, Time};
+
+/// The number of a hold; never used twice in a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HoldId(pub u64);
+
+/// A stop that a person ordered. It survives restarts and ends by itself at `until`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    pub id: HoldId,
+    pub scope: Scope,
+    pub reason: Box<str>,
+    /// Who asked for it, as far as the command said.
+    pub by: Option<Box<str>>,
+    pub since: Time,
+    pub until: Option<Time>,
+}
+
+/// Why a queued message is not being sent now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HoldReason {
+    /// Somebody paused it.
+    Paused(HoldId),
+    /// Its own `notBefore`.
+    Scheduled,
+    /// Another message of its account goes first.
+    Waiting,
+    /// The account's spacing.
+    Interval,
+    /// A retry waits for its time.
+    Retry,
+    /// The company's hour is used up.
+    Quota(Corp),
+    /// The sender said "too frequent".
+    CoolingDown,
+    /// The account is not online at the sender.
+    Offline(Account),
+    /// Nobody knows the account's company yet.
+    UnknownAccount,
+    /// The server does not answer, or does not take our key, or is at its cap.
+    Sender(SenderName),
+    /// The first second after a start.
+    Settling,
+    /// The disk is full.
+    Storage,
+}
+
+impl HoldReason {
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Paused(_) => "paused",
+            Self::Scheduled => "scheduled",
+            Self::Waiting => "waiting",
+            Self::Interval => "interval",
+            Self::Retry => "retry",
+            Self::Quota(_) => "quota",
+            Self::CoolingDown => "cooling_down",
+            Self::Offline(_) => "offline",
+            Self::UnknownAccount => "unknown_account",
+            Self::Sender(_) => "sender",
+            Self::Settling => "settling",
+            Self::Storage => "storage",
+        }
+    }
+}

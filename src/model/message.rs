@@ -1,0 +1,97 @@
+use super::{Account, Fault, MessageId, Seq, Time};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A digest of what would be forwarded: equal for two payloads that ask for the same message.
+///
+/// The first 16 bytes of a SHA-256, because a stranger chooses the input. `bridge` options do not enter it.
+pub type Fingerprint = [u8; 16];
+
+/// A message that a publisher asked for, parsed and valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub id: MessageId,
+    /// The type as configured (`text`, `roomAt`, …), in its canonical spelling; the sender maps it to a path.
+    pub kind: Arc<str>,
+    pub account: Account,
+    /// `conversationId` as written, or empty where the message has none.
+    pub conversation: Box<str>,
+    pub origin: Origin,
+    pub options: Options,
+    pub fingerprint: Fingerprint,
+    /// The JSON to forward: the payload without `id`, `type` and `bridge`, all else byte for byte.
+    pub body: Bytes,
+}
+
+/// Where a request came from, which is where its answer goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// What followed the send topic (`SendMessage/<suffix>`), or `None` on the bare topic.
+    pub suffix: Option<Box<str>>,
+    /// The MQTT 5 response topic, if it was one of the allowed.
+    pub reply_to: Option<ReplyTo>,
+    /// True when it came at QoS 0: nothing brings it back if it is lost before the journal has it.
+    pub weak: bool,
+}
+
+/// An MQTT 5 response topic with its correlation data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyTo {
+    pub topic: Box<str>,
+    pub correlation: Option<Bytes>,
+}
+
+/// What the publisher asked the bridge for, in `bridge`. `None` means the configured default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// 0 to 9, 9 first.
+    pub priority: Option<u8>,
+    pub not_before: Option<Time>,
+    pub lifetime: Option<Lifetime>,
+    pub on_doubt: Option<OnDoubt>,
+    pub tag: Option<Box<str>>,
+}
+
+/// How long a message is worth sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    For(Duration),
+    Until(Time),
+}
+
+/// What to do with a message whose attempt may or may not have worked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDoubt {
+    /// Say so and never send it again.
+    #[default]
+    Report,
+    /// Send it again, flagged as possibly a duplicate from then on.
+    Resend,
+    /// Keep it in doubt until a person or a callback settles it, or its lifetime ends.
+    Hold,
+}
+
+/// An accepted message, as the journal keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub seq: Seq,
+    pub received_at: Time,
+    pub expires_at: Time,
+    pub not_before: Option<Time>,
+    pub priority: u8,
+    pub on_doubt: OnDoubt,
+    /// Bytes of `request.body`, also where the body itself was left in the journal or erased.
+    pub body_bytes: u32,
+    pub request: Request,
+}
+
+/// A request that was not accepted, with all that its answer needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// `None` when the id could not be read.
+    pub id: Option<MessageId>,
+    pub account: Option<Account>,
+    pub origin: Origin,
+    pub fault: Fault,
+}

@@ -1,0 +1,18 @@
+//! One function per thing that happened.
+//!
+//! Levels are by who must act: ERROR means that a person has to do something now, WARN that somebody should look
+//! today, INFO that a rare and normal thing happened, DEBUG everything per message. Message texts, recipients and
+//! secrets are at no level. Every value that a stranger chose is passed with `?`, never with `%`: the text format
+//! would print its line breaks and escapes.
+
+// Broker connection.
+
+// Intake.
+
+// Sender.
+
+// Journal.
+
+// Bridge.
+
+// Process.
