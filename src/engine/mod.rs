@@ -1,1 +1,256 @@
-//! Not built yet.
+//! Decides: what is accepted, who sends next and when, what an answer means for a message, what is said about it.
+//!
+//! Pure: time is an argument, nothing is awaited, nothing is read or written, and the same inputs give the same
+//! outputs. The order of use is [`replay`](Engine::replay) for all that the journal kept, [`start`](Engine::start)
+//! once, then [`handle`](Engine::handle) and [`poll_ready`](Engine::poll_ready) for ever.
+//!
+//! # Invariants
+//!
+//! - A message is live or past, never both; a live one is in exactly one [`Phase`](tables::Phase).
+//! - An account stands in exactly one [`Place`](tables::Place); one that waits costs one timer, not one per message.
+//! - A send takes a place in both limits or in neither.
+//! - Every final state goes through [`finish`](Engine::finish), which knows what may be said after a doubt.
+
+mod accept;
+mod attempt;
+mod breaker;
+mod command;
+mod directory;
+mod hold;
+mod hour;
+mod limits;
+mod outbox;
+mod restore;
+mod schedule;
+mod settings;
+mod status;
+mod steady;
+mod tables;
+mod timer;
+
+pub use settings::{
+    AccountLimits, AccountSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom, MessageSettings,
+    SenderSettings, Settings,
+};
+pub use status::Counters;
+pub use tables::LastNumbers;
+
+use crate::model::{
+    Account, Action, Alarm, Corp, Hold, HoldId, Input, Outcome, Ready, Record, Refusal, SendEvent, Seq, State, Time,
+};
+use limits::{Hours, Spacing};
+use outbox::Outbox;
+use status::Latch;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use steady::SteadyClock;
+use tables::{AccountKey, AccountState, CorpKey, CorpState, Flight, IdKey, Live, Past, SenderKey, SenderState, Timer};
+
+/// How long after a start nothing is sent: bytes of the process before may still be on their way.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// The state machine behind the bridge. See the [module documentation](self).
+pub struct Engine {
+    settings: Settings,
+    now: Time,
+    /// Added to the times of an earlier life before they count for a limit, so that their age is the true one.
+    shift_nanos: i128,
+    settle_until: Time,
+    /// Whether the journal holds an attempt of the last hour or of a live message.
+    sent_before: bool,
+    started: bool,
+    stopping: bool,
+    storage_low: bool,
+
+    clock: SteadyClock,
+    spacing: Spacing,
+    hours: Hours,
+
+    live: BTreeMap<Seq, Live>,
+    live_bytes: u64,
+    past: BTreeMap<Seq, Past>,
+    /// Past messages in the order in which deduplication forgets them.
+    forgetting: VecDeque<(Time, Seq)>,
+    ids: BTreeSet<(IdKey, Seq)>,
+    flights: BTreeMap<Seq, Flight>,
+
+    accounts: Vec<AccountState>,
+    account_keys: BTreeMap<Account, AccountKey>,
+    corps: Vec<CorpState>,
+    corp_keys: BTreeMap<Corp, CorpKey>,
+    senders: Vec<SenderState>,
+
+    timers: BTreeSet<(Time, Timer)>,
+    deadlines: BTreeSet<(Time, Seq)>,
+
+    holds: BTreeMap<HoldId, Hold>,
+    outbox: Outbox,
+    /// Replies to commands that changed something, by transaction, and since when.
+    transactions: BTreeMap<Box<str>, (Time, Box<str>)>,
+    last: LastNumbers,
+    counters: Counters,
+    storage: Latch,
+    ready: Ready,
+}
+
+impl Engine {
+    /// An engine that knows nothing yet. `now` is the time of the start; `shift_nanos` is what to add to the times of
+    /// the journal so that their age is the time that truly passed: zero for a new journal.
+    ///
+    /// # Panics
+    /// When `settings.senders` is empty.
+    pub fn new(settings: Settings, now: Time, shift_nanos: i128, last: LastNumbers) -> Self {
+        assert!(!settings.senders.is_empty(), "a bridge needs a server to send through");
+        let clock = SteadyClock::default();
+        let mut engine = Self {
+            now,
+            shift_nanos,
+            settle_until: Time::default(),
+            sent_before: false,
+            started: false,
+            stopping: false,
+            storage_low: false,
+            spacing: Spacing::new(clock.clone()),
+            hours: Hours::new(clock.clone()),
+            clock,
+            live: BTreeMap::new(),
+            live_bytes: 0,
+            past: BTreeMap::new(),
+            forgetting: VecDeque::new(),
+            ids: BTreeSet::new(),
+            flights: BTreeMap::new(),
+            accounts: Vec::new(),
+            account_keys: BTreeMap::new(),
+            corps: Vec::new(),
+            corp_keys: BTreeMap::new(),
+            senders: settings.senders.iter().map(SenderState::new).collect(),
+            timers: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            holds: BTreeMap::new(),
+            outbox: Outbox::new(settings.publish_window),
+            transactions: BTreeMap::new(),
+            last,
+            counters: Counters::default(),
+            storage: Latch::default(),
+            ready: Ready::default(),
+            settings,
+        };
+        engine.clock.set(now);
+        engine.add_configured_accounts();
+        engine
+    }
+
+    /// Takes note of something that happened. What follows from it comes out of [`poll_ready`](Self::poll_ready).
+    pub fn handle(&mut self, input: Input, now: Time) {
+        self.set_now(now);
+        match input {
+            Input::Request { ticket, request } => self.handle_request(ticket, *request),
+            Input::Refused { ticket, refusal } => self.handle_refused(ticket, *refusal),
+            Input::Command { ticket, request } => self.handle_command(ticket, *request),
+            Input::Ended { seq, attempt, verdict } => self.handle_ended(seq, attempt, verdict),
+            Input::Published { what, refused } => self.handle_published(what, refused),
+            Input::Connected(connected) => self.outbox.connected(connected),
+            Input::Directory { sender, entries } => self.handle_directory(&sender, entries),
+            Input::DirectoryFailed { sender, trouble } => self.handle_directory_failed(&sender, trouble),
+            Input::StorageLow(low) => self.handle_storage_low(low),
+            Input::Stop => self.stopping = true,
+        }
+    }
+
+    /// Everything decided so far. The caller makes `records` durable before it performs any of `actions`.
+    pub fn poll_ready(&mut self, now: Time) -> Ready {
+        self.set_now(now);
+        self.fire_timers();
+        self.dispatch();
+        self.publish();
+        std::mem::take(&mut self.ready)
+    }
+
+    /// When [`poll_ready`](Self::poll_ready) has something to decide even if nothing happens.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let settling = (self.settle_until > self.now).then_some(self.settle_until);
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        let forgetting = self.forgetting.front().map(|(at, _)| *at + self.settings.messages.dedup_window);
+        [settling, timer, deadline, forgetting].into_iter().flatten().min()
+    }
+
+    /// True once nothing is in flight and every answer is with the broker.
+    pub fn is_drained(&self) -> bool {
+        self.flights.is_empty() && self.outbox.is_empty()
+    }
+
+    /// Attempts that have begun and not ended.
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    fn set_now(&mut self, now: Time) {
+        // A caller whose clock stepped back only makes us slower.
+        self.now = self.now.max(now);
+        self.clock.set(self.now);
+    }
+
+    fn record(&mut self, record: Record) {
+        self.ready.records.push(record);
+    }
+
+    fn act(&mut self, action: Action) {
+        self.ready.actions.push(action);
+    }
+
+    fn alarm(&mut self, what: &'static str, about: &str, message: String) {
+        let alarm = Alarm { what, about: Box::from(about), message: message.into(), at: self.now };
+        self.act(Action::Alarm(alarm));
+    }
+
+    fn event(&mut self, seq: Seq, state: State, attempt: u32, possibly_duplicate: bool) {
+        if self.settings.events == EventLevel::All {
+            let (at, seq, state) = (self.now, Some(seq), Some(state));
+            let event = SendEvent { at, seq, state, attempt, possibly_duplicate, refusal: None, outcome: None };
+            self.act(Action::Event(event));
+        }
+    }
+
+    fn event_final(&mut self, seq: Seq, outcome: &Outcome) {
+        if self.settings.events != EventLevel::Off {
+            self.act(Action::Event(SendEvent {
+                at: self.now,
+                seq: Some(seq),
+                state: Some(outcome.state),
+                attempt: outcome.attempts,
+                possibly_duplicate: outcome.possibly_duplicate,
+                refusal: None,
+                outcome: Some(Arc::new(outcome.clone())),
+            }));
+        }
+    }
+
+    fn event_rejected(&mut self, refusal: &Arc<Refusal>) {
+        if self.settings.events != EventLevel::Off {
+            self.act(Action::Event(SendEvent {
+                at: self.now,
+                seq: None,
+                state: None,
+                attempt: 0,
+                possibly_duplicate: false,
+                refusal: Some(Arc::clone(refusal)),
+                outcome: None,
+            }));
+        }
+    }
+
+    fn account(&self, key: AccountKey) -> &AccountState {
+        &self.accounts[key.index()]
+    }
+
+    fn account_mut(&mut self, key: AccountKey) -> &mut AccountState {
+        &mut self.accounts[key.index()]
+    }
+
+    fn sender_key(&self, name: &crate::model::SenderName) -> Option<SenderKey> {
+        let index = self.senders.iter().position(|sender| sender.name == *name)?;
+        u32::try_from(index).ok().map(SenderKey)
+    }
+}

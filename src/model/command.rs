@@ -2,7 +2,7 @@ use super::{Account, Corp, Fault, HoldId, MessageId, ReplyTo, SenderName, Time};
 use std::time::Duration;
 
 /// What a pause or a cancellation applies to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     All,
     Sender(SenderName),

@@ -183,6 +183,10 @@ pub enum Action {
     RefreshDirectory {
         sender: SenderName,
     },
+    /// Take deliveries from the broker, or leave them with it.
+    Intake {
+        open: bool,
+    },
 }
 
 /// A step in a message's life, for whoever watches.

@@ -49,6 +49,8 @@ pub struct Options {
     pub priority: Option<u8>,
     pub not_before: Option<Time>,
     pub lifetime: Option<Lifetime>,
+    /// The MQTT 5 message expiry, which shortens the lifetime.
+    pub message_expiry: Option<Duration>,
     pub on_doubt: Option<OnDoubt>,
     pub tag: Option<Box<str>>,
 }

@@ -1,0 +1,271 @@
+//! What comes in: accepted, known already, or refused.
+
+use super::settings::IdConflict;
+use super::tables::{DedupKey, IdKey, Live, Phase, Timer};
+use super::{Engine, status};
+use crate::model::{
+    Action, Code, Fault, Lifetime, Message, MessageId, Origin, Outgoing, Record, Refusal, ReplyTo, Request, Seq, State,
+    Ticket, Time,
+};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// A message with the same key as one that just came.
+enum Known {
+    /// It asks for the same thing.
+    Same(Seq),
+    /// It asks for something else.
+    Other,
+}
+
+impl Engine {
+    pub(super) fn handle_request(&mut self, ticket: Option<Ticket>, request: Request) {
+        if self.storage_low || self.stopping {
+            // Without an acknowledgement the broker keeps it.
+            return;
+        }
+        self.counters.received += 1;
+        self.acknowledge(ticket);
+        let dedup = dedup_key(&request);
+        let id = id_key(&request.id);
+        match self.find_known(dedup, id, &request) {
+            Some(Known::Same(seq)) => return self.repeat(seq, request.origin.reply_to),
+            Some(Known::Other) if self.settings.messages.id_conflict == IdConflict::Reject => {
+                let message = "id is in use for a message with another content; use a new id for a new message, \
+                     or repeat the first one unchanged";
+                return self.refuse_request(request, Fault::of_field(Code::IdConflict, "id", message));
+            }
+            Some(Known::Other) | None => {}
+        }
+        match self.refusal_of(&request) {
+            Some(fault) => self.refuse_request(request, fault),
+            None => self.accept(request, dedup, id),
+        }
+    }
+
+    pub(super) fn handle_refused(&mut self, ticket: Option<Ticket>, refusal: Refusal) {
+        if self.storage_low || self.stopping {
+            return;
+        }
+        self.counters.received += 1;
+        self.acknowledge(ticket);
+        self.refuse(refusal);
+    }
+
+    pub(super) fn acknowledge(&mut self, ticket: Option<Ticket>) {
+        if let Some(ticket) = ticket {
+            self.act(Action::Acknowledge(ticket));
+        }
+    }
+
+    fn find_known(&self, dedup: DedupKey, id: IdKey, request: &Request) -> Option<Known> {
+        let mut other = None;
+        for (_, seq) in self.ids.range((id, Seq(0))..=(id, Seq(u64::MAX))) {
+            let (key, fingerprint) = match (self.live.get(seq), self.past.get(seq)) {
+                (Some(live), _) => (live.dedup, live.fingerprint),
+                (None, Some(past)) => (past.dedup, past.fingerprint),
+                (None, None) => continue,
+            };
+            if key == dedup && fingerprint == request.fingerprint {
+                return Some(Known::Same(*seq));
+            }
+            if key == dedup {
+                other = Some(Known::Other);
+            }
+        }
+        other
+    }
+
+    /// A repeat is never sent again: it is told what is known, now or when it is.
+    fn repeat(&mut self, seq: Seq, reply_to: Option<ReplyTo>) {
+        self.counters.duplicate += 1;
+        if let Some(live) = self.live.get(&seq) {
+            let (state, attempt, flagged) = (live.state(), u32::from(live.attempts), live.possibly_duplicate);
+            if reply_to.is_some() {
+                self.record(Record::Readdressed { seq, reply_to, again: false });
+            }
+            return self.event(seq, state, attempt, flagged);
+        }
+        self.record(Record::Readdressed { seq, reply_to, again: true });
+        if let Some(past) = self.past.get_mut(&seq) {
+            past.answered = false;
+        }
+        self.outbox.push(Outgoing::Answer(seq));
+    }
+
+    fn refusal_of(&self, request: &Request) -> Option<Fault> {
+        let settings = &self.settings.messages;
+        if self.expires_at(request) <= self.now {
+            let message = "the message was already too old when it came: ttl, expiresAt or the message expiry is over";
+            return Some(Fault::new(Code::Expired, message));
+        }
+        if self.live.len() >= settings.queue_messages {
+            let message = format!(
+                "the queue is full ({} messages, messages.queue_messages); publish again later",
+                settings.queue_messages
+            );
+            return Some(Fault::new(Code::QueueFull, message));
+        }
+        if self.live_bytes + request.body.len() as u64 > settings.queue_bytes {
+            let message = format!(
+                "the queue is full ({} bytes, messages.queue_bytes); publish again later",
+                settings.queue_bytes
+            );
+            return Some(Fault::new(Code::QueueFull, message));
+        }
+        let queue_time = settings.queue_time?;
+        let account = *self.account_keys.get(&request.account)?;
+        let waiting = u32::try_from(self.account(account).queue.len() + 1).unwrap_or(u32::MAX);
+        let wait = self.spacing.interval(account).saturating_mul(waiting);
+        (wait > queue_time).then(|| {
+            let message = format!(
+                "the queue of this account would take {} s at its own rate, over messages.queue_time; publish again later",
+                wait.as_secs()
+            );
+            Fault::new(Code::QueueFull, message)
+        })
+    }
+
+    fn expires_at(&self, request: &Request) -> Time {
+        let wished = match request.options.lifetime {
+            Some(Lifetime::For(span)) => self.now + span,
+            Some(Lifetime::Until(time)) => time,
+            None => self.now + self.settings.messages.ttl,
+        };
+        match request.options.message_expiry {
+            Some(span) => wished.min(self.now + span),
+            None => wished,
+        }
+    }
+
+    fn accept(&mut self, request: Request, dedup: DedupKey, id: IdKey) {
+        self.last.seq += 1;
+        let seq = Seq(self.last.seq);
+        let message = Message {
+            seq,
+            received_at: self.now,
+            expires_at: self.expires_at(&request),
+            not_before: request.options.not_before.filter(|at| *at > self.now),
+            priority: request.options.priority.unwrap_or(DEFAULT_PRIORITY).min(9),
+            on_doubt: request.options.on_doubt.unwrap_or(self.settings.messages.on_doubt),
+            body_bytes: u32::try_from(request.body.len()).unwrap_or(u32::MAX),
+            request,
+        };
+        self.counters.accepted += 1;
+        self.add_live(&message, dedup, id);
+        self.record(Record::Accepted(Arc::new(message)));
+        self.event(seq, State::Queued, 0, false);
+        self.enqueue(seq);
+    }
+
+    /// Makes a message known, without a place in a queue yet.
+    pub(super) fn add_live(&mut self, message: &Message, dedup: DedupKey, id: IdKey) {
+        let account = self.account_key(&message.request.account);
+        let live = Live {
+            dedup,
+            id,
+            fingerprint: message.request.fingerprint,
+            account,
+            body_bytes: message.body_bytes,
+            conversation: conversation_key(&message.request.conversation),
+            received_at: message.received_at,
+            expires_at: message.expires_at,
+            earliest: message.not_before.unwrap_or_default(),
+            phase: Phase::Scheduled,
+            on_doubt: message.on_doubt,
+            priority: message.priority,
+            attempts: 0,
+            doubts: 0,
+            possibly_duplicate: false,
+            last_in_doubt: false,
+            doubted_at: Time::default(),
+        };
+        self.live_bytes += u64::from(message.body_bytes);
+        self.ids.insert((id, message.seq));
+        self.live.insert(message.seq, live);
+        self.counters.states.enter(State::Queued);
+    }
+
+    /// Puts a message that is to be sent where it waits: in its account's queue, or in the timers until `notBefore`.
+    pub(super) fn enqueue(&mut self, seq: Seq) {
+        let now = self.now;
+        let Some(live) = self.live.get_mut(&seq) else { return };
+        let (account, rank, earliest) = (live.account, live.rank(seq), live.earliest);
+        self.deadlines.insert((live.expires_at, seq));
+        // A retry waits at the head of its queue; only a message that was never tried waits outside of it.
+        if live.attempts == 0 && earliest > now {
+            live.phase = Phase::Scheduled;
+            self.timers.insert((earliest, Timer::Scheduled(seq)));
+            self.account_mut(account).scheduled += 1;
+        } else {
+            live.phase = Phase::Queued;
+            self.account_mut(account).queue.insert(rank);
+            self.place_for(account, rank);
+        }
+        self.expect_directory(account);
+    }
+
+    fn refuse_request(&mut self, request: Request, fault: Fault) {
+        let Request { id, account, origin, .. } = request;
+        self.refuse(Refusal { id: Some(id), account: Some(account), origin, fault });
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.counters.rejected += 1;
+        self.last.refusal += 1;
+        let number = self.last.refusal;
+        let refusal = Arc::new(refusal);
+        self.record(Record::Refused { number, at: self.now, refusal: Arc::clone(&refusal) });
+        self.outbox.push(Outgoing::Refusal(number));
+        self.event_rejected(&refusal);
+    }
+
+    pub(super) fn handle_storage_low(&mut self, low: bool) {
+        let about = "store";
+        match self.storage.set(low) {
+            status::Edge::Rose => self.alarm(
+                "storage_low",
+                about,
+                "the disk is nearly full: nothing new is taken from the broker until there is room".to_owned(),
+            ),
+            status::Edge::Fell => self.alarm("storage_ok", about, "the disk has room again".to_owned()),
+            status::Edge::None => return,
+        }
+        self.storage_low = low;
+        self.act(Action::Intake { open: !low });
+    }
+}
+
+/// The priority of a message that names none.
+pub(super) const DEFAULT_PRIORITY: u8 = 4;
+
+/// Who asked (the topic suffix), for which account, under which id.
+pub(super) fn dedup_key(request: &Request) -> DedupKey {
+    let Origin { suffix, .. } = &request.origin;
+    let mut digest = Sha256::new();
+    for part in [suffix.as_deref().unwrap_or_default(), request.account.as_str(), request.id.as_json()] {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+    digest.update([u8::from(suffix.is_some())]);
+    let bytes: [u8; 32] = digest.finalize().into();
+    let mut key = [0; 16];
+    key.copy_from_slice(&bytes[..16]);
+    DedupKey::from_le_bytes(key)
+}
+
+pub(super) fn id_key(id: &MessageId) -> IdKey {
+    digest_key(id.as_json())
+}
+
+/// A digest of a conversation's id; conversations are told apart within one account only.
+pub(super) fn conversation_key(conversation: &str) -> u64 {
+    digest_key(conversation)
+}
+
+fn digest_key(text: &str) -> u64 {
+    let bytes: [u8; 32] = Sha256::digest(text).into();
+    let mut key = [0; 8];
+    key.copy_from_slice(&bytes[..8]);
+    u64::from_le_bytes(key)
+}

@@ -1,0 +1,322 @@
+//! What the end of an attempt means for its message, its account and its server.
+
+use super::Engine;
+use super::tables::{AccountKey, Flight, Live, Past, Phase, SenderKey, Timer};
+use crate::model::{Code, Doubt, Fault, NotSent, OnDoubt, Outcome, Outgoing, Record, Seq, State, Time, Verdict};
+use std::time::Duration;
+
+/// The wait before a message is tried again: one second, doubling up to a minute.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// A server may ask for a longer wait, up to this.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+impl Engine {
+    pub(super) fn handle_ended(&mut self, seq: Seq, attempt: u32, verdict: Verdict) {
+        match self.flights.get(&seq) {
+            Some(flight) if flight.attempt == attempt => {}
+            // An answer that came twice, or to an attempt that was already given up.
+            Some(_) | None => return,
+        }
+        let Some(flight) = self.flights.remove(&seq) else { return };
+        self.record(Record::Ended { seq, attempt, at: self.now, verdict: verdict.clone() });
+        self.count_end(&flight, &verdict);
+        self.judge(seq, flight.account, flight.sender, verdict);
+        self.place(flight.account);
+    }
+
+    /// Gives the limits and the server what the end of the attempt owes them.
+    pub(super) fn count_end(&mut self, flight: &Flight, verdict: &Verdict) {
+        let now = self.now;
+        // Only where no connection came about is it proven that nothing was written.
+        let written = !matches!(verdict, Verdict::NotSent { why: NotSent::Connect, .. });
+        self.hours.end(flight.corp, now, written);
+        let account = self.account_mut(flight.account);
+        account.in_flight -= 1;
+        let corp_now = account.corp;
+        if written {
+            self.count_past_send(flight.account, now);
+            if let Some(corp) = corp_now.filter(|corp| *corp != flight.corp) {
+                self.hours.add_past(corp, now, 1, now);
+            }
+        }
+        self.spacing.restart(flight.account, now);
+        if !written || self.corps[flight.corp.index()].open_timer.is_none() {
+            self.reopen_hour(flight.corp);
+        }
+        if let Some(sender) = flight.sender {
+            self.senders[sender.index()].in_flight -= 1;
+        }
+    }
+
+    pub(super) fn count_past_send(&mut self, account: AccountKey, at: Time) {
+        let now = self.now;
+        let minutes = self.account_mut(account).minutes.get_or_insert_with(|| Box::new(super::limits::minutes()));
+        minutes.add(at, now);
+    }
+
+    /// Decides what happens to a message whose attempt ended so.
+    pub(super) fn judge(&mut self, seq: Seq, account: AccountKey, sender: Option<SenderKey>, verdict: Verdict) {
+        match verdict {
+            Verdict::Confirmed { msg_id } => {
+                self.server_answered(sender);
+                let account = self.account_mut(account);
+                account.cool_downs = 0;
+                self.finish(seq, State::Sent, msg_id, None);
+            }
+            Verdict::Refused { sender: words } => {
+                self.server_answered(sender);
+                let message = format!("the sender refused the message: {}", words.msg);
+                let fault = Fault { sender: Some(words), ..Fault::new(Code::Refused, message) };
+                self.finish(seq, State::Failed, None, Some(fault));
+            }
+            Verdict::NotSent { why, .. } => self.judge_not_sent(seq, account, sender, why),
+            Verdict::Unknown { why, .. } => {
+                if !matches!(why, Doubt::Timeout | Doubt::Reset | Doubt::Crash) {
+                    self.server_answered(sender);
+                }
+                self.doubt(seq, sender);
+            }
+        }
+    }
+
+    fn judge_not_sent(&mut self, seq: Seq, account: AccountKey, sender: Option<SenderKey>, why: NotSent) {
+        let retry_at = match why {
+            NotSent::Connect => {
+                self.server_failed(sender, None);
+                self.now + RETRY_MIN
+            }
+            NotSent::Busy { retry_after } => {
+                self.server_failed(sender, retry_after);
+                self.now + retry_after.unwrap_or(RETRY_MIN).min(RETRY_AFTER_MAX)
+            }
+            NotSent::TooFrequent { retry_after } => {
+                self.server_answered(sender);
+                self.cool_down(account, retry_after);
+                self.now
+            }
+            NotSent::Temporary => {
+                self.server_answered(sender);
+                self.now + retry_wait(self.live.get(&seq).map_or(1, |live| u32::from(live.attempts)))
+            }
+            NotSent::Offline => {
+                self.server_answered(sender);
+                self.go_offline(account);
+                self.now
+            }
+            NotSent::Unauthorized => {
+                self.server_answered(sender);
+                self.lose_authority(sender);
+                self.now
+            }
+        };
+        self.requeue(seq, retry_at);
+    }
+
+    fn server_answered(&mut self, sender: Option<SenderKey>) {
+        if let Some(sender) = sender {
+            let server = &mut self.senders[sender.index()];
+            if server.breaker.is_open() {
+                let name = server.name.clone();
+                server.breaker.succeed();
+                self.alarm("sender_back", name.as_str(), "the sender answers again".to_owned());
+            } else {
+                server.breaker.succeed();
+            }
+        }
+    }
+
+    fn server_failed(&mut self, sender: Option<SenderKey>, retry_after: Option<Duration>) {
+        let Some(sender) = sender else { return };
+        let now = self.now;
+        let server = &mut self.senders[sender.index()];
+        let was_open = server.breaker.is_open();
+        let opened = server.breaker.fail(now);
+        let name = server.name.clone();
+        if opened && !was_open {
+            let message = "the sender could not be reached five times in a row; it is tried again with one request \
+                 at a time";
+            self.alarm("sender_down", name.as_str(), message.to_owned());
+        }
+        let wait_until = self.senders[sender.index()].breaker.opens_at(now);
+        if let Some(at) = wait_until.max(retry_after.map(|wait| now + wait.min(RETRY_AFTER_MAX))) {
+            self.timers.insert((at, Timer::Sender(sender)));
+        }
+    }
+
+    /// Waits longer each time in a row, and sends nothing of the account to find out.
+    fn cool_down(&mut self, account: AccountKey, retry_after: Option<Duration>) {
+        let wait = self.replay_cool_down(account, self.now, retry_after);
+        let name = self.account(account).name.clone();
+        let message = format!(
+            "the sender says that this account sends too fast; nothing of it is sent for {:.1} s",
+            wait.as_secs_f64()
+        );
+        self.alarm("account_too_frequent", name.as_str(), message);
+    }
+
+    /// Notes a "too frequent" of any time, and returns the wait that it costs.
+    pub(super) fn replay_cool_down(
+        &mut self,
+        account: AccountKey,
+        at: Time,
+        retry_after: Option<Duration>,
+    ) -> Duration {
+        let (first, most) = (self.settings.limits.cool_down, self.settings.limits.cool_down_max);
+        let state = self.account_mut(account);
+        let wait = first.saturating_mul(1 << state.cool_downs.min(16)).min(most);
+        let wait = wait.max(retry_after.unwrap_or_default().min(RETRY_AFTER_MAX));
+        state.cool_downs += 1;
+        state.cool_down_until = at + wait;
+        wait
+    }
+
+    /// Puts a message back to the place in its queue that it had.
+    fn requeue(&mut self, seq: Seq, earliest: Time) {
+        let Some(live) = self.live.get_mut(&seq) else { return };
+        let from = live.state();
+        live.phase = Phase::Queued;
+        live.earliest = live.earliest.max(earliest);
+        let (account, rank, expires_at) = (live.account, live.rank(seq), live.expires_at);
+        let (attempt, flagged) = (u32::from(live.attempts), live.possibly_duplicate);
+        self.counters.states.change(from, State::Queued);
+        self.deadlines.insert((expires_at, seq));
+        self.account_mut(account).queue.insert(rank);
+        self.event(seq, State::Queued, attempt, flagged);
+        self.place(account);
+    }
+
+    /// Nobody knows whether the attempt worked.
+    pub(super) fn doubt(&mut self, seq: Seq, sender: Option<SenderKey>) {
+        let window = self.doubt_window(seq, sender);
+        let now = self.now;
+        let Some(live) = self.live.get_mut(&seq) else { return };
+        let from = live.state();
+        live.doubts = live.doubts.saturating_add(1);
+        let until = now + window;
+        live.phase = Phase::InDoubt(Some(until));
+        let (attempt, flagged) = (u32::from(live.attempts), live.possibly_duplicate);
+        self.counters.states.change(from, State::InDoubt);
+        self.event(seq, State::InDoubt, attempt, flagged);
+        if window.is_zero() {
+            self.doubt_ends(seq);
+        } else {
+            self.timers.insert((until, Timer::Doubt(seq)));
+        }
+    }
+
+    pub(super) fn doubt_window(&self, seq: Seq, sender: Option<SenderKey>) -> Duration {
+        let account_sender = || self.live.get(&seq).and_then(|live| self.account(live.account).sender);
+        let sender = sender.or_else(account_sender).map_or(0, SenderKey::index);
+        self.settings.senders[sender].doubt_window
+    }
+
+    /// No proof came: what the publisher chose happens now.
+    pub(super) fn doubt_ends(&mut self, seq: Seq) {
+        let resends_max = self.settings.messages.resends_max;
+        let now = self.now;
+        let Some(live) = self.live.get_mut(&seq) else { return };
+        let Phase::InDoubt(Some(until)) = live.phase else { return };
+        if until > now {
+            return;
+        }
+        match live.on_doubt {
+            OnDoubt::Report => self.finish_unresolved(seq),
+            OnDoubt::Resend if u32::from(live.doubts) > resends_max || live.expires_at <= now => {
+                self.finish_unresolved(seq);
+            }
+            OnDoubt::Resend => {
+                // The flag is durable with the record of the next attempt, before its first byte.
+                live.possibly_duplicate = true;
+                self.requeue(seq, now);
+            }
+            OnDoubt::Hold => {
+                live.phase = Phase::InDoubt(None);
+                self.deadlines.insert((live.expires_at, seq));
+            }
+        }
+    }
+
+    fn finish_unresolved(&mut self, seq: Seq) {
+        self.finish(seq, State::Unresolved, None, None);
+    }
+
+    /// A message's lifetime is over.
+    pub(super) fn deadline_passes(&mut self, seq: Seq) {
+        let Some(live) = self.live.get(&seq) else { return };
+        match live.phase {
+            // It ends with the attempt or with the doubt.
+            Phase::Sending | Phase::InDoubt(Some(_)) => {}
+            Phase::InDoubt(None) => self.finish_unresolved(seq),
+            Phase::Scheduled | Phase::Queued => {
+                let message = "the message was not sent within its ttl, expiresAt or message expiry";
+                self.finish(seq, State::Expired, None, Some(Fault::new(Code::Expired, message)));
+            }
+        }
+    }
+
+    /// Ends a message's life. A doubt behind it outweighs what would otherwise be said: only the sender's own word
+    /// that it worked may be said after one.
+    pub(super) fn finish(&mut self, seq: Seq, state: State, msg_id: Option<Box<str>>, fault: Option<Fault>) {
+        let Some(live) = self.live.remove(&seq) else { return };
+        self.leave_queue(seq, &live);
+        let doubtful = live.doubts > 0 && state != State::Sent;
+        let (state, fault) = if doubtful { (State::Unresolved, Some(unresolved(fault))) } else { (state, fault) };
+        let outcome = Outcome {
+            state,
+            at: self.now,
+            msg_id,
+            fault,
+            attempts: u32::from(live.attempts),
+            possibly_duplicate: live.possibly_duplicate,
+        };
+        self.counters.states.change(live.state(), state);
+        self.live_bytes -= u64::from(live.body_bytes);
+        let past = Past {
+            dedup: live.dedup,
+            id: live.id,
+            fingerprint: live.fingerprint,
+            state,
+            answered: false,
+        };
+        self.past.insert(seq, past);
+        self.forgetting.push_back((self.now, seq));
+        self.event_final(seq, &outcome);
+        self.record(Record::Finished { seq, outcome });
+        self.outbox.push(Outgoing::Answer(seq));
+        self.place(live.account);
+    }
+
+    /// Takes a message out of whatever it waits in.
+    fn leave_queue(&mut self, seq: Seq, live: &Live) {
+        self.deadlines.remove(&(live.expires_at, seq));
+        match live.phase {
+            Phase::Scheduled => {
+                self.timers.remove(&(live.earliest, Timer::Scheduled(seq)));
+                self.account_mut(live.account).scheduled -= 1;
+            }
+            Phase::Queued => {
+                self.account_mut(live.account).queue.remove(&live.rank(seq));
+            }
+            Phase::Sending | Phase::InDoubt(None) => {}
+            Phase::InDoubt(Some(until)) => {
+                self.timers.remove(&(until, Timer::Doubt(seq)));
+            }
+        }
+    }
+}
+
+/// How long a message waits after its `attempts`-th attempt was turned away.
+pub(super) fn retry_wait(attempts: u32) -> Duration {
+    RETRY_MIN.saturating_mul(1 << attempts.saturating_sub(1).min(6)).min(RETRY_MAX)
+}
+
+/// The error of a message that may or may not have been sent; what ended it is said too.
+fn unresolved(ended_by: Option<Fault>) -> Fault {
+    let message = match &ended_by {
+        None => "it is not known whether the message was sent: the sender did not answer, and no proof came".to_owned(),
+        Some(fault) => format!("it is not known whether an earlier attempt was sent; the last one ended with {fault}"),
+    };
+    let sender = ended_by.and_then(|fault| fault.sender);
+    Fault { sender, ..Fault::new(Code::Unresolved, message) }
+}

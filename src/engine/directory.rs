@@ -1,0 +1,242 @@
+//! Which company and which server an account belongs to.
+
+use super::Engine;
+use super::breaker::Breaker;
+use super::settings::{AccountLimits, CorpLimits, SenderSettings};
+use super::tables::{AccountKey, AccountState, CorpKey, CorpState, Open, Place, SenderKey, SenderState, Timer};
+use crate::model::{
+    Account, Action, Code, Corp, DirectoryEntry, Fault, Record, SenderName, SenderTrouble, Seq, State, Time,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Account lists are asked for at most this often on the engine's wish; the sender's own refresh comes on top.
+const ASK_INTERVAL: Duration = Duration::from_secs(10);
+
+impl SenderState {
+    pub(super) fn new(settings: &SenderSettings) -> Self {
+        Self {
+            name: settings.name.clone(),
+            in_flight: 0,
+            connections: settings.connections,
+            lanes: BTreeMap::new(),
+            heads: BTreeSet::new(),
+            breaker: Breaker::default(),
+            unauthorized: false,
+            directory_asked_at: None,
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn add_configured_accounts(&mut self) {
+        for configured in self.settings.accounts.clone() {
+            let key = self.account_key(&configured.account);
+            let corp = configured.corp.map(|corp| self.corp_key(&corp));
+            let sender = configured.sender.and_then(|name| self.sender_key(&name));
+            let account = self.account_mut(key);
+            account.corp = corp.or(account.corp);
+            account.sender = sender.or(account.sender);
+        }
+    }
+
+    /// The key of an account, which is made known if it was not.
+    pub(super) fn account_key(&mut self, name: &Account) -> AccountKey {
+        if let Some(key) = self.account_keys.get(name) {
+            return *key;
+        }
+        let key = AccountKey(self.accounts.len() as u32);
+        // Where there is one server only, every account is on it.
+        let only = (self.senders.len() == 1).then_some(SenderKey(0));
+        let default_corp = only.and_then(|only| self.settings.senders[only.index()].default_corp.clone());
+        let corp = default_corp.map(|corp| self.corp_key(&corp));
+        self.accounts.push(AccountState {
+            name: name.clone(),
+            corp,
+            sender: only,
+            queue: BTreeSet::new(),
+            scheduled: 0,
+            in_flight: 0,
+            place: Place::Idle,
+            ready_since: None,
+            cool_down_until: Time::default(),
+            cool_downs: 0,
+            offline: false,
+            minutes: None,
+            grace_set: false,
+        });
+        self.spacing.add(self.account_limits(name));
+        self.account_keys.insert(name.clone(), key);
+        key
+    }
+
+    pub(super) fn corp_key(&mut self, name: &Corp) -> CorpKey {
+        if let Some(key) = self.corp_keys.get(name) {
+            return *key;
+        }
+        let key = CorpKey(self.corps.len() as u32);
+        self.corps.push(CorpState { name: name.clone(), open: Open::All, open_timer: None });
+        self.hours.add(self.corp_limits(name));
+        self.corp_keys.insert(name.clone(), key);
+        key
+    }
+
+    fn account_limits(&self, name: &Account) -> AccountLimits {
+        let limits = &self.settings.limits;
+        limits.accounts.iter().find(|(account, _)| account == name).map_or(limits.account, |(_, own)| *own)
+    }
+
+    fn corp_limits(&self, name: &Corp) -> CorpLimits {
+        let limits = &self.settings.limits;
+        limits.corps.iter().find(|(corp, _)| corp == name).map_or(limits.corp, |(_, own)| *own)
+    }
+
+    pub(super) fn handle_directory(&mut self, sender: &SenderName, entries: Vec<DirectoryEntry>) {
+        let Some(sender) = self.sender_key(sender) else { return };
+        if self.senders[sender.index()].unauthorized {
+            self.senders[sender.index()].unauthorized = false;
+            let name = self.senders[sender.index()].name.clone();
+            self.alarm("sender_authorized", name.as_str(), "the sender takes the API key again".to_owned());
+        }
+        for entry in entries {
+            self.locate(sender, entry);
+        }
+    }
+
+    fn locate(&mut self, sender: SenderKey, entry: DirectoryEntry) {
+        let configured = self.settings.accounts.iter().find(|configured| configured.account == entry.account).cloned();
+        let (pinned_corp, pinned_sender) = configured.map_or((None, None), |own| (own.corp, own.sender));
+        let key = self.account_key(&entry.account);
+        if let Some(online) = entry.online {
+            self.account_mut(key).offline &= !online;
+        }
+        if pinned_sender.is_some_and(|pinned| pinned != self.senders[sender.index()].name) {
+            return;
+        }
+        let corp = pinned_corp.or(entry.corp).map(|corp| self.corp_key(&corp));
+        let account = self.account(key);
+        let (old_corp, old_sender) = (account.corp, account.sender);
+        if let Some(new) = corp.or(old_corp)
+            && (old_corp != Some(new) || old_sender != Some(sender))
+        {
+            self.move_account(key, new, sender);
+            self.record(Record::Located {
+                account: entry.account,
+                corp: self.corps[new.index()].name.clone(),
+                sender: self.senders[sender.index()].name.clone(),
+                at: self.now,
+            });
+        }
+        self.place(key);
+    }
+
+    /// The account belongs to this company from now on, and so do its sends of the last hour.
+    pub(super) fn move_account(&mut self, key: AccountKey, corp: CorpKey, sender: SenderKey) {
+        let now = self.now;
+        let account = self.account_mut(key);
+        let moved = account.corp != Some(corp);
+        account.corp = Some(corp);
+        account.sender = Some(sender);
+        let carried = if moved { account.minutes.as_mut().map(|minutes| minutes.iter(now)) } else { None };
+        for (at, sends) in carried.into_iter().flatten() {
+            self.hours.add_past(corp, at.min(now), sends, now);
+        }
+    }
+
+    pub(super) fn handle_directory_failed(&mut self, sender: &SenderName, trouble: SenderTrouble) {
+        let Some(sender) = self.sender_key(sender) else { return };
+        match trouble {
+            SenderTrouble::Unauthorized => self.lose_authority(Some(sender)),
+            // The messages of accounts that wait for it wait on; their grace is counting.
+            SenderTrouble::Unreachable => {}
+        }
+    }
+
+    /// The server does not take our key: nothing of it is tried with a message until the account list is given again.
+    pub(super) fn lose_authority(&mut self, sender: Option<SenderKey>) {
+        let Some(sender) = sender else { return };
+        let server = &mut self.senders[sender.index()];
+        let name = server.name.clone();
+        if !std::mem::replace(&mut server.unauthorized, true) {
+            let message = "the sender does not take the API key (401 or 403); its messages wait, and the account list \
+                 is asked for until it does"
+                .to_owned();
+            self.alarm("sender_unauthorized", name.as_str(), message);
+        }
+        self.timers.insert((self.now + ASK_INTERVAL, Timer::Sender(sender)));
+    }
+
+    pub(super) fn wake_sender(&mut self, sender: SenderKey) {
+        if self.senders[sender.index()].unauthorized {
+            self.ask_directory(sender);
+            self.timers.insert((self.now + ASK_INTERVAL, Timer::Sender(sender)));
+        }
+    }
+
+    pub(super) fn ask_directory(&mut self, sender: SenderKey) {
+        let now = self.now;
+        let server = &mut self.senders[sender.index()];
+        if server.directory_asked_at.is_some_and(|at| at + ASK_INTERVAL > now) {
+            return;
+        }
+        server.directory_asked_at = Some(now);
+        let sender = server.name.clone();
+        self.act(Action::RefreshDirectory { sender });
+    }
+
+    /// An account got a message: if nobody knows its company, the account lists are asked, and a moment is set at which
+    /// the message stops waiting for one.
+    pub(super) fn expect_directory(&mut self, key: AccountKey) {
+        let account = self.account(key);
+        if (account.corp.is_some() && account.sender.is_some()) || account.grace_set {
+            return;
+        }
+        let at = self.now + self.settings.messages.unknown_account_grace;
+        self.account_mut(key).grace_set = true;
+        self.timers.insert((at, Timer::Grace(key)));
+        for index in 0..self.senders.len() {
+            self.ask_directory(SenderKey(index as u32));
+        }
+    }
+
+    pub(super) fn grace_ends(&mut self, key: AccountKey) {
+        let grace = self.settings.messages.unknown_account_grace;
+        let now = self.now;
+        let account = self.account_mut(key);
+        account.grace_set = false;
+        if account.corp.is_some() && account.sender.is_some() {
+            return;
+        }
+        let waiting: Vec<Seq> = account.queue.iter().map(|rank| rank.1).collect();
+        let mut next: Option<Time> = None;
+        for seq in waiting {
+            let Some(live) = self.live.get(&seq) else { continue };
+            let ends_at = live.received_at.max(live.earliest) + grace;
+            if ends_at <= now {
+                let message = "no account list knows this wxId, so its company and its limit are not known; check the \
+                     wxId, or list it in the configuration under [[accounts]]";
+                let fault = Fault::of_field(Code::UnknownAccount, "wxId", message);
+                self.finish(seq, State::Failed, None, Some(fault));
+            } else {
+                next = Some(next.map_or(ends_at, |next| next.min(ends_at)));
+            }
+        }
+        if let Some(at) = next {
+            self.account_mut(key).grace_set = true;
+            self.timers.insert((at, Timer::Grace(key)));
+        }
+    }
+
+    /// The sender says that the account is not online: it waits until an account list says otherwise.
+    pub(super) fn go_offline(&mut self, key: AccountKey) {
+        let account = self.account_mut(key);
+        let (name, sender) = (account.name.clone(), account.sender);
+        if !std::mem::replace(&mut account.offline, true) {
+            let message = "the sender says that the account is not online; its messages wait until it is";
+            self.alarm("account_offline", name.as_str(), message.to_owned());
+        }
+        if let Some(sender) = sender {
+            self.ask_directory(sender);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! A start from what the journal kept.
+
+use super::accept::{dedup_key, id_key};
+use super::attempt::retry_wait;
+use super::tables::{Flight, Past, Phase, Timer};
+use super::{Engine, SETTLE};
+use crate::model::{Account, Corp, Doubt, NotSent, OnDoubt, Outgoing, Record, Seq, State, Time, Verdict};
+use std::time::Duration;
+
+/// The longest wait that a retry of an earlier life may still claim: a wall clock set back must not park a message.
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(3600);
+
+impl Engine {
+    /// Takes over a record of an earlier life of the process, in the order in which it was written.
+    ///
+    /// # Panics
+    /// After [`start`](Self::start) was called: a journal is replayed once.
+    pub fn replay(&mut self, record: Record) {
+        assert!(!self.started, "the journal is replayed before the start");
+        self.last.see(&record);
+        match record {
+            Record::Accepted(message) => {
+                let (dedup, id) = (dedup_key(&message.request), id_key(&message.request.id));
+                self.add_live(&message, dedup, id);
+                self.counters.accepted += 1;
+                self.counters.restored += 1;
+            }
+            Record::Attempted { seq, attempt, account, corp, possibly_duplicate, .. } => {
+                self.replay_attempted(seq, attempt, &account, &corp, possibly_duplicate);
+            }
+            Record::Ended { seq, attempt, at, verdict } => self.replay_ended(seq, attempt, at, &verdict),
+            Record::Finished { seq, outcome } => self.replay_finished(seq, outcome.state, outcome.at),
+            Record::Readdressed { seq, again, .. } => {
+                if again && let Some(past) = self.past.get_mut(&seq) {
+                    past.answered = false;
+                    self.outbox.push(Outgoing::Answer(seq));
+                }
+            }
+            Record::Answered { seq } => {
+                if let Some(past) = self.past.get_mut(&seq) {
+                    past.answered = true;
+                }
+                self.outbox.remove(Outgoing::Answer(seq));
+            }
+            Record::Refused { number, .. } => self.outbox.push(Outgoing::Refusal(number)),
+            Record::RefusalAnswered { number } => self.outbox.remove(Outgoing::Refusal(number)),
+            Record::Held(hold) => self.add_hold(hold),
+            Record::Released { hold, .. } => {
+                if let Some(hold) = self.holds.remove(&hold)
+                    && let Some(until) = hold.until
+                {
+                    self.timers.remove(&(until, Timer::Hold(hold.id.0)));
+                }
+            }
+            Record::Located { account, corp, sender, .. } => self.replay_located(&account, &corp, &sender),
+            Record::Commanded { at, origin, reply } => self.replay_commanded(at, &origin, reply),
+            Record::Spent { account, corp, ended_at } => self.replay_spent(&account, &corp, ended_at),
+        }
+    }
+
+    /// Ends the replay: attempts without an end are in doubt, queues are filled, and nothing is sent for a second if
+    /// anything was sent before.
+    pub fn start(&mut self, now: Time) {
+        self.set_now(now);
+        self.started = true;
+        self.settle_until = if self.sent_before { self.now + SETTLE } else { self.now };
+        self.forgetting.make_contiguous().sort_unstable();
+        let crashed: Vec<(Seq, Flight)> = std::mem::take(&mut self.flights).into_iter().collect();
+        for (seq, flight) in crashed {
+            let verdict = Verdict::Unknown { why: Doubt::Crash, detail: Box::default() };
+            self.record(Record::Ended { seq, attempt: flight.attempt, at: self.now, verdict: verdict.clone() });
+            self.count_end(&flight, &verdict);
+            self.doubt(seq, None);
+        }
+        let waiting: Vec<Seq> =
+            self.live.iter().filter(|(_, live)| matches!(live.phase, Phase::Scheduled)).map(|(seq, _)| *seq).collect();
+        for seq in waiting {
+            self.resume_waiting(seq);
+        }
+        if !self.holds.is_empty() {
+            self.publish_holds();
+        }
+    }
+
+    /// A message that is not on its way goes back to where it waited: in doubt, in its queue, or in the timers.
+    fn resume_waiting(&mut self, seq: Seq) {
+        let now = self.now;
+        let window = self.doubt_window(seq, None);
+        let Some(live) = self.live.get_mut(&seq) else { return };
+        live.earliest = if live.attempts > 0 { live.earliest.min(now + RETRY_WAIT_MAX) } else { live.earliest };
+        if !live.last_in_doubt {
+            return self.enqueue(seq);
+        }
+        let until = (live.doubted_at + window).min(now + window);
+        live.phase = Phase::InDoubt(Some(until));
+        self.counters.states.change(State::Queued, State::InDoubt);
+        if until <= now {
+            self.doubt_ends(seq);
+        } else {
+            self.timers.insert((until, Timer::Doubt(seq)));
+        }
+    }
+
+    fn replay_attempted(&mut self, seq: Seq, attempt: u32, account: &Account, corp: &Corp, possibly_duplicate: bool) {
+        self.sent_before = true;
+        let account = self.account_key(account);
+        let corp = self.corp_key(corp);
+        let Some(live) = self.live.get_mut(&seq) else { return };
+        live.attempts = u16::try_from(attempt).unwrap_or(u16::MAX);
+        live.possibly_duplicate |= possibly_duplicate;
+        live.last_in_doubt = false;
+        live.phase = Phase::Sending;
+        self.counters.states.change(State::Queued, State::Sending);
+        self.account_mut(account).in_flight += 1;
+        self.flights.insert(seq, Flight { attempt, account, sender: None, corp });
+        self.hours.start_past(corp);
+    }
+
+    fn replay_ended(&mut self, seq: Seq, attempt: u32, at: Time, verdict: &Verdict) {
+        let Some(flight) = self.flights.remove(&seq).filter(|flight| flight.attempt == attempt) else { return };
+        let aged = self.aged(at);
+        let now = self.now;
+        let written = !matches!(verdict, Verdict::NotSent { why: NotSent::Connect, .. });
+        self.account_mut(flight.account).in_flight -= 1;
+        self.hours.end(flight.corp, now, false);
+        if written {
+            self.hours.add_past(flight.corp, aged, 1, now);
+            self.count_past_send(flight.account, aged);
+        }
+        self.spacing.restart(flight.account, aged);
+        let Some(live) = self.live.get_mut(&seq) else { return };
+        live.phase = Phase::Scheduled;
+        let attempts = u32::from(live.attempts);
+        match verdict {
+            Verdict::Unknown { .. } => {
+                live.doubts = live.doubts.saturating_add(1);
+                live.last_in_doubt = true;
+                live.doubted_at = aged;
+            }
+            Verdict::NotSent { why: NotSent::Temporary, .. } => live.earliest = aged + retry_wait(attempts),
+            Verdict::NotSent { why: NotSent::TooFrequent { retry_after }, .. } => {
+                self.replay_cool_down(flight.account, aged, *retry_after);
+            }
+            Verdict::NotSent { why: NotSent::Offline, .. } => self.account_mut(flight.account).offline = true,
+            Verdict::Confirmed { .. } | Verdict::Refused { .. } | Verdict::NotSent { .. } => {}
+        }
+        self.counters.states.change(State::Sending, State::Queued);
+    }
+
+    fn replay_finished(&mut self, seq: Seq, state: State, at: Time) {
+        let Some(live) = self.live.remove(&seq) else { return };
+        self.counters.states.change(live.state(), state);
+        self.live_bytes -= u64::from(live.body_bytes);
+        let past = Past {
+            dedup: live.dedup,
+            id: live.id,
+            fingerprint: live.fingerprint,
+            state,
+            answered: false,
+        };
+        self.past.insert(seq, past);
+        self.forgetting.push_back((at.min(self.now), seq));
+        self.outbox.push(Outgoing::Answer(seq));
+    }
+
+    fn replay_located(&mut self, account: &Account, corp: &Corp, sender: &crate::model::SenderName) {
+        let pinned = self.settings.accounts.iter().find(|own| own.account == *account).cloned();
+        let Some(sender) = self.sender_key(sender) else { return };
+        let key = self.account_key(account);
+        let corp = self.corp_key(&pinned.as_ref().and_then(|own| own.corp.clone()).unwrap_or_else(|| corp.clone()));
+        let sender = pinned.and_then(|own| own.sender).and_then(|name| self.sender_key(&name)).unwrap_or(sender);
+        self.move_account(key, corp, sender);
+    }
+
+    fn replay_spent(&mut self, account: &Account, corp: &Corp, ended_at: Time) {
+        self.sent_before = true;
+        let account = self.account_key(account);
+        let corp = self.corp_key(corp);
+        let (at, now) = (self.aged(ended_at), self.now);
+        self.hours.add_past(corp, at, 1, now);
+        self.count_past_send(account, at);
+        self.spacing.restart(account, at);
+    }
+
+    /// A time of an earlier life on today's axis: as long ago as it truly is, and never in the future.
+    fn aged(&self, at: Time) -> Time {
+        let shifted = i128::from(at.as_nanos()) + self.shift_nanos;
+        Time::from_nanos(u64::try_from(shifted.max(0)).unwrap_or(u64::MAX)).min(self.now)
+    }
+
+    /// Whether a message with `onDoubt` `hold` waits for a person.
+    pub fn held_doubts(&self) -> usize {
+        self.live
+            .values()
+            .filter(|live| live.on_doubt == OnDoubt::Hold && matches!(live.phase, Phase::InDoubt(None)))
+            .count()
+    }
+}

@@ -1,0 +1,277 @@
+//! Who sends next.
+//!
+//! An account with something to send is in one of three places: nowhere (busy, held, unknown), in the timers until it
+//! may send, or in the lane of its server and company. A decision takes the lane whose first account waits longest,
+//! asks the company's hour, then the account's spacing. A company whose hour is used up costs one timer; its accounts
+//! stay where they are.
+
+use super::settings::MeasuredFrom;
+use super::tables::{AccountKey, CorpKey, Flight, Lane, Open, Order, Phase, Place, Rank, SenderKey, Timer};
+use super::{Engine, limits};
+use crate::model::{Action, HoldReason, Record, Scope, Seq, State, Time};
+use std::time::Duration;
+
+/// What one level of priority is worth between accounts: that much longer waiting. Nothing starves, because every
+/// account's wait grows without end.
+const HEAD_START: Duration = Duration::from_secs(5);
+/// From this priority on a message may use the reserve of its company's hour.
+const URGENT: u8 = 8;
+
+impl Engine {
+    /// Finds the account's place anew. To be called after every change of what decides about it.
+    pub(super) fn place(&mut self, key: AccountKey) {
+        let waited = self.unplace(key);
+        match self.standing(key) {
+            Ok((rank, due, sender, corp)) if due <= self.now => {
+                let since = waited.unwrap_or(self.now);
+                self.account_mut(key).ready_since = Some(since);
+                let order = order(since, rank);
+                self.account_mut(key).place = Place::Ready(sender, corp, order);
+                let lane = self.senders[sender.index()].lanes.entry(corp).or_default();
+                let set = if is_urgent(rank) { &mut lane.urgent } else { &mut lane.ready };
+                set.insert((order, key));
+                self.refresh_head(sender, corp);
+            }
+            Ok((_, due, _, _)) => {
+                self.account_mut(key).place = Place::Due(due);
+                self.timers.insert((due, Timer::Account(key)));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Finds the account's place anew because a message of this rank joined its queue: nothing to do when another
+    /// one still goes first.
+    pub(super) fn place_for(&mut self, key: AccountKey, rank: Rank) {
+        let account = self.account(key);
+        if account.place == Place::Idle || account.queue.first() == Some(&rank) {
+            self.place(key);
+        }
+    }
+
+    /// Takes the account out of the schedule and returns since when it had been ready.
+    fn unplace(&mut self, key: AccountKey) -> Option<Time> {
+        let account = self.account_mut(key);
+        let place = std::mem::replace(&mut account.place, Place::Idle);
+        let waited = account.ready_since.take();
+        match place {
+            Place::Idle => {}
+            Place::Due(due) => {
+                self.timers.remove(&(due, Timer::Account(key)));
+            }
+            Place::Ready(sender, corp, order) => {
+                if let Some(lane) = self.senders[sender.index()].lanes.get_mut(&corp) {
+                    lane.ready.remove(&(order, key));
+                    lane.urgent.remove(&(order, key));
+                }
+                self.refresh_head(sender, corp);
+            }
+        }
+        waited
+    }
+
+    /// Which message of the account goes next, and from when on; or why none does.
+    pub(super) fn standing(&self, key: AccountKey) -> Result<(Rank, Time, SenderKey, CorpKey), HoldReason> {
+        let account = self.account(key);
+        let busy = account.in_flight > 0 && self.settings.limits.measured_from == MeasuredFrom::Response;
+        if busy || self.stopping {
+            return Err(HoldReason::Interval);
+        }
+        if let Some(hold) = self.hold_on(key) {
+            return Err(HoldReason::Paused(hold));
+        }
+        let (Some(sender), Some(corp)) = (account.sender, account.corp) else {
+            return Err(HoldReason::UnknownAccount);
+        };
+        if account.offline {
+            return Err(HoldReason::Offline(account.name.clone()));
+        }
+        let rank = self.head(key).ok_or(HoldReason::Waiting)?;
+        let earliest = self.live.get(&rank.1).map(|live| live.earliest).unwrap_or_default();
+        let due = self.spacing.next_at(key).max(earliest).max(account.cool_down_until);
+        Ok((rank, due, sender, corp))
+    }
+
+    /// The first message of the account's queue whose conversation is not held.
+    fn head(&self, key: AccountKey) -> Option<Rank> {
+        let account = self.account(key);
+        if !self.holds.values().any(|hold| matches!(&hold.scope, Scope::Conversation(name, _) if *name == account.name))
+        {
+            return account.queue.first().copied();
+        }
+        account.queue.iter().find(|rank| self.conversation_hold(key, rank.1).is_none()).copied()
+    }
+
+    /// Puts the lane where its first account belongs among the lanes of its server.
+    fn refresh_head(&mut self, sender: SenderKey, corp: CorpKey) {
+        let open = self.corps[corp.index()].open;
+        let server = &mut self.senders[sender.index()];
+        let Some(lane) = server.lanes.get_mut(&corp) else { return };
+        let head = lane.first(open).map(|(order, _, _)| order);
+        if head != lane.head {
+            if let Some(old) = lane.head {
+                server.heads.remove(&(old, corp));
+            }
+            if let Some(new) = head {
+                server.heads.insert((new, corp));
+            }
+            lane.head = head;
+        }
+    }
+
+    pub(super) fn refresh_heads(&mut self, corp: CorpKey) {
+        for index in 0..self.senders.len() {
+            self.refresh_head(SenderKey(index as u32), corp);
+        }
+    }
+
+    /// Starts every send that may start now.
+    pub(super) fn dispatch(&mut self) {
+        if self.stopping || self.settle_until > self.now {
+            return;
+        }
+        while let Some((sender, corp)) = self.next_lane() {
+            let open = self.corps[corp.index()].open;
+            let lane: &Lane = &self.senders[sender.index()].lanes[&corp];
+            let Some((_, account, urgent)) = lane.first(open) else {
+                self.refresh_head(sender, corp);
+                continue;
+            };
+            if let Err(until) = self.hours.take(limits::Permit { corp, urgent }) {
+                self.close_hour(corp, urgent, until.0);
+                continue;
+            }
+            match self.spacing.take(account) {
+                Ok(()) => self.start_attempt(sender, corp, account),
+                Err(_) => {
+                    // The account was placed on an older answer of its spacing: nothing was sent, so nothing counts.
+                    self.hours.end(corp, self.now, false);
+                    self.place(account);
+                }
+            }
+        }
+    }
+
+    /// Among the servers with room, the lane that waits longest.
+    fn next_lane(&self) -> Option<(SenderKey, CorpKey)> {
+        let mut best: Option<(Order, SenderKey, CorpKey)> = None;
+        for (index, sender) in self.senders.iter().enumerate() {
+            if sender.unauthorized || sender.in_flight >= sender.breaker.allows(sender.connections, self.now) {
+                continue;
+            }
+            let Some((order, corp)) = sender.heads.first() else { continue };
+            let candidate = (*order, SenderKey(index as u32), *corp);
+            best = Some(best.map_or(candidate, |best| best.min(candidate)));
+        }
+        best.map(|(_, sender, corp)| (sender, corp))
+    }
+
+    /// Notes that a company's hour has no room, for all or for what is not urgent, and when to ask again.
+    fn close_hour(&mut self, corp: CorpKey, urgent: bool, until: Option<Time>) {
+        let state = &mut self.corps[corp.index()];
+        state.open = if urgent { Open::Nothing } else { Open::Urgent };
+        let until = until.map(|at| state.open_timer.map_or(at, |earlier| earlier.min(at)));
+        if let Some(at) = until {
+            if let Some(earlier) = state.open_timer.replace(at) {
+                self.timers.remove(&(earlier, Timer::Corp(corp)));
+            }
+            self.timers.insert((at, Timer::Corp(corp)));
+        }
+        self.refresh_heads(corp);
+    }
+
+    /// Asks the company's hour again: a place may have become free.
+    pub(super) fn reopen_hour(&mut self, corp: CorpKey) {
+        let state = &mut self.corps[corp.index()];
+        if let Some(at) = state.open_timer.take() {
+            self.timers.remove(&(at, Timer::Corp(corp)));
+        }
+        if self.corps[corp.index()].open != Open::All {
+            self.corps[corp.index()].open = Open::All;
+            self.refresh_heads(corp);
+        }
+    }
+
+    fn start_attempt(&mut self, sender: SenderKey, corp: CorpKey, key: AccountKey) {
+        let Some(rank) = self.head(key) else {
+            // The lane held an account with nothing to send: give the place back rather than send nothing.
+            self.hours.end(corp, self.now, false);
+            return self.place(key);
+        };
+        let seq = rank.1;
+        self.unplace(key);
+        let now = self.now;
+        let account = self.account_mut(key);
+        account.queue.remove(&rank);
+        account.in_flight += 1;
+        let account_name = account.name.clone();
+        let Some(live) = self.live.get_mut(&seq) else { return };
+        live.attempts = live.attempts.saturating_add(1);
+        live.phase = Phase::Sending;
+        let (attempt, flagged) = (u32::from(live.attempts), live.possibly_duplicate);
+        self.counters.states.change(State::Queued, State::Sending);
+        self.flights.insert(seq, Flight { attempt, account: key, sender: Some(sender), corp });
+        let server = &mut self.senders[sender.index()];
+        server.in_flight += 1;
+        let sender_name = server.name.clone();
+        self.record(Record::Attempted {
+            seq,
+            attempt,
+            at: now,
+            account: account_name,
+            corp: self.corps[corp.index()].name.clone(),
+            possibly_duplicate: flagged,
+        });
+        self.act(Action::Send { seq, attempt, sender: sender_name });
+        self.event(seq, State::Sending, attempt, flagged);
+        // Where the spacing counts from the request, the next message need not wait for the answer.
+        self.place(key);
+    }
+
+    /// Why a queued message is not on its way, and until when if that is known.
+    pub(super) fn waiting_for(&self, seq: Seq) -> Option<(HoldReason, Option<Time>)> {
+        let live = self.live.get(&seq)?;
+        let account = self.account(live.account);
+        if live.phase == Phase::Scheduled {
+            return Some((HoldReason::Scheduled, Some(live.earliest)));
+        }
+        if let Some(hold) = self.hold_on(live.account).or_else(|| self.conversation_hold(live.account, seq)) {
+            return Some((HoldReason::Paused(hold), self.holds.get(&hold).and_then(|hold| hold.until)));
+        }
+        let (rank, due, sender, corp) = match self.standing(live.account) {
+            Ok(standing) => standing,
+            Err(reason) => return Some((reason, None)),
+        };
+        if rank.1 != seq {
+            return Some((HoldReason::Waiting, None));
+        }
+        if self.settle_until > self.now {
+            return Some((HoldReason::Settling, Some(self.settle_until)));
+        }
+        if due > self.now {
+            let reason = if account.cool_down_until == due {
+                HoldReason::CoolingDown
+            } else if live.earliest == due {
+                HoldReason::Retry
+            } else {
+                HoldReason::Interval
+            };
+            return Some((reason, Some(due)));
+        }
+        let corp = &self.corps[corp.index()];
+        if corp.open == Open::Nothing || (corp.open == Open::Urgent && !is_urgent(rank)) {
+            return Some((HoldReason::Quota(corp.name.clone()), corp.open_timer));
+        }
+        let sender = &self.senders[sender.index()];
+        Some((HoldReason::Sender(sender.name.clone()), sender.breaker.opens_at(self.now)))
+    }
+}
+
+fn is_urgent(rank: Rank) -> bool {
+    9 - rank.0 >= URGENT
+}
+
+fn order(since: Time, rank: Rank) -> Order {
+    let head_start_nanos = u64::try_from(HEAD_START.as_nanos()).unwrap_or(u64::MAX);
+    since.as_nanos() + u64::from(rank.0) * head_start_nanos
+}

@@ -1,0 +1,241 @@
+//! What the engine remembers: messages, accounts, companies and servers, each under a small key.
+
+use super::hour::Minutes;
+use crate::model::{Account, Corp, Fingerprint, OnDoubt, Record, SenderName, Seq, State, Time};
+use std::collections::{BTreeMap, BTreeSet};
+
+macro_rules! key {
+    ($name:ident) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub(super) struct $name(pub(super) u32);
+
+        impl $name {
+            pub(super) fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+    };
+}
+
+key!(AccountKey);
+key!(CorpKey);
+key!(SenderKey);
+
+/// A digest of (topic suffix, account, id): what makes two requests the same one.
+pub(super) type DedupKey = u128;
+/// A digest of the id alone, to find messages by it.
+pub(super) type IdKey = u64;
+
+/// A message without its text, from its acceptance to its final state.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    pub(super) dedup: DedupKey,
+    pub(super) id: IdKey,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) account: AccountKey,
+    pub(super) body_bytes: u32,
+    pub(super) conversation: u64,
+    pub(super) received_at: Time,
+    pub(super) expires_at: Time,
+    /// Not before this: `notBefore`, or the wait of a retry.
+    pub(super) earliest: Time,
+    pub(super) phase: Phase,
+    pub(super) on_doubt: OnDoubt,
+    pub(super) priority: u8,
+    pub(super) attempts: u16,
+    /// Attempts whose effect nobody knows.
+    pub(super) doubts: u16,
+    pub(super) possibly_duplicate: bool,
+    /// Whether its last attempt is the doubtful one, and since when: all that a restart needs to decide about it.
+    pub(super) last_in_doubt: bool,
+    pub(super) doubted_at: Time,
+}
+
+/// Where a live message is.
+///
+/// ```text
+/// Scheduled --notBefore--> Queued <--> Sending --> InDoubt --> Queued (resend)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Not in its account's queue yet.
+    Scheduled,
+    Queued,
+    Sending,
+    /// Until then, if there is anything to wait for.
+    InDoubt(Option<Time>),
+}
+
+impl Live {
+    pub(super) fn state(&self) -> State {
+        match self.phase {
+            Phase::Scheduled | Phase::Queued => State::Queued,
+            Phase::Sending => State::Sending,
+            Phase::InDoubt(_) => State::InDoubt,
+        }
+    }
+
+    /// Its place in its account's queue: priority first, then the order of acceptance.
+    pub(super) fn rank(&self, seq: Seq) -> Rank {
+        (9 - self.priority, seq)
+    }
+}
+
+pub(super) type Rank = (u8, Seq);
+
+/// A message that reached its final state, kept for deduplication and until its answer is out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Past {
+    pub(super) dedup: DedupKey,
+    pub(super) id: IdKey,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) state: State,
+    pub(super) answered: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct AccountState {
+    pub(super) name: Account,
+    pub(super) corp: Option<CorpKey>,
+    pub(super) sender: Option<SenderKey>,
+    pub(super) queue: BTreeSet<Rank>,
+    pub(super) scheduled: u32,
+    pub(super) in_flight: u32,
+    pub(super) place: Place,
+    /// Since when it could have sent, while it is [`Place::Ready`].
+    pub(super) ready_since: Option<Time>,
+    pub(super) cool_down_until: Time,
+    /// How often in a row the sender called it too frequent.
+    pub(super) cool_downs: u32,
+    pub(super) offline: bool,
+    pub(super) minutes: Option<Box<Minutes>>,
+    /// Whether a moment is set at which its messages stop waiting for a company.
+    pub(super) grace_set: bool,
+}
+
+/// Where an account stands in the schedule. Exactly one structure holds it at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In none: nothing to send, busy, held, or not known well enough to send.
+    Idle,
+    /// In the timers, due then.
+    Due(Time),
+    /// In the lane of its server and company, under this order.
+    Ready(SenderKey, CorpKey, Order),
+}
+
+/// Smaller goes first: the moment since when it waits, with a head start for priority.
+pub(super) type Order = u64;
+
+#[derive(Clone, Debug)]
+pub(super) struct CorpState {
+    pub(super) name: Corp,
+    /// What its hour is open for, as far as the last question told.
+    pub(super) open: Open,
+    pub(super) open_timer: Option<Time>,
+}
+
+/// What a company's hour has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Open {
+    All,
+    /// Only the reserve is left.
+    Urgent,
+    Nothing,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct SenderState {
+    pub(super) name: SenderName,
+    pub(super) in_flight: usize,
+    pub(super) connections: usize,
+    pub(super) lanes: BTreeMap<CorpKey, Lane>,
+    /// The lanes that may go, by the order of their first account.
+    pub(super) heads: BTreeSet<(Order, CorpKey)>,
+    pub(super) breaker: super::breaker::Breaker,
+    pub(super) unauthorized: bool,
+    pub(super) directory_asked_at: Option<Time>,
+}
+
+/// The accounts of one company that could send now through one server.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lane {
+    pub(super) ready: BTreeSet<(Order, AccountKey)>,
+    /// Those whose next message is urgent: the reserve is theirs too.
+    pub(super) urgent: BTreeSet<(Order, AccountKey)>,
+    /// Under which order it stands in `heads`.
+    pub(super) head: Option<Order>,
+}
+
+impl Lane {
+    /// Its first account among those that `open` lets go.
+    pub(super) fn first(&self, open: Open) -> Option<(Order, AccountKey, bool)> {
+        let urgent = self.urgent.first().map(|(order, account)| (*order, *account, true));
+        let ready = self.ready.first().map(|(order, account)| (*order, *account, false));
+        match open {
+            Open::Nothing => None,
+            Open::Urgent => urgent,
+            Open::All => match (urgent, ready) {
+                (Some(urgent), Some(ready)) => Some(urgent.min(ready)),
+                (urgent, ready) => urgent.or(ready),
+            },
+        }
+    }
+}
+
+/// A moment at which something is due, unless it was settled before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    Account(AccountKey),
+    Corp(CorpKey),
+    /// The breaker of a server lets a request through again, or its account list is to be asked.
+    Sender(SenderKey),
+    /// A message's `notBefore` has come.
+    Scheduled(Seq),
+    /// A doubt has waited long enough.
+    Doubt(Seq),
+    /// The account's messages have waited long enough for a company.
+    Grace(AccountKey),
+    /// A hold ends by itself.
+    Hold(u64),
+}
+
+/// An attempt that has begun and not ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flight {
+    pub(super) attempt: u32,
+    pub(super) account: AccountKey,
+    /// Through which server; `None` for an attempt of an earlier life of the process.
+    pub(super) sender: Option<SenderKey>,
+    /// In whose hour it takes a place.
+    pub(super) corp: CorpKey,
+}
+
+/// Numbers that were used in this journal and are never used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastNumbers {
+    pub seq: u64,
+    pub refusal: u64,
+    pub hold: u64,
+}
+
+impl LastNumbers {
+    /// Takes the numbers of a record into account.
+    pub(super) fn see(&mut self, record: &Record) {
+        match record {
+            Record::Accepted(message) => self.seq = self.seq.max(message.seq.0),
+            Record::Refused { number, .. } => self.refusal = self.refusal.max(*number),
+            Record::Held(hold) => self.hold = self.hold.max(hold.id.0),
+            Record::Attempted { .. }
+            | Record::Ended { .. }
+            | Record::Finished { .. }
+            | Record::Readdressed { .. }
+            | Record::Answered { .. }
+            | Record::RefusalAnswered { .. }
+            | Record::Released { .. }
+            | Record::Located { .. }
+            | Record::Commanded { .. }
+            | Record::Spent { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What is due.
+
+use super::Engine;
+use super::tables::{Phase, Timer};
+use crate::model::{HoldId, Seq};
+
+impl Engine {
+    /// Does everything that is due by now, in the order in which it became due.
+    pub(super) fn fire_timers(&mut self) {
+        while let Some((at, timer)) = self.timers.first().copied() {
+            if at > self.now {
+                break;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::Account(account) => self.place(account),
+                Timer::Corp(corp) => self.reopen_hour(corp),
+                Timer::Sender(sender) => self.wake_sender(sender),
+                Timer::Scheduled(seq) => self.scheduled_comes_due(seq),
+                Timer::Doubt(seq) => self.doubt_ends(seq),
+                Timer::Grace(account) => self.grace_ends(account),
+                Timer::Hold(hold) => {
+                    self.release(HoldId(hold), None);
+                }
+            }
+        }
+        while let Some((at, seq)) = self.deadlines.first().copied() {
+            if at > self.now {
+                break;
+            }
+            self.deadlines.pop_first();
+            self.deadline_passes(seq);
+        }
+        self.forget();
+    }
+
+    fn scheduled_comes_due(&mut self, seq: Seq) {
+        let Some(live) = self.live.get_mut(&seq) else { return };
+        if live.phase != Phase::Scheduled {
+            return;
+        }
+        live.phase = Phase::Queued;
+        let (account, rank) = (live.account, live.rank(seq));
+        let state = self.account_mut(account);
+        state.scheduled -= 1;
+        state.queue.insert(rank);
+        self.place_for(account, rank);
+    }
+
+    /// Forgets messages whose deduplication window is over.
+    fn forget(&mut self) {
+        let window = self.settings.messages.dedup_window;
+        while let Some((at, seq)) = self.forgetting.front().copied() {
+            if at + window > self.now {
+                break;
+            }
+            self.forgetting.pop_front();
+            match self.past.get(&seq) {
+                Some(past) if !past.answered => {
+                    // The broker was away for the whole window: it stays known until its answer is out.
+                    self.forgetting.push_back((self.now, seq));
+                }
+                Some(past) => {
+                    self.ids.remove(&(past.id, seq));
+                    self.past.remove(&seq);
+                }
+                None => {}
+            }
+        }
+        let transactions_since = self.now - window;
+        if self.transactions.len() > TRANSACTIONS_MAX {
+            self.transactions.retain(|_, (at, _)| *at >= transactions_since);
+        }
+    }
+}
+
+/// Replies kept for repeats before old ones are looked for.
+const TRANSACTIONS_MAX: usize = 1000;
