@@ -1,1 +1,368 @@
-//! Not built yet.
+//! The loop, and the only owner of the state.
+//!
+//! ```text
+//!  inputs --all that wait--> engine.handle --> engine.poll_ready --> journal.commit --> edges
+//!     ^                                                                                  |
+//!     '------------------------- verdicts, acknowledgements ------------------------------'
+//! ```
+//!
+//! One turn takes all waiting inputs, decides once, commits once, and then acts. That is group commit, and it is the
+//! whole argument for durability: an action of a turn leaves only after every record of that turn, and of every turn
+//! before, is on disk.
+//!
+//! # Invariants
+//!
+//! - Performing an action never waits, so the cycle of channels cannot block. The one channel on which anyone waits
+//!   is `inputs`.
+//! - After a commit whose fate is unknown nothing is performed any more.
+
+mod letters;
+
+use crate::clock::{BootReading, Clock};
+use crate::engine::Engine;
+use crate::journal::{self, Anchor, Batch, CommitError, Journal};
+use crate::model::{
+    Action, Input, Job, Lookup, Outgoing, Publication, Ready, Record, Refusal, SenderName, Seq, Ticket, Time,
+};
+use crate::telemetry;
+use letters::Letters;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Inputs that one turn takes at most: what bounds the size of a commit.
+const TURN_INPUTS_MAX: usize = 1024;
+/// How long the closing of an answer may wait for a commit that is due anyway.
+const DEFERRED_MAX: Duration = Duration::from_millis(100);
+/// How often time is noted in the journal, while anything is written at all.
+const ANCHOR_INTERVAL: Duration = Duration::from_secs(1);
+const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a commit waits that found no room on the disk.
+const FULL_WAIT: Duration = Duration::from_secs(1);
+/// How long a stop waits for requests in flight, and for answers to reach the broker.
+const STOP_WAIT: Duration = Duration::from_secs(10);
+
+/// Where actions go. Nothing here may wait.
+pub struct Edges {
+    pub acknowledge: Box<dyn FnMut(Ticket) + Send>,
+    pub send: Box<dyn FnMut(Job) + Send>,
+    pub publish: Box<dyn FnMut(Publication) + Send>,
+    pub look_up: Box<dyn FnMut(Lookup) + Send>,
+    pub refresh_directory: Box<dyn FnMut(SenderName) + Send>,
+    pub open_intake: Box<dyn FnMut(bool) + Send>,
+}
+
+/// Why the loop ended before it was told to.
+#[derive(Debug)]
+pub enum BridgeError {
+    /// Nobody knows what is on disk: stop at once, and recover from it.
+    Commit(CommitError),
+    /// The journal does not hold what it was told to keep.
+    Missing(Seq),
+}
+
+impl fmt::Display for BridgeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Commit(error) => write!(f, "a commit of the journal failed: {error}"),
+            Self::Missing(seq) => write!(f, "the journal has no body for message {seq}, which is to be sent"),
+        }
+    }
+}
+
+impl std::error::Error for BridgeError {}
+
+/// The loop's state.
+pub struct Bridge {
+    engine: Engine,
+    journal: Journal,
+    clock: Clock,
+    inputs: mpsc::Receiver<Input>,
+    edges: Edges,
+    letters: Letters,
+    refusals: BTreeMap<u64, Arc<Refusal>>,
+    /// Records that may wait for a commit, and until when.
+    deferred: Vec<Record>,
+    deferred_until: Option<Time>,
+    anchored_at: Time,
+    prune_at: Time,
+    low_space: bool,
+    stop_by: Option<Time>,
+}
+
+impl Bridge {
+    /// `engine` has been started; `refusals` are those that it replayed and that are not answered yet.
+    pub fn new(
+        engine: Engine,
+        journal: Journal,
+        clock: Clock,
+        inputs: mpsc::Receiver<Input>,
+        edges: Edges,
+        refusals: BTreeMap<u64, Arc<Refusal>>,
+    ) -> Self {
+        Self {
+            engine,
+            journal,
+            clock,
+            inputs,
+            edges,
+            letters: Letters::default(),
+            refusals,
+            deferred: Vec::new(),
+            deferred_until: None,
+            anchored_at: Time::default(),
+            prune_at: clock.now(),
+            low_space: false,
+            stop_by: None,
+        }
+    }
+
+    /// Runs until a [`Input::Stop`] was carried out, or until every sender of inputs is gone.
+    ///
+    /// # Errors
+    /// [`BridgeError`] when the process has to stop at once.
+    pub async fn run(mut self) -> Result<(), BridgeError> {
+        let mut batch = Vec::with_capacity(TURN_INPUTS_MAX);
+        loop {
+            let now = self.clock.now();
+            let ready = self.engine.poll_ready(now);
+            self.carry_out(ready, now).await?;
+            if self.is_stopped(now) {
+                break;
+            }
+            tokio::select! {
+                taken = self.inputs.recv_many(&mut batch, TURN_INPUTS_MAX) => if taken == 0 { break },
+                () = self.clock.sleep_until(self.wake_at()) => {}
+            }
+            self.take(&mut batch);
+        }
+        self.finish().await
+    }
+
+    fn take(&mut self, batch: &mut Vec<Input>) {
+        let now = self.clock.now();
+        for input in batch.drain(..) {
+            if input == Input::Stop {
+                self.stop_by = Some(now + STOP_WAIT);
+            }
+            self.engine.handle(input, now);
+        }
+        if now >= self.prune_at {
+            self.prune_at = now + PRUNE_INTERVAL;
+            self.journal.start_pruning(now);
+        }
+    }
+
+    fn wake_at(&self) -> Option<Time> {
+        [self.engine.poll_timeout(), self.deferred_until, Some(self.prune_at), self.stop_by].into_iter().flatten().min()
+    }
+
+    /// Makes the records durable, then performs the actions.
+    async fn carry_out(&mut self, ready: Ready, now: Time) -> Result<(), BridgeError> {
+        let Ready { records, actions } = ready;
+        let overdue = self.deferred_until.is_some_and(|until| until <= now);
+        let must_commit = overdue || records.iter().any(|record| !record.can_wait());
+        for record in &records {
+            self.note(record);
+        }
+        self.deferred.extend(records);
+        let wanted = self.letters.wanted(&actions);
+        if must_commit || !wanted.is_empty() {
+            self.commit(wanted, now).await?;
+        } else if !self.deferred.is_empty() && self.deferred_until.is_none() {
+            self.deferred_until = Some(now + DEFERRED_MAX);
+        }
+        for action in actions {
+            self.perform(action)?;
+        }
+        self.letters.trim();
+        Ok(())
+    }
+
+    /// Remembers of a record what its actions will need.
+    fn note(&mut self, record: &Record) {
+        match record {
+            Record::Accepted(message) => self.letters.accept(message),
+            Record::Finished { seq, outcome } => self.letters.finish(*seq, outcome),
+            Record::Readdressed { seq, .. } => self.letters.forget(*seq),
+            Record::Answered { seq } => self.letters.forget(*seq),
+            Record::Refused { number, refusal, .. } => {
+                self.refusals.insert(*number, Arc::clone(refusal));
+            }
+            Record::RefusalAnswered { number } => {
+                self.refusals.remove(number);
+            }
+            Record::Attempted { .. }
+            | Record::Ended { .. }
+            | Record::Held(_)
+            | Record::Released { .. }
+            | Record::Located { .. }
+            | Record::Commanded { .. }
+            | Record::Spent { .. } => {}
+        }
+    }
+
+    async fn commit(&mut self, wanted: letters::Wanted, now: Time) -> Result<(), BridgeError> {
+        let anchor = self.anchor(now);
+        self.deferred_until = None;
+        let mut batch = Batch {
+            records: std::mem::take(&mut self.deferred),
+            load: wanted.messages,
+            load_answers: wanted.answers,
+            anchor,
+        };
+        let committed = loop {
+            match self.journal.commit(batch).await {
+                Ok(committed) => break committed,
+                Err((CommitError::Full, returned)) => {
+                    // Nothing of it happened. Until there is room nothing is taken and nothing is sent.
+                    telemetry::journal_full();
+                    batch = returned;
+                    tokio::time::sleep(FULL_WAIT).await;
+                }
+                Err((error, _)) => return Err(BridgeError::Commit(error)),
+            }
+        };
+        self.letters.load(committed.messages, committed.answers);
+        self.notice_space(committed.low_space);
+        Ok(())
+    }
+
+    fn notice_space(&mut self, low: bool) {
+        if std::mem::replace(&mut self.low_space, low) != low {
+            self.engine.handle(Input::StorageLow(low), self.clock.now());
+        }
+    }
+
+    fn anchor(&mut self, now: Time) -> Option<Anchor> {
+        if now.since(self.anchored_at) < ANCHOR_INTERVAL {
+            return None;
+        }
+        self.anchored_at = now;
+        let BootReading { boot_id, since_boot } = BootReading::now();
+        Some(Anchor { time: self.clock.now(), boot_id, since_boot })
+    }
+
+    fn perform(&mut self, action: Action) -> Result<(), BridgeError> {
+        match action {
+            Action::Acknowledge(ticket) => (self.edges.acknowledge)(ticket),
+            Action::Send { seq, attempt, sender } => {
+                let message = self.letters.message(seq).ok_or(BridgeError::Missing(seq))?;
+                let (kind, body) = (Arc::clone(&message.request.kind), message.request.body.clone());
+                (self.edges.send)(Job { seq, attempt, sender, kind, body });
+            }
+            Action::Publish(Outgoing::Answer(seq)) => match self.letters.answer(seq) {
+                Some((message, outcome)) => (self.edges.publish)(Publication::Answer { seq, message, outcome }),
+                None => return Err(BridgeError::Missing(seq)),
+            },
+            Action::Publish(Outgoing::Refusal(number)) => {
+                if let Some(refusal) = self.refusals.get(&number) {
+                    (self.edges.publish)(Publication::Refusal { number, refusal: Arc::clone(refusal) });
+                }
+            }
+            Action::Event(event) => {
+                let message = event.seq.and_then(|seq| self.letters.message(seq));
+                (self.edges.publish)(Publication::Event { event, message });
+            }
+            Action::Reply(reply) => (self.edges.publish)(Publication::Reply(reply)),
+            Action::Lookup(lookup) => (self.edges.look_up)(lookup),
+            Action::Holds(holds) => (self.edges.publish)(Publication::Holds(holds)),
+            Action::Alarm(alarm) => {
+                telemetry::alarm(&alarm);
+                (self.edges.publish)(Publication::Alarm(alarm));
+            }
+            Action::RefreshDirectory { sender } => (self.edges.refresh_directory)(sender),
+            Action::Intake { open } => (self.edges.open_intake)(open),
+        }
+        Ok(())
+    }
+
+    fn is_stopped(&self, now: Time) -> bool {
+        self.stop_by.is_some_and(|by| self.engine.is_drained() || now >= by)
+    }
+
+    /// Leaves the journal as a clean stop leaves it.
+    async fn finish(mut self) -> Result<(), BridgeError> {
+        let now = self.clock.now();
+        telemetry::bridge_drained(self.engine.in_flight());
+        self.anchored_at = Time::default();
+        self.commit(letters::Wanted::default(), now).await?;
+        self.journal.close().await.map_err(BridgeError::Commit)
+    }
+}
+
+/// How far the times of the journal must be moved so that their age at `now` is the time that truly passed.
+///
+/// Within one boot of the machine that is the difference of two readings of `CLOCK_BOOTTIME`; across boots only the
+/// wall clock can tell, and one that stands before the journal's last entry counts as no time at all.
+pub fn shift_since(anchor: &Anchor, now: Time, reading: &BootReading) -> i128 {
+    let elapsed = if anchor.boot_id == reading.boot_id && !reading.boot_id.is_empty() {
+        reading.since_boot.saturating_sub(anchor.since_boot)
+    } else {
+        now.since(anchor.time)
+    };
+    let nanos = |time: Time| i128::from(time.as_nanos());
+    nanos(now - elapsed) - nanos(anchor.time)
+}
+
+/// What a start takes from the journal: an engine that knows all it knew, and the refusals not answered yet.
+pub fn restore(
+    journal: &Journal,
+    settings: crate::engine::Settings,
+    now: Time,
+) -> Result<(Engine, BTreeMap<u64, Arc<Refusal>>), journal::ReadError> {
+    let shift = journal.anchor().map_or(0, |anchor| shift_since(&anchor, now, &BootReading::now()));
+    let last = journal.last_numbers();
+    let last = crate::engine::LastNumbers { seq: last.seq.0, refusal: last.refusal, hold: last.hold };
+    let mut engine = Engine::new(settings, now, shift, last);
+    let mut refusals = BTreeMap::new();
+    journal.replay(now, |record| {
+        if let Record::Refused { number, refusal, .. } = &record {
+            refusals.insert(*number, Arc::clone(refusal));
+        }
+        engine.replay(record);
+    })?;
+    engine.start(now);
+    Ok((engine, refusals))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn anchor(time: u64, boot: &str, since_boot: u64) -> Anchor {
+        Anchor {
+            time: Time::from_millis(time * 1000),
+            boot_id: boot.to_owned(),
+            since_boot: Duration::from_secs(since_boot),
+        }
+    }
+
+    fn reading(boot: &str, since_boot: u64) -> BootReading {
+        BootReading { boot_id: boot.to_owned(), since_boot: Duration::from_secs(since_boot) }
+    }
+
+    /// The age, in seconds, that a send right at the anchor has after the restart.
+    fn age(anchor: &Anchor, now: u64, reading: &BootReading) -> i128 {
+        let now_nanos = i128::from(now) * 1_000_000_000;
+        let shifted = i128::from(anchor.time.as_nanos()) + shift_since(anchor, Time::from_millis(now * 1000), reading);
+        (now_nanos - shifted) / 1_000_000_000
+    }
+
+    #[test]
+    fn within_a_boot_the_wall_clock_does_not_matter() {
+        let anchor = anchor(100_000, "a", 50);
+        assert_eq!(age(&anchor, 100_010, &reading("a", 60)), 10);
+        assert_eq!(age(&anchor, 200_000, &reading("a", 60)), 10);
+        assert_eq!(age(&anchor, 90_000, &reading("a", 60)), 10);
+    }
+
+    #[test]
+    fn across_boots_a_clock_set_back_counts_as_no_time() {
+        let anchor = anchor(100_000, "a", 50);
+        assert_eq!(age(&anchor, 100_600, &reading("b", 5)), 600);
+        assert_eq!(age(&anchor, 90_000, &reading("b", 5)), 0);
+    }
+}

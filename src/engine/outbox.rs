@@ -46,6 +46,14 @@ impl Outbox {
         self.again.clear();
     }
 
+    /// The broker did not take it this time.
+    pub(super) fn again(&mut self, what: Outgoing) {
+        if self.outstanding.remove(&what) {
+            self.again.remove(&what);
+            self.due.insert(what);
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.due.is_empty() && self.outstanding.is_empty()
     }

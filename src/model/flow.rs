@@ -4,6 +4,7 @@ use super::{
     Account, CommandOrigin, CommandRequest, Corp, Hold, HoldId, Message, MessageId, Outcome, Refusal, Reply, ReplyTo,
     Request, SenderName, Seq, State, Time, Verdict,
 };
+use bytes::Bytes;
 use std::sync::Arc;
 
 /// What the broker needs to hear to forget a delivered packet. Travels in with an input, and back as
@@ -32,6 +33,8 @@ pub enum Input {
         ticket: Option<Ticket>,
         request: Box<CommandRequest>,
     },
+    /// A delivery that is none of ours.
+    Ignored { ticket: Ticket },
     /// An attempt ended.
     Ended {
         seq: Seq,
@@ -43,6 +46,8 @@ pub enum Input {
         what: Outgoing,
         refused: Option<Box<str>>,
     },
+    /// The broker refused something published, for now.
+    PublishAgain { what: Outgoing },
     /// The outgoing connection came up (all that was not acknowledged is published again) or went down.
     Connected(bool),
     /// A server's account list.
@@ -231,4 +236,25 @@ pub struct Alarm {
 pub struct Ready {
     pub records: Vec<Record>,
     pub actions: Vec<Action>,
+}
+
+/// One request to make.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub seq: Seq,
+    pub attempt: u32,
+    pub sender: SenderName,
+    pub kind: Arc<str>,
+    pub body: Bytes,
+}
+
+/// Something to publish, with all that its payload is made of.
+#[derive(Clone, Debug)]
+pub enum Publication {
+    Answer { seq: Seq, message: Arc<Message>, outcome: Arc<Outcome> },
+    Refusal { number: u64, refusal: Arc<Refusal> },
+    Event { event: SendEvent, message: Option<Arc<Message>> },
+    Reply(Reply),
+    Holds(Vec<Hold>),
+    Alarm(Alarm),
 }

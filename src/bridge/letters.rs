@@ -1,0 +1,136 @@
+//! Messages at hand: those that are on their way or about to be, so that the journal need not be read for each.
+
+use crate::journal::Answered;
+use crate::model::{Action, Message, Outcome, Outgoing, Seq};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Bytes of bodies kept at hand. What is over is read from the journal when it is sent.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Memory of a message beside its body, roughly.
+const OVERHEAD_BYTES: usize = 600;
+/// Events whose message is read from the journal in one turn, at most.
+const EVENTS_MAX: usize = 1000;
+
+/// What has to be read from the journal before the actions of a turn.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) messages: Vec<Seq>,
+    pub(super) answers: Vec<Seq>,
+}
+
+impl Wanted {
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.answers.is_empty()
+    }
+}
+
+struct Letter {
+    message: Arc<Message>,
+    outcome: Option<Arc<Outcome>>,
+}
+
+/// A bounded part of the messages.
+#[derive(Default)]
+pub(super) struct Letters {
+    letters: BTreeMap<Seq, Letter>,
+    bytes: usize,
+    /// Let go at the end of the turn, whose actions may still speak of them.
+    leaving: BTreeSet<Seq>,
+}
+
+impl Letters {
+    pub(super) fn accept(&mut self, message: &Arc<Message>) {
+        self.insert(message.seq, Letter { message: Arc::clone(message), outcome: None });
+        if self.bytes > BYTES_MAX {
+            self.leaving.insert(message.seq);
+        }
+    }
+
+    pub(super) fn finish(&mut self, seq: Seq, outcome: &Outcome) {
+        if let Some(letter) = self.letters.get_mut(&seq) {
+            letter.outcome = Some(Arc::new(outcome.clone()));
+        }
+    }
+
+    /// The message is done with, or no longer what it was: the journal knows better.
+    pub(super) fn forget(&mut self, seq: Seq) {
+        if let Some(letter) = self.letters.remove(&seq) {
+            self.bytes -= size(&letter.message);
+        }
+    }
+
+    /// What these actions need and is not at hand.
+    pub(super) fn wanted(&self, actions: &[Action]) -> Wanted {
+        let (mut messages, mut answers) = (BTreeSet::new(), BTreeSet::new());
+        for action in actions {
+            match action {
+                Action::Send { seq, .. } if !self.letters.contains_key(seq) => {
+                    messages.insert(*seq);
+                }
+                Action::Publish(Outgoing::Answer(seq)) if self.outcome(*seq).is_none() => {
+                    answers.insert(*seq);
+                }
+                Action::Event(event) if answers.len() < EVENTS_MAX => {
+                    if let Some(seq) = event.seq.filter(|seq| !self.letters.contains_key(seq)) {
+                        answers.insert(seq);
+                    }
+                }
+                Action::Send { .. }
+                | Action::Publish(_)
+                | Action::Event(_)
+                | Action::Acknowledge(_)
+                | Action::Reply(_)
+                | Action::Lookup(_)
+                | Action::Holds(_)
+                | Action::Alarm(_)
+                | Action::RefreshDirectory { .. }
+                | Action::Intake { .. } => {}
+            }
+        }
+        answers.retain(|seq| !messages.contains(seq));
+        Wanted { messages: messages.into_iter().collect(), answers: answers.into_iter().collect() }
+    }
+
+    pub(super) fn load(&mut self, messages: Vec<Message>, answers: Vec<Answered>) {
+        for message in messages {
+            self.insert(message.seq, Letter { message: Arc::new(message), outcome: None });
+        }
+        for Answered { message, outcome } in answers {
+            let seq = message.seq;
+            // Read without its body, so it must not be found by a later attempt.
+            self.leaving.insert(seq);
+            self.insert(seq, Letter { message: Arc::new(message), outcome: outcome.map(Arc::new) });
+        }
+    }
+
+    pub(super) fn message(&self, seq: Seq) -> Option<Arc<Message>> {
+        self.letters.get(&seq).map(|letter| Arc::clone(&letter.message))
+    }
+
+    pub(super) fn answer(&self, seq: Seq) -> Option<(Arc<Message>, Arc<Outcome>)> {
+        Some((self.message(seq)?, self.outcome(seq)?))
+    }
+
+    fn outcome(&self, seq: Seq) -> Option<Arc<Outcome>> {
+        self.letters.get(&seq)?.outcome.clone()
+    }
+
+    /// Ends a turn: what was only needed for it goes.
+    pub(super) fn trim(&mut self) {
+        for seq in std::mem::take(&mut self.leaving) {
+            self.forget(seq);
+        }
+    }
+
+    fn insert(&mut self, seq: Seq, letter: Letter) {
+        self.bytes += size(&letter.message);
+        if let Some(old) = self.letters.insert(seq, letter) {
+            self.bytes -= size(&old.message);
+        }
+    }
+}
+
+fn size(message: &Message) -> usize {
+    message.request.body.len() + OVERHEAD_BYTES
+}
