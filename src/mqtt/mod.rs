@@ -1,1 +1,85 @@
-//! Not built yet.
+//! The connection to the broker, shared by intake and publisher.
+//!
+//! Two connections, because acknowledgements queued behind publishes wait for them:
+//!
+//! ```text
+//!  connect_incoming  <id>-in   durable session, acknowledges by hand, subscribes only
+//!  connect_outgoing  <id>-out  clean session, publishes only, owns the will
+//! ```
+//!
+//! Behind this module is rumqttc, whose client forgets: after a reconnect it drops, overwrites or resends what it had
+//! been given, each under other circumstances. So nothing of ours rests on its memory.
+//!
+//! # Invariants
+//!
+//! - Each connection has one task, which polls and never waits for anything of ours; a watchdog bounds each poll.
+//! - When a connection ends, all that rumqttc remembers is wiped under the lock that the senders take, and the number
+//!   of the connection grows: nothing given to an old connection can reach a new one.
+//! - A token is acknowledged at most once, and only on the broker's word. What a lost connection had not acknowledged
+//!   is the owner's to publish again.
+//! - An acknowledgement of a packet leaves at most once, in the order in which they were given, and only over the
+//!   connection on which the packet came.
+//! - What the broker would answer by closing the connection is refused before it is sent: it would be sent again, and
+//!   close the next one.
+
+mod backoff;
+mod event_loop;
+mod flights;
+mod incoming;
+mod options;
+mod outgoing;
+mod publish;
+mod tls;
+mod url;
+
+pub use event_loop::{Lost, Task};
+pub use incoming::{Acknowledger, Incoming, Overrun, Packet, connect_incoming};
+pub use outgoing::{OutgoingEvent, Outlet, PublishRefusal, Refused, connect_outgoing};
+pub use publish::{Publish, Qos};
+pub use tls::{ClientIdentity, TlsError, TlsSettings};
+pub use url::{BrokerUrl, Scheme, UrlError};
+
+use secrecy::SecretString;
+use std::time::Duration;
+
+/// How to reach the broker. Both connections are made from the same settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub url: BrokerUrl,
+    /// The connections append `-in` and `-out`. Fixed across restarts: the broker keeps the session under it.
+    pub client_id: String,
+    /// Whole seconds, at least 5; what is less counts as 5.
+    pub keep_alive: Duration,
+    /// How many packets the broker may have delivered without an acknowledgement. At least 1.
+    pub receive_maximum: u16,
+    pub username: Option<String>,
+    pub password: Option<SecretString>,
+    /// Only used where the URL's scheme asks for TLS.
+    pub tls: TlsSettings,
+    /// The broker withholds larger packets, and we would refuse them.
+    pub max_packet_bytes: u32,
+    /// How long the broker keeps the session, and what is queued in it, while the bridge is away. Whole seconds.
+    pub session_expiry: Duration,
+    /// The first wait after a lost connection; it doubles up to `retry_delay_max`.
+    pub retry_delay_min: Duration,
+    pub retry_delay_max: Duration,
+}
+
+impl Settings {
+    /// Settings with the defaults for everything but the two things that have none.
+    pub fn new(url: BrokerUrl, client_id: impl Into<String>) -> Self {
+        Self {
+            url,
+            client_id: client_id.into(),
+            keep_alive: Duration::from_secs(20),
+            receive_maximum: 1000,
+            username: None,
+            password: None,
+            tls: TlsSettings::default(),
+            max_packet_bytes: 1 << 20,
+            session_expiry: Duration::from_secs(14 * 24 * 3600),
+            retry_delay_min: Duration::from_millis(100),
+            retry_delay_max: Duration::from_secs(30),
+        }
+    }
+}

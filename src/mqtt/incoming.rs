@@ -1,0 +1,290 @@
+use super::event_loop::{Lost, Phase, Side, Task, Wire, lock};
+use super::{Settings, TlsError, options};
+use crate::model::Ticket;
+use crate::telemetry;
+use bytes::Bytes;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{
+    Filter, Packet as Received, Publish, RetainForwardRule, SubAck, SubscribeProperties, SubscribeReasonCode,
+};
+use rumqttc::v5::{AsyncClient, Event, MqttState};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How many acknowledgements wait for being written inside rumqttc. What is more waits on the desk.
+const QUEUE_LENGTH: usize = 256;
+
+/// Something happened on the incoming connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// Packets follow at once, redelivered ones first. When the session is not present, the broker had forgotten it
+    /// and with it what was queued: that is normal at the first start only.
+    Connected {
+        generation: u64,
+        session_present: bool,
+    },
+    /// The broker granted every filter.
+    Subscribed,
+    /// The broker refused a filter. Asked again once per keep-alive, because permissions may change.
+    SubscribeRefused {
+        filter: String,
+        reason: String,
+    },
+    Packet(Packet),
+    /// The connection ended, or one more attempt to make it failed. Tickets of before are void.
+    Disconnected {
+        why: Lost,
+    },
+}
+
+/// A message as the broker delivered it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    pub topic: String,
+    pub payload: Bytes,
+    pub qos: u8,
+    /// The publisher asked the broker to keep it. Seen on fresh messages too: stored ones are never sent to us.
+    pub retain: bool,
+    /// The broker says that it may have delivered it before. A hint only.
+    pub duplicate: bool,
+    /// To be given to [`Acknowledger::acknowledge`]. `None` at QoS 0.
+    pub ticket: Option<Ticket>,
+    pub response_topic: Option<String>,
+    pub correlation: Option<Bytes>,
+    /// What is left of it.
+    pub expiry: Option<Duration>,
+    pub user_properties: Vec<(String, String)>,
+}
+
+/// There is no room for the event. The connection is closed, and the broker delivers again what was not acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overrun;
+
+/// Connects with a durable session, and keeps `filters` subscribed at QoS 1. Must be called within a runtime.
+///
+/// `on_event` is called by the task that polls the connection, so it must not wait: when it has no room it answers
+/// [`Overrun`]. A broker may deliver more than the receive maximum (Mosquitto before 2.0.13 does).
+pub fn connect_incoming(
+    settings: &Settings,
+    filters: Vec<String>,
+    on_event: impl FnMut(Incoming) -> Result<(), Overrun> + Send + 'static,
+) -> Result<(Acknowledger, Task), TlsError> {
+    let options = options::incoming(settings)?;
+    let client_id = options.client_id();
+    let (client, wire) = Wire::new(options, QUEUE_LENGTH);
+    let desk = Arc::new(Mutex::new(Desk {
+        client,
+        generation: 1,
+        phase: Phase::Down,
+        unacknowledged: BTreeSet::new(),
+        waiting: VecDeque::new(),
+    }));
+    let side = IncomingSide {
+        client_id,
+        desk: Arc::clone(&desk),
+        missing: filters.clone(),
+        filters,
+        asked: Vec::new(),
+        on_event,
+    };
+    Ok((Acknowledger { desk }, Task::spawn(wire, side, settings)))
+}
+
+/// Acknowledges packets to the broker. Clones do the same.
+#[derive(Clone)]
+pub struct Acknowledger {
+    desk: Arc<Mutex<Desk>>,
+}
+
+impl Acknowledger {
+    /// Tells the broker that the packet is safe. Never waits. Acknowledgements leave in the order given.
+    ///
+    /// Does nothing for a ticket of an older connection, whose packet is delivered again with a new one, and for one
+    /// that was used already.
+    pub fn acknowledge(&self, ticket: Ticket) {
+        let mut desk = lock(&self.desk);
+        if ticket.generation != desk.generation || !desk.unacknowledged.remove(&ticket.packet) {
+            telemetry::stale_acknowledgement(ticket);
+            return;
+        }
+        desk.waiting.push_back(ticket.packet);
+        desk.pass_on();
+    }
+}
+
+/// What the acknowledger and the polling task share.
+struct Desk {
+    client: AsyncClient,
+    /// Of the present connection, or of the next one when there is none.
+    generation: u64,
+    phase: Phase,
+    /// Delivered and not acknowledged yet.
+    unacknowledged: BTreeSet<u16>,
+    /// Acknowledged and not yet in rumqttc's queue. Bounded by the number of packet ids.
+    waiting: VecDeque<u16>,
+}
+
+impl Desk {
+    /// Moves acknowledgements into rumqttc's queue while it has room. The rest follows when the task has polled: a
+    /// full queue makes it write.
+    fn pass_on(&mut self) {
+        if self.phase == Phase::Down {
+            return;
+        }
+        while let Some(&packet) = self.waiting.front() {
+            // All that is read of it is the packet id.
+            let publish = Publish { pkid: packet, qos: QoS::AtLeastOnce, ..Publish::default() };
+            if self.client.try_ack(&publish).is_err() {
+                return;
+            }
+            self.waiting.pop_front();
+        }
+        if self.phase == Phase::Closing && self.client.try_disconnect().is_ok() {
+            self.phase = Phase::Closed;
+        }
+    }
+}
+
+struct IncomingSide<F> {
+    client_id: String,
+    desk: Arc<Mutex<Desk>>,
+    filters: Vec<String>,
+    /// Not granted on this connection.
+    missing: Vec<String>,
+    /// What the last SUBSCRIBE asked for: SUBACK answers by position.
+    asked: Vec<String>,
+    on_event: F,
+}
+
+impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> IncomingSide<F> {
+    fn tell(&mut self, event: Incoming) -> Result<(), Lost> {
+        (self.on_event)(event).map_err(|Overrun| Lost::Overrun)
+    }
+
+    fn handle_connected(&mut self, session_present: bool) -> Result<(), Lost> {
+        let generation = {
+            let mut desk = lock(&self.desk);
+            desk.phase = Phase::Up;
+            desk.generation
+        };
+        telemetry::broker_connected(&self.client_id, session_present);
+        self.tell(Incoming::Connected { generation, session_present })?;
+        // Whatever the session: the broker's may be older than the configuration, and it may have been restarted.
+        self.missing.clone_from(&self.filters);
+        self.subscribe();
+        Ok(())
+    }
+
+    fn subscribe(&mut self) {
+        if self.missing.is_empty() {
+            return;
+        }
+        let filters = self.missing.iter().map(|path| Filter {
+            // Else each subscription would bring the stored messages again, and not be told from fresh ones.
+            retain_forward_rule: RetainForwardRule::Never,
+            preserve_retain: true,
+            ..Filter::new(path.as_str(), QoS::AtLeastOnce)
+        });
+        let properties = SubscribeProperties { id: None, user_properties: Vec::new() };
+        if lock(&self.desk).client.try_subscribe_many_with_properties(filters, properties).is_ok() {
+            self.asked.clone_from(&self.missing);
+        }
+        // A full queue is no loss: what is missing is asked for again at the next ping.
+    }
+
+    fn handle_suback(&mut self, suback: &SubAck) -> Result<(), Lost> {
+        let mut refused = Vec::new();
+        let mut reasons = suback.return_codes.iter();
+        for filter in std::mem::take(&mut self.asked) {
+            match reasons.next() {
+                Some(SubscribeReasonCode::Success(_)) => self.missing.retain(|missing| *missing != filter),
+                reason => refused.push((filter, reason.map_or("no answer".into(), |reason| format!("{reason:?}")))),
+            }
+        }
+        for (filter, reason) in refused {
+            telemetry::subscribe_refused(&filter, &reason);
+            self.tell(Incoming::SubscribeRefused { filter, reason })?;
+        }
+        if self.missing.is_empty() {
+            telemetry::subscribed(&self.client_id, self.filters.len());
+            self.tell(Incoming::Subscribed)?;
+        }
+        Ok(())
+    }
+
+    fn handle_publish(&mut self, publish: Publish) -> Result<(), Lost> {
+        let ticket = {
+            let mut desk = lock(&self.desk);
+            if desk.phase != Phase::Up {
+                // It was not acknowledged, so the broker keeps it for the next start.
+                return Ok(());
+            }
+            let needs_ticket = publish.qos != QoS::AtMostOnce;
+            if needs_ticket {
+                desk.unacknowledged.insert(publish.pkid);
+            }
+            needs_ticket.then_some(Ticket { generation: desk.generation, packet: publish.pkid })
+        };
+        self.tell(Incoming::Packet(to_packet(publish, ticket)))
+    }
+}
+
+impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> Side for IncomingSide<F> {
+    fn client(&self) -> &str {
+        &self.client_id
+    }
+
+    fn handle_event(&mut self, event: Event, _: &MqttState) -> Result<(), Lost> {
+        match event {
+            Event::Incoming(Received::ConnAck(connack)) => self.handle_connected(connack.session_present)?,
+            Event::Incoming(Received::Publish(publish)) => self.handle_publish(publish)?,
+            Event::Incoming(Received::SubAck(suback)) => self.handle_suback(&suback)?,
+            Event::Incoming(Received::PingResp(_)) => self.subscribe(),
+            Event::Incoming(_) | Event::Outgoing(_) => {}
+        }
+        lock(&self.desk).pass_on();
+        Ok(())
+    }
+
+    fn handle_lost(&mut self, wire: &mut Wire, lost: &Lost) {
+        {
+            let mut desk = lock(&self.desk);
+            // Packets that were read and not polled come again, like all that was not acknowledged.
+            drop(wire.wipe());
+            desk.generation += 1;
+            desk.phase = Phase::Down;
+            desk.unacknowledged.clear();
+            desk.waiting.clear();
+        }
+        // There is nothing left to close when the owner has no room.
+        let _ = (self.on_event)(Incoming::Disconnected { why: lost.clone() });
+    }
+
+    fn close(&mut self) -> bool {
+        let mut desk = lock(&self.desk);
+        if desk.phase == Phase::Down {
+            return false;
+        }
+        desk.phase = Phase::Closing;
+        desk.pass_on();
+        true
+    }
+}
+
+fn to_packet(publish: Publish, ticket: Option<Ticket>) -> Packet {
+    let properties = publish.properties.unwrap_or_default();
+    Packet {
+        // A broker checks topics; one that is not UTF-8 after all matches nothing of ours.
+        topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+        payload: publish.payload,
+        qos: publish.qos as u8,
+        retain: publish.retain,
+        duplicate: publish.dup,
+        ticket,
+        response_topic: properties.response_topic,
+        correlation: properties.correlation_data,
+        expiry: properties.message_expiry_interval.map(|seconds| Duration::from_secs(seconds.into())),
+        user_properties: properties.user_properties,
+    }
+}
