@@ -1,0 +1,269 @@
+//! Applies records to the tables, one statement each where that can be, inside the writer's transaction.
+//!
+//! A record that finds another state than it speaks of is a [`UnknownCause::Contradiction`]: the engine and the disk
+//! disagree about what happened, and going on would make it worse.
+
+use super::codec::{self, FaultColumns, MessageColumns, VerdictColumns, signed, time_in};
+use super::{LastNumbers, UnknownCause};
+use crate::model::{CommandOrigin, Hold, HoldId, Message, Outcome, Record, Refusal, ReplyTo, Seq, Time, Verdict};
+use rusqlite::{Connection, ToSql, params};
+
+type Result<T> = std::result::Result<T, UnknownCause>;
+
+/// Applies one record.
+pub(super) fn apply(connection: &Connection, record: &Record) -> Result<()> {
+    let write = Write { connection };
+    match record {
+        Record::Accepted(message) => write.accepted(message),
+        Record::Attempted { seq, attempt, at, account, corp, possibly_duplicate } => write.attempted(
+            *seq,
+            params![
+                signed("Attempted", seq.0)?,
+                attempt,
+                account.as_str(),
+                corp.as_str(),
+                possibly_duplicate,
+                time_in(*at)
+            ],
+        ),
+        Record::Ended { seq, attempt, at, verdict } => write.ended(*seq, *attempt, *at, verdict),
+        Record::Finished { seq, outcome } => write.finished(*seq, outcome),
+        Record::Readdressed { seq, reply_to, again } => write.readdressed(*seq, reply_to.as_ref(), *again),
+        Record::Answered { seq } => write.answered(*seq, true, "Answered"),
+        Record::Refused { number, at, refusal } => write.refused(*number, *at, refusal),
+        Record::RefusalAnswered { number } => write.refusal_answered(*number),
+        Record::Held(hold) => write.held(hold),
+        Record::Released { hold, at, by } => write.released(*hold, *at, by.as_deref()),
+        Record::Located { account, corp, sender, at } => {
+            const SQL: &str = "INSERT OR REPLACE INTO account (account, corp, sender, at) VALUES (?1, ?2, ?3, ?4)";
+            write.run(SQL, params![account.as_str(), corp.as_str(), sender.as_str(), time_in(*at)])?;
+            Ok(())
+        }
+        Record::Commanded { at, origin, reply } => write.commanded(*at, origin, reply),
+        // Only replayed: it is made from attempts that are on disk already.
+        Record::Spent { .. } => Err(UnknownCause::Contradiction { record: "Spent", number: 0 }),
+    }
+}
+
+/// Raises the highest numbers ever used by those of one record.
+pub(super) fn count(last: &mut LastNumbers, record: &Record) {
+    match record {
+        Record::Accepted(message) => last.seq = last.seq.max(message.seq),
+        Record::Refused { number, .. } => last.refusal = last.refusal.max(*number),
+        Record::Held(hold) => last.hold = last.hold.max(hold.id.0),
+        Record::Attempted { .. }
+        | Record::Ended { .. }
+        | Record::Finished { .. }
+        | Record::Readdressed { .. }
+        | Record::Answered { .. }
+        | Record::RefusalAnswered { .. }
+        | Record::Released { .. }
+        | Record::Located { .. }
+        | Record::Commanded { .. }
+        | Record::Spent { .. } => (),
+    }
+}
+
+struct Write<'a> {
+    connection: &'a Connection,
+}
+
+impl Write<'_> {
+    fn run(&self, sql: &str, values: &[&dyn ToSql]) -> Result<usize> {
+        Ok(self.connection.prepare_cached(sql)?.execute(values)?)
+    }
+
+    /// Runs what must change exactly one row.
+    fn run_one(&self, record: &'static str, number: u64, sql: &str, values: &[&dyn ToSql]) -> Result<()> {
+        if self.run(sql, values)? == 1 { Ok(()) } else { Err(UnknownCause::Contradiction { record, number }) }
+    }
+
+    fn accepted(&self, message: &Message) -> Result<()> {
+        const SQL: &str = "INSERT INTO message (seq, received_at, expires_at, not_before, priority, on_doubt,
+            id, kind, account, conversation, suffix, reply_topic, reply_correlation, weak, tag,
+            asked_priority, asked_not_before, asked_lifetime, asked_until, asked_on_doubt, fingerprint, body_bytes)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)";
+        const BODY_SQL: &str = "INSERT INTO body (seq, body) VALUES (?1, ?2)";
+        let seq = signed("Accepted", message.seq.0)?;
+        let request = &message.request;
+        let columns = MessageColumns::of(message);
+        let (reply_topic, reply_correlation) = codec::reply_columns(request.origin.reply_to.as_ref());
+        self.run(
+            SQL,
+            params![
+                seq,
+                columns.received_at,
+                columns.expires_at,
+                columns.not_before,
+                message.priority,
+                columns.on_doubt,
+                request.id.as_json(),
+                &*request.kind,
+                request.account.as_str(),
+                &*request.conversation,
+                request.origin.suffix.as_deref(),
+                reply_topic,
+                reply_correlation,
+                request.origin.weak,
+                request.options.tag.as_deref(),
+                request.options.priority,
+                columns.asked_not_before,
+                columns.asked_lifetime,
+                columns.asked_until,
+                columns.asked_on_doubt,
+                &request.fingerprint[..],
+                message.body_bytes
+            ],
+        )?;
+        // The body has a table of its own, so that a replay does not read it and erasing it frees whole pages.
+        self.run(BODY_SQL, params![seq, &*request.body])?;
+        Ok(())
+    }
+
+    fn attempted(&self, seq: Seq, values: &[&dyn ToSql]) -> Result<()> {
+        const SQL: &str = "INSERT INTO attempt (seq, attempt, account, corp, possibly_duplicate, started_at)
+            SELECT ?1, ?2, ?3, ?4, ?5, ?6 FROM message WHERE seq = ?1";
+        self.run_one("Attempted", seq.0, SQL, values)
+    }
+
+    fn ended(&self, seq: Seq, attempt: u32, at: Time, verdict: &Verdict) -> Result<()> {
+        const SQL: &str = "UPDATE attempt SET ended_at = ?3, class = ?4, why = ?5, detail = ?6, http = ?7, code = ?8,
+            msg = ?9, msg_id = ?10, retry_after = ?11 WHERE seq = ?1 AND attempt = ?2 AND ended_at IS NULL";
+        let columns = VerdictColumns::of(verdict);
+        self.run_one(
+            "Ended",
+            seq.0,
+            SQL,
+            params![
+                signed("Ended", seq.0)?,
+                attempt,
+                time_in(at),
+                columns.class,
+                columns.why,
+                columns.detail,
+                columns.http,
+                columns.code,
+                columns.msg,
+                columns.msg_id,
+                columns.retry_after
+            ],
+        )
+    }
+
+    /// A second outcome replaces the first and is to be answered again: a late proof settles what was unresolved.
+    fn finished(&self, seq: Seq, outcome: &Outcome) -> Result<()> {
+        const SQL: &str = "INSERT OR REPLACE INTO outcome (seq, answered, state, at, msg_id, attempts,
+            possibly_duplicate, fault_code, fault_message, fault_field, sender_http, sender_code, sender_msg)
+            SELECT ?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 FROM message WHERE seq = ?1";
+        let fault = FaultColumns::of(outcome.fault.as_ref());
+        self.run_one(
+            "Finished",
+            seq.0,
+            SQL,
+            params![
+                signed("Finished", seq.0)?,
+                outcome.state.as_str(),
+                time_in(outcome.at),
+                outcome.msg_id.as_deref(),
+                outcome.attempts,
+                outcome.possibly_duplicate,
+                fault.code,
+                fault.message,
+                fault.field,
+                fault.sender_http,
+                fault.sender_code,
+                fault.sender_msg
+            ],
+        )
+    }
+
+    fn readdressed(&self, seq: Seq, reply_to: Option<&ReplyTo>, again: bool) -> Result<()> {
+        const SQL: &str = "UPDATE message SET reply_topic = ?2, reply_correlation = ?3 WHERE seq = ?1";
+        let (topic, correlation) = codec::reply_columns(reply_to);
+        self.run_one("Readdressed", seq.0, SQL, params![signed("Readdressed", seq.0)?, topic, correlation])?;
+        if again { self.answered(seq, false, "Readdressed") } else { Ok(()) }
+    }
+
+    fn answered(&self, seq: Seq, answered: bool, record: &'static str) -> Result<()> {
+        const SQL: &str = "UPDATE outcome SET answered = ?2 WHERE seq = ?1";
+        self.run_one(record, seq.0, SQL, params![signed(record, seq.0)?, answered])
+    }
+
+    fn refused(&self, number: u64, at: Time, refusal: &Refusal) -> Result<()> {
+        const SQL: &str = "INSERT INTO refusal (number, at, id, account, suffix, reply_topic, reply_correlation, weak,
+            fault_code, fault_message, fault_field, sender_http, sender_code, sender_msg)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+        let (reply_topic, reply_correlation) = codec::reply_columns(refusal.origin.reply_to.as_ref());
+        let fault = FaultColumns::of(Some(&refusal.fault));
+        self.run(
+            SQL,
+            params![
+                signed("Refused", number)?,
+                time_in(at),
+                refusal.id.as_ref().map(|id| id.as_json()),
+                refusal.account.as_ref().map(|account| account.as_str()),
+                refusal.origin.suffix.as_deref(),
+                reply_topic,
+                reply_correlation,
+                refusal.origin.weak,
+                fault.code,
+                fault.message,
+                fault.field,
+                fault.sender_http,
+                fault.sender_code,
+                fault.sender_msg
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// A refusal is kept for its answer alone, so that a flood of bad requests leaves nothing behind.
+    fn refusal_answered(&self, number: u64) -> Result<()> {
+        const SQL: &str = "DELETE FROM refusal WHERE number = ?1";
+        self.run_one("RefusalAnswered", number, SQL, params![signed("RefusalAnswered", number)?])
+    }
+
+    fn held(&self, hold: &Hold) -> Result<()> {
+        const SQL: &str = "INSERT INTO hold (id, scope, subject, conversation, reason, by, since, until)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let (scope, subject, conversation) = codec::scope_columns(&hold.scope);
+        self.run(
+            SQL,
+            params![
+                signed("Held", hold.id.0)?,
+                scope,
+                subject,
+                conversation,
+                &*hold.reason,
+                hold.by.as_deref(),
+                time_in(hold.since),
+                hold.until.map(time_in)
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn released(&self, hold: HoldId, at: Time, by: Option<&str>) -> Result<()> {
+        const SQL: &str = "UPDATE hold SET released_at = ?2, released_by = ?3 WHERE id = ?1 AND released_at IS NULL";
+        self.run_one("Released", hold.0, SQL, params![signed("Released", hold.0)?, time_in(at), by])
+    }
+
+    fn commanded(&self, at: Time, origin: &CommandOrigin, reply: &str) -> Result<()> {
+        const SQL: &str = "INSERT INTO command (at, name, reply_topic, reply_correlation, transaction_json, by, reply)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let (reply_topic, reply_correlation) = codec::reply_columns(origin.reply_to.as_ref());
+        self.run(
+            SQL,
+            params![
+                time_in(at),
+                &*origin.name,
+                reply_topic,
+                reply_correlation,
+                origin.transaction.as_deref(),
+                origin.by.as_deref(),
+                reply
+            ],
+        )?;
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! Opens the file and refuses what is not ours, not readable, or not free.
+
+use super::codec::{span_out, time_out, unsigned};
+use super::{Anchor, LastNumbers, OpenError, schema};
+use crate::model::Seq;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The largest file whose structure is checked at an open after an unclean stop: about a second of work.
+pub const QUICK_CHECK_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Older ones can corrupt a write-ahead log when two connections write and checkpoint in the same instant.
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+
+/// How long a connection waits for a lock that somebody else holds for a moment.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Prepared statements that stay prepared; more than there are.
+const STATEMENTS_MAX: usize = 64;
+
+pub(super) struct Opened {
+    pub(super) connection: Connection,
+    pub(super) lock: File,
+    pub(super) anchor: Option<Anchor>,
+    pub(super) last_numbers: LastNumbers,
+    pub(super) was_clean: bool,
+}
+
+pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
+    if rusqlite::version_number() < SQLITE_VERSION_MIN {
+        return Err(OpenError::OldSqlite { found: rusqlite::version().to_owned() });
+    }
+    let lock = lock(path)?;
+    create_file(path)?;
+    let database = |error: rusqlite::Error| classify(path, error);
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(database)?;
+    if is_empty(&connection).map_err(database)? {
+        connection.execute_batch(schema::BEFORE_TABLES).map_err(database)?;
+        create_tables(&connection).map_err(database)?;
+    } else {
+        check_identity(&connection, path)?;
+    }
+    // Also for a file that an operator switched to another mode by hand.
+    connection.execute_batch("PRAGMA journal_mode = WAL;").map_err(database)?;
+    connection.execute_batch(schema::FOR_WRITER).map_err(database)?;
+    let (anchor, last_numbers, was_clean) = read_progress(&connection).map_err(database)?;
+    if !was_clean && std::fs::metadata(path).is_ok_and(|file| file.len() <= QUICK_CHECK_BYTES_MAX) {
+        quick_check(&connection, path)?;
+    }
+    connection.execute("UPDATE progress SET clean = 0", []).map_err(database)?;
+    Ok(Opened { connection, lock, anchor, last_numbers, was_clean })
+}
+
+/// Checks the structure of every page of a journal that may be in use. About a second for each 100 MB, and for as
+/// long the write-ahead log cannot shrink.
+///
+/// # Errors
+/// [`OpenError::Damaged`] with the first finding, or why it could not be read.
+pub fn check(path: &Path) -> Result<(), OpenError> {
+    let connection = open_reader(path).map_err(|error| classify(path, error))?;
+    check_identity(&connection, path)?;
+    quick_check(&connection, path)
+}
+
+/// A read-only connection, which sees what is durable and never holds up the writer.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.execute_batch(schema::FOR_READER)?;
+    Ok(connection)
+}
+
+fn connect(path: &Path, access: OpenFlags) -> Result<Connection, rusqlite::Error> {
+    // Without SQLITE_OPEN_URI, so that a path is a path whatever it looks like.
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    Ok(connection)
+}
+
+/// Takes the lock that keeps a second process out. It is a file of its own, because closing any handle of the
+/// database file would drop the locks that SQLite holds on it.
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let lock_path = with_suffix(path, ".lock");
+    let failed = |error| OpenError::File { path: lock_path.clone(), error };
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|error| OpenError::File { path: directory.to_owned(), error })?;
+    }
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: lock_path }),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Makes an empty file for SQLite where there is none: SQLite would give it the mode of the umask, and its companions
+/// get the mode of this one.
+fn create_file(path: &Path) -> Result<(), OpenError> {
+    let failed = |error| OpenError::File { path: path.to_owned(), error };
+    match OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
+        Ok(file) => file.sync_all().map_err(failed)?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    }
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    // A name that is not durable is lost with all that is behind it.
+    File::open(directory.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all()).map_err(failed)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn is_empty(connection: &Connection) -> Result<bool, rusqlite::Error> {
+    connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
+}
+
+/// Makes all tables or none: a crash in between leaves an empty file, which the next open fills.
+fn create_tables(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let (application_id, version) = (schema::APPLICATION_ID, schema::VERSION);
+    connection.execute_batch(&format!(
+        "PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {} PRAGMA application_id = {application_id}; \
+         PRAGMA user_version = {version}; COMMIT;",
+        schema::TABLES
+    ))
+}
+
+fn check_identity(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let application_id = pragma("application_id").map_err(|error| classify(path, error))?;
+    if application_id != schema::APPLICATION_ID {
+        return Err(OpenError::NotAJournal { path: path.to_owned() });
+    }
+    let found = pragma("user_version").map_err(|error| classify(path, error))?;
+    if found > schema::VERSION {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION });
+    }
+    Ok(())
+}
+
+fn quick_check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let finding: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|error| classify(path, error))?;
+    if finding == "ok" { Ok(()) } else { Err(OpenError::Damaged { path: path.to_owned(), finding }) }
+}
+
+/// Reads where the run before stopped. The tables are asked too, so that a number is never used twice even if
+/// somebody edited `progress`.
+fn read_progress(connection: &Connection) -> Result<(Option<Anchor>, LastNumbers, bool), rusqlite::Error> {
+    const SQL: &str = "SELECT time, boot_id, since_boot, clean,
+        max(seq, (SELECT coalesce(max(seq), 0) FROM message)),
+        max(refusal, (SELECT coalesce(max(number), 0) FROM refusal)),
+        max(hold, (SELECT coalesce(max(id), 0) FROM hold))
+        FROM progress";
+    connection.query_row(SQL, [], |row| {
+        let anchor = match row.get::<_, Option<i64>>(0)? {
+            Some(time) => {
+                Some(Anchor { time: time_out(time), boot_id: row.get(1)?, since_boot: span_out(row.get(2)?) })
+            }
+            None => None,
+        };
+        let last_numbers = LastNumbers {
+            seq: Seq(unsigned(row.get(4)?)),
+            refusal: unsigned(row.get(5)?),
+            hold: unsigned(row.get(6)?),
+        };
+        Ok((anchor, last_numbers, row.get(3)?))
+    })
+}
+
+/// Tells a file that is no database, or a damaged one, from any other failure.
+fn classify(path: &Path, error: rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => OpenError::NotAJournal { path },
+        Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path, finding: error.to_string() },
+        _ => OpenError::Database { path, error },
+    }
+}

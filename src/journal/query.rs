@@ -1,0 +1,192 @@
+//! Answers questions about one id, from a connection that only reads.
+
+use super::codec::{self, Names};
+use super::{ReadError, open};
+use crate::model::{Account, Corp, Fault, MessageId, Seq, State, Time, Verdict};
+use rusqlite::Connection;
+use std::path::Path;
+
+/// Rows of each table that one question looks at, newest first. No index leads from an id to its rows, and a reader
+/// that takes long keeps the log from shrinking.
+const ROWS_MAX: i64 = 200_000;
+
+/// The longest list of messages that an answer holds.
+const FOUND_MAX: u32 = 100;
+
+/// A read-only connection. It blocks, and may be sent to a thread that may.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+}
+
+/// What is known of the messages with one id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// In ascending `seq`.
+    pub rows: Vec<Row>,
+    /// Whether every message was looked at; otherwise an older one may exist.
+    pub complete: bool,
+}
+
+/// One message as the journal knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub seq: Seq,
+    pub id: MessageId,
+    pub account: Account,
+    pub kind: Box<str>,
+    pub tag: Option<Box<str>>,
+    pub received_at: Time,
+    /// As far as the journal can tell: what a `queued` one waits for only the engine knows.
+    pub state: State,
+    /// When it reached its final state.
+    pub finished_at: Option<Time>,
+    pub msg_id: Option<Box<str>>,
+    pub fault: Option<Fault>,
+    pub possibly_duplicate: bool,
+    /// Whether the broker has the answer.
+    pub answered: bool,
+    /// In order. Empty also where they are older than the retention.
+    pub attempts: Vec<Attempt>,
+}
+
+/// One request that was made, or may have been.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    pub attempt: u32,
+    pub account: Account,
+    pub corp: Corp,
+    pub possibly_duplicate: bool,
+    pub started_at: Time,
+    /// `None` while it is being made, and after a crash until the next start.
+    pub end: Option<(Time, Verdict)>,
+}
+
+impl Reader {
+    pub(super) fn open(path: &Path) -> Result<Self, ReadError> {
+        let connection = open::open_reader(path).map_err(|error| ReadError { what: "the file", error })?;
+        Ok(Self { connection })
+    }
+
+    /// Every message with this id, of this account if one is given, at most the 100 newest. `live` are the numbers
+    /// that the engine knows for it: they are found however far back they lie.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the file cannot be read.
+    pub fn find(&self, id: &MessageId, account: Option<&Account>, live: &[Seq]) -> Result<Found, ReadError> {
+        let failed = |error| ReadError { what: "messages", error };
+        let mut found = Found { rows: Vec::new(), complete: true };
+        let mut find = Find { connection: &self.connection, names: Names::default(), id, account };
+        find.by_number(live, &mut found).map_err(failed)?;
+        find.in_table(MESSAGE, "message", &mut found).map_err(failed)?;
+        find.in_table(HISTORY, "history", &mut found).map_err(failed)?;
+        found.rows.sort_by_key(|row| row.seq);
+        found.rows.dedup_by_key(|row| row.seq);
+        for row in &mut found.rows {
+            row.attempts = find.attempts(row.seq).map_err(failed)?;
+            if !row.state.is_final() {
+                row.derive_state();
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Row {
+    /// The state of an unfinished message, from how its last attempt stands.
+    fn derive_state(&mut self) {
+        let Some(last) = self.attempts.last() else { return };
+        self.possibly_duplicate = last.possibly_duplicate;
+        self.state = match &last.end {
+            None => State::Sending,
+            Some((_, Verdict::Unknown { .. })) => State::InDoubt,
+            Some((_, Verdict::Confirmed { .. } | Verdict::Refused { .. } | Verdict::NotSent { .. })) => State::Queued,
+        };
+    }
+}
+
+const MESSAGE: &str = "SELECT m.seq, m.id, m.account, m.kind, m.tag, m.received_at, coalesce(o.state, 'queued'), o.at,
+    o.msg_id, coalesce(o.possibly_duplicate, 0), coalesce(o.answered, 0), o.fault_code, o.fault_message, o.fault_field,
+    o.sender_http, o.sender_code, o.sender_msg FROM message m LEFT JOIN outcome o ON o.seq = m.seq";
+
+const HISTORY: &str = "SELECT m.seq, m.id, m.account, m.kind, m.tag, m.received_at, m.state, m.at, m.msg_id,
+    m.possibly_duplicate, 1, m.fault_code, m.fault_message, m.fault_field, m.sender_http, m.sender_code, m.sender_msg
+    FROM history m";
+
+struct Find<'a> {
+    connection: &'a Connection,
+    names: Names,
+    id: &'a MessageId,
+    account: Option<&'a Account>,
+}
+
+impl Find<'_> {
+    fn by_number(&mut self, live: &[Seq], found: &mut Found) -> codec::Result<()> {
+        let sql = format!("{MESSAGE} WHERE m.seq = ?1 AND m.id = ?2 AND (?3 IS NULL OR m.account = ?3)");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let account = self.account.map(Account::as_str);
+        for seq in live.iter().take(FOUND_MAX as usize) {
+            let Ok(seq) = i64::try_from(seq.0) else { continue };
+            let mut rows = statement.query((seq, self.id.as_json(), account))?;
+            while let Some(row) = rows.next()? {
+                found.rows.push(self.row(row)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks through the newest rows of a table by its own order.
+    fn in_table(&mut self, select: &str, table: &str, found: &mut Found) -> codec::Result<()> {
+        let limits = format!("SELECT coalesce(min(rowid), 0), coalesce(max(rowid), 0) FROM {table}");
+        let (first, last): (i64, i64) = self.connection.query_row(&limits, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let after = last.saturating_sub(ROWS_MAX);
+        found.complete &= after < first;
+        let sql = format!(
+            "{select} WHERE m.rowid > ?1 AND m.id = ?2 AND (?3 IS NULL OR m.account = ?3) ORDER BY m.rowid DESC LIMIT ?4"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let account = self.account.map(Account::as_str);
+        let mut rows = statement.query((after, self.id.as_json(), account, FOUND_MAX))?;
+        while let Some(row) = rows.next()? {
+            found.rows.push(self.row(row)?);
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, row: &rusqlite::Row<'_>) -> codec::Result<Row> {
+        Ok(Row {
+            seq: Seq(codec::unsigned(row.get(0)?)),
+            id: MessageId::from_json(row.get_ref(1)?.as_str()?),
+            account: self.names.account(row, 2)?,
+            kind: codec::text(row, 3)?,
+            tag: codec::maybe_text(row, 4)?,
+            received_at: codec::time_out(row.get(5)?),
+            state: codec::state(row, 6)?,
+            finished_at: codec::maybe_time(row, 7)?,
+            msg_id: codec::maybe_text(row, 8)?,
+            possibly_duplicate: row.get(9)?,
+            answered: row.get(10)?,
+            fault: codec::fault(row, 11)?,
+            attempts: Vec::new(),
+        })
+    }
+
+    fn attempts(&mut self, seq: Seq) -> codec::Result<Vec<Attempt>> {
+        const SQL: &str = "SELECT attempt, account, corp, possibly_duplicate, started_at, ended_at,
+            class, why, detail, http, code, msg, msg_id, retry_after FROM attempt WHERE seq = ?1 ORDER BY n";
+        let mut statement = self.connection.prepare_cached(SQL)?;
+        let mut rows = statement.query([i64::try_from(seq.0).unwrap_or(i64::MAX)])?;
+        let mut attempts = Vec::new();
+        while let Some(row) = rows.next()? {
+            attempts.push(Attempt {
+                attempt: row.get(0)?,
+                account: self.names.account(row, 1)?,
+                corp: self.names.corp(row, 2)?,
+                possibly_duplicate: row.get(3)?,
+                started_at: codec::time_out(row.get(4)?),
+                end: codec::maybe_time(row, 5)?.zip(codec::verdict(row, 6)?),
+            });
+        }
+        Ok(attempts)
+    }
+}

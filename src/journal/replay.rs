@@ -1,0 +1,242 @@
+//! Reads back what the engine has to know, in the order that [`super::Journal::replay`] promises.
+//!
+//! Everything is streamed: a million live messages need no more memory than one.
+
+use super::codec::{self, Names};
+use super::{ReadError, Settings, open};
+use crate::model::{
+    Account, CommandOrigin, Corp, Hold, HoldId, Message, MessageId, Outcome, Record, Refusal, SenderName, Seq, Time,
+};
+use bytes::Bytes;
+use rusqlite::{Connection, Row};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How far back attempts count for the hour of a company: the hour and one bucket of the ring.
+const SPENT_WINDOW: Duration = Duration::from_secs(3601);
+
+/// No attempt lasts longer, so none that started before that ended within [`SPENT_WINDOW`].
+const ATTEMPT_MAX: Duration = Duration::from_secs(600);
+
+/// Attempts read at a time.
+const PAGE: i64 = 512;
+
+pub(super) fn replay(settings: &Settings, now: Time, mut sink: impl FnMut(Record)) -> Result<(), ReadError> {
+    let doing = |what: &'static str| move |error: rusqlite::Error| ReadError { what, error };
+    let connection = open::open_reader(&settings.path).map_err(doing("the file"))?;
+    // One transaction, so that all of it is the same moment.
+    connection.execute_batch("BEGIN").map_err(doing("the file"))?;
+    let mut replay = Replay { connection: &connection, names: Names::default(), settings, now };
+    replay.located(&mut sink).map_err(doing("accounts"))?;
+    replay.held(&mut sink).map_err(doing("holds"))?;
+    replay.spent(&mut sink).map_err(doing("attempts"))?;
+    replay.messages(&mut sink).map_err(doing("messages"))?;
+    replay.refused(&mut sink).map_err(doing("refusals"))?;
+    replay.commanded(&mut sink).map_err(doing("commands"))?;
+    connection.execute_batch("COMMIT").map_err(doing("the file"))
+}
+
+struct Replay<'a> {
+    connection: &'a Connection,
+    names: Names,
+    settings: &'a Settings,
+    now: Time,
+}
+
+impl Replay<'_> {
+    fn located(&mut self, sink: &mut impl FnMut(Record)) -> codec::Result<()> {
+        let mut statement =
+            self.connection.prepare("SELECT account, corp, sender, at FROM account ORDER BY account")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let sender = SenderName::new(row.get_ref(2)?.as_str()?);
+            let (account, corp) = (self.names.account(row, 0)?, self.names.corp(row, 1)?);
+            sink(Record::Located { account, corp, sender, at: codec::time_out(row.get(3)?) });
+        }
+        Ok(())
+    }
+
+    fn held(&self, sink: &mut impl FnMut(Record)) -> codec::Result<()> {
+        const SQL: &str = "SELECT id, scope, subject, conversation, reason, by, since, until FROM hold
+            WHERE released_at IS NULL ORDER BY id";
+        let mut statement = self.connection.prepare(SQL)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            sink(Record::Held(Hold {
+                id: HoldId(codec::unsigned(row.get(0)?)),
+                scope: codec::scope(row, 1)?,
+                reason: codec::text(row, 4)?,
+                by: codec::maybe_text(row, 5)?,
+                since: codec::time_out(row.get(6)?),
+                until: codec::maybe_time(row, 7)?,
+            }));
+        }
+        Ok(())
+    }
+
+    fn spent(&mut self, sink: &mut impl FnMut(Record)) -> codec::Result<()> {
+        const FIRST_SQL: &str =
+            "SELECT coalesce((SELECT n FROM attempt WHERE started_at < ?1 ORDER BY n DESC LIMIT 1), 0)";
+        const SQL: &str = "SELECT a.account, a.corp, a.ended_at, m.seq IS NOT NULL, o.answered, o.at FROM attempt a
+            LEFT JOIN message m ON m.seq = a.seq LEFT JOIN outcome o ON o.seq = a.seq WHERE a.n > ?1 ORDER BY a.n";
+        let since = self.now - SPENT_WINDOW;
+        // Attempts lie in the order of their start, so the last old one is found from the end.
+        let before: i64 =
+            self.connection.query_row(FIRST_SQL, [codec::time_in(since - ATTEMPT_MAX)], |row| row.get(0))?;
+        let mut statement = self.connection.prepare(SQL)?;
+        let mut rows = statement.query([before])?;
+        while let Some(row) = rows.next()? {
+            let ended_at = codec::maybe_time(row, 2)?.unwrap_or(self.now);
+            let is_live = row.get(3)? && self.is_live(row, 4)?;
+            if ended_at >= since && !is_live {
+                let (account, corp) = (self.names.account(row, 0)?, self.names.corp(row, 1)?);
+                sink(Record::Spent { account, corp, ended_at });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a message is live, by `answered, at` of its outcome, which are null where there is none.
+    fn is_live(&self, row: &Row<'_>, first: usize) -> codec::Result<bool> {
+        let Some(answered) = row.get::<_, Option<bool>>(first)? else { return Ok(true) };
+        let at = codec::time_out(row.get(first + 1)?);
+        Ok(!answered || self.now.since(at) < self.settings.dedup_window)
+    }
+
+    fn messages(&mut self, sink: &mut impl FnMut(Record)) -> codec::Result<()> {
+        const OUTCOME: usize = codec::MESSAGE_COLUMNS_COUNT;
+        let sql = format!(
+            "SELECT {}, o.answered, o.at, o.state, o.msg_id, o.attempts, o.possibly_duplicate, o.fault_code,
+            o.fault_message, o.fault_field, o.sender_http, o.sender_code, o.sender_msg
+            FROM message m LEFT JOIN outcome o ON o.seq = m.seq ORDER BY m.seq",
+            codec::MESSAGE_COLUMNS
+        );
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut attempts = Attempts::default();
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if !self.is_live(row, OUTCOME)? {
+                continue;
+            }
+            let message: Message = codec::message(row, &mut self.names, Bytes::new())?;
+            let seq = message.seq;
+            sink(Record::Accepted(Arc::new(message)));
+            while let Some(attempt) = attempts.next_of(seq, self.connection, &mut self.names)? {
+                attempt.into_iter().for_each(&mut *sink);
+            }
+            let Some(answered) = row.get::<_, Option<bool>>(OUTCOME)? else { continue };
+            let outcome = Outcome {
+                state: codec::state(row, OUTCOME + 2)?,
+                at: codec::time_out(row.get(OUTCOME + 1)?),
+                msg_id: codec::maybe_text(row, OUTCOME + 3)?,
+                fault: codec::fault(row, OUTCOME + 6)?,
+                attempts: row.get(OUTCOME + 4)?,
+                possibly_duplicate: row.get(OUTCOME + 5)?,
+            };
+            sink(Record::Finished { seq, outcome });
+            if answered {
+                sink(Record::Answered { seq });
+            }
+        }
+        Ok(())
+    }
+
+    fn refused(&self, sink: &mut impl FnMut(Record)) -> codec::Result<()> {
+        const SQL: &str = "SELECT number, at, id, account, suffix, reply_topic, reply_correlation, weak,
+            fault_code, fault_message, fault_field, sender_http, sender_code, sender_msg FROM refusal ORDER BY number";
+        let mut statement = self.connection.prepare(SQL)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let Some(fault) = codec::fault(row, 8)? else { return codec::bad(8, "fault_code", "nothing") };
+            let refusal = Refusal {
+                id: codec::maybe_text(row, 2)?.map(|id| MessageId::from_json(&id)),
+                account: codec::maybe_text(row, 3)?.map(|account| Account::new(&account)),
+                origin: codec::origin(row, 4)?,
+                fault,
+            };
+            let (number, at) = (codec::unsigned(row.get(0)?), codec::time_out(row.get(1)?));
+            sink(Record::Refused { number, at, refusal: Arc::new(refusal) });
+        }
+        Ok(())
+    }
+
+    fn commanded(&self, sink: &mut impl FnMut(Record)) -> codec::Result<()> {
+        const SQL: &str = "SELECT at, name, reply_topic, reply_correlation, transaction_json, by, reply FROM command
+            WHERE at > ?1 ORDER BY n";
+        let mut statement = self.connection.prepare(SQL)?;
+        let mut rows = statement.query([codec::time_in(self.now - self.settings.dedup_window)])?;
+        while let Some(row) = rows.next()? {
+            let origin = CommandOrigin {
+                name: codec::text(row, 1)?,
+                reply_to: codec::reply_to(row, 2)?,
+                transaction: codec::maybe_text(row, 4)?,
+                by: codec::maybe_text(row, 5)?,
+            };
+            sink(Record::Commanded { at: codec::time_out(row.get(0)?), origin, reply: codec::text(row, 6)? });
+        }
+        Ok(())
+    }
+}
+
+/// `Attempted`, and `Ended` where it did.
+type AttemptRecords = Vec<Record>;
+
+/// Walks through the attempts beside the messages, both in the order of `seq`. It reads ahead one page at a time and
+/// starts each page at the message asked for, so the attempts of messages that are gone are skipped by the index.
+#[derive(Default)]
+struct Attempts {
+    page: VecDeque<(Seq, AttemptRecords)>,
+    /// Where the last page ended.
+    last: (Seq, i64),
+    /// No attempt is left after the page.
+    at_end: bool,
+}
+
+impl Attempts {
+    /// The next attempt of `seq`. Asked for in ascending order of `seq`.
+    fn next_of(
+        &mut self,
+        seq: Seq,
+        connection: &Connection,
+        names: &mut Names,
+    ) -> codec::Result<Option<AttemptRecords>> {
+        loop {
+            match self.page.front() {
+                Some((of, _)) if *of > seq => return Ok(None),
+                Some((of, _)) if *of < seq => self.page.pop_front(),
+                Some(_) => return Ok(self.page.pop_front().map(|(_, records)| records)),
+                None if self.at_end => return Ok(None),
+                None => {
+                    self.read_page(seq, connection, names)?;
+                    continue;
+                }
+            };
+        }
+    }
+
+    fn read_page(&mut self, seq: Seq, connection: &Connection, names: &mut Names) -> codec::Result<()> {
+        const SQL: &str = "SELECT n, seq, attempt, account, corp, possibly_duplicate, started_at, ended_at,
+            class, why, detail, http, code, msg, msg_id, retry_after FROM attempt
+            WHERE seq >= ?1 AND NOT (seq = ?1 AND n <= ?2) ORDER BY seq, n LIMIT ?3";
+        let (from, after) = if seq > self.last.0 { (seq, 0) } else { self.last };
+        let mut statement = connection.prepare_cached(SQL)?;
+        let mut rows = statement.query([i64::try_from(from.0).unwrap_or(i64::MAX), after, PAGE])?;
+        let mut count = 0;
+        while let Some(row) = rows.next()? {
+            let seq = Seq(codec::unsigned(row.get(1)?));
+            let (account, corp): (Account, Corp) = (names.account(row, 3)?, names.corp(row, 4)?);
+            let attempt = row.get(2)?;
+            let (at, possibly_duplicate) = (codec::time_out(row.get(6)?), row.get(5)?);
+            let mut records = vec![Record::Attempted { seq, attempt, at, account, corp, possibly_duplicate }];
+            if let (Some(at), Some(verdict)) = (codec::maybe_time(row, 7)?, codec::verdict(row, 8)?) {
+                records.push(Record::Ended { seq, attempt, at, verdict });
+            }
+            self.page.push_back((seq, records));
+            self.last = (seq, row.get(0)?);
+            count += 1;
+        }
+        self.at_end = count < PAGE;
+        Ok(())
+    }
+}

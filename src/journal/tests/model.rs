@@ -1,0 +1,149 @@
+//! What a journal promises, in the plainest way: lists in memory.
+
+use crate::journal::LastNumbers;
+use crate::model::{Account, Corp, Hold, Message, Outcome, Record, Refusal, SenderName, Seq, Time};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+const SPENT_WINDOW: Duration = Duration::from_secs(3601);
+const ATTEMPT_MAX: Duration = Duration::from_secs(600);
+
+#[derive(Clone, Debug)]
+pub(super) struct Life {
+    pub(super) message: Message,
+    pub(super) attempts: Vec<(Record, Option<Record>)>,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) answered: bool,
+    pub(super) body_erased: bool,
+}
+
+impl Life {
+    pub(super) fn has_open_attempt(&self) -> bool {
+        self.attempts.last().is_some_and(|(_, end)| end.is_none())
+    }
+
+    pub(super) fn is_live(&self, now: Time, dedup_window: Duration) -> bool {
+        self.outcome.as_ref().is_none_or(|outcome| !self.answered || now.since(outcome.at) < dedup_window)
+    }
+}
+
+struct Attempt {
+    seq: Seq,
+    attempt: u32,
+    account: Account,
+    corp: Corp,
+    started_at: Time,
+    ended_at: Option<Time>,
+}
+
+#[derive(Default)]
+pub(super) struct Model {
+    pub(super) lives: BTreeMap<Seq, Life>,
+    attempts: Vec<Attempt>,
+    pub(super) refusals: BTreeMap<u64, (Time, Arc<Refusal>)>,
+    pub(super) holds: BTreeMap<u64, Hold>,
+    located: BTreeMap<Account, (Corp, SenderName, Time)>,
+    commands: Vec<(Time, Record)>,
+    pub(super) last: LastNumbers,
+}
+
+impl Model {
+    pub(super) fn apply(&mut self, record: &Record) {
+        match record.clone() {
+            Record::Accepted(message) => {
+                self.last.seq = message.seq;
+                let message = Arc::unwrap_or_clone(message);
+                let (attempts, outcome) = (Vec::new(), None);
+                let life = Life { message, attempts, outcome, answered: false, body_erased: false };
+                self.lives.insert(life.message.seq, life);
+            }
+            Record::Attempted { seq, attempt, at, account, corp, .. } => {
+                self.life(seq).attempts.push((record.clone(), None));
+                self.attempts.push(Attempt { seq, attempt, account, corp, started_at: at, ended_at: None });
+            }
+            Record::Ended { seq, attempt, at, .. } => {
+                self.life(seq).attempts.last_mut().expect("an attempt").1 = Some(record.clone());
+                let of = |known: &&mut Attempt| known.seq == seq && known.attempt == attempt;
+                self.attempts.iter_mut().find(of).expect("an attempt").ended_at = Some(at);
+            }
+            Record::Finished { seq, outcome } => {
+                let life = self.life(seq);
+                life.outcome = Some(outcome);
+                life.answered = false;
+            }
+            Record::Readdressed { seq, reply_to, again } => {
+                let life = self.life(seq);
+                life.message.request.origin.reply_to = reply_to;
+                life.answered &= !again;
+            }
+            Record::Answered { seq } => self.life(seq).answered = true,
+            Record::Refused { number, at, refusal } => {
+                self.last.refusal = number;
+                self.refusals.insert(number, (at, refusal));
+            }
+            Record::RefusalAnswered { number } => drop(self.refusals.remove(&number)),
+            Record::Held(hold) => {
+                self.last.hold = hold.id.0;
+                self.holds.insert(hold.id.0, hold);
+            }
+            Record::Released { hold, .. } => drop(self.holds.remove(&hold.0)),
+            Record::Located { account, corp, sender, at } => {
+                self.located.insert(account, (corp, sender, at));
+            }
+            Record::Commanded { at, .. } => self.commands.push((at, record.clone())),
+            Record::Spent { .. } => unreachable!("never written"),
+        }
+    }
+
+    /// Erases the bodies that a pruning at `now` erases.
+    pub(super) fn prune(&mut self, now: Time, body_retention: Duration) {
+        for life in self.lives.values_mut() {
+            life.body_erased |= life.outcome.as_ref().is_some_and(|outcome| outcome.at < now - body_retention);
+        }
+    }
+
+    pub(super) fn life(&mut self, seq: Seq) -> &mut Life {
+        self.lives.get_mut(&seq).expect("a message")
+    }
+
+    pub(super) fn replay(&self, now: Time, dedup_window: Duration) -> Vec<Record> {
+        let mut records = Vec::new();
+        for (account, (corp, sender, at)) in &self.located {
+            let (account, corp, sender) = (account.clone(), corp.clone(), sender.clone());
+            records.push(Record::Located { account, corp, sender, at: *at });
+        }
+        records.extend(self.holds.values().cloned().map(Record::Held));
+        for attempt in &self.attempts {
+            let ended_at = attempt.ended_at.unwrap_or(now);
+            let is_recent = ended_at >= now - SPENT_WINDOW && attempt.started_at >= now - SPENT_WINDOW - ATTEMPT_MAX;
+            if is_recent && !self.lives[&attempt.seq].is_live(now, dedup_window) {
+                let (account, corp) = (attempt.account.clone(), attempt.corp.clone());
+                records.push(Record::Spent { account, corp, ended_at });
+            }
+        }
+        for life in self.lives.values().filter(|life| life.is_live(now, dedup_window)) {
+            let mut message = life.message.clone();
+            message.request.body = Bytes::new();
+            let seq = message.seq;
+            records.push(Record::Accepted(Arc::new(message)));
+            for (attempted, ended) in &life.attempts {
+                records.push(attempted.clone());
+                records.extend(ended.clone());
+            }
+            if let Some(outcome) = life.outcome.clone() {
+                records.push(Record::Finished { seq, outcome });
+            }
+            if life.answered {
+                records.push(Record::Answered { seq });
+            }
+        }
+        for (number, (at, refusal)) in &self.refusals {
+            records.push(Record::Refused { number: *number, at: *at, refusal: refusal.clone() });
+        }
+        let is_recent = |(at, _): &&(Time, Record)| *at > now - dedup_window;
+        records.extend(self.commands.iter().filter(is_recent).map(|(_, record)| record.clone()));
+        records
+    }
+}

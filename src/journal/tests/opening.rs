@@ -1,0 +1,169 @@
+use super::{START, accepted, commit, copy_as_after_a_crash, directory, life, open, replayed, settings};
+use crate::journal::{Anchor, Batch, CommitError, Journal, LastNumbers, OpenError, UnknownCause, check};
+use crate::model::{Record, Seq};
+use rusqlite::Connection;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).expect("a file").permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn nobody_else_may_read_the_files() {
+    let directory = directory();
+    let journal = open(directory.path());
+    commit(&journal, life(1, START)).await;
+    let path = settings(directory.path()).path;
+    assert_eq!(mode(path.parent().expect("a directory")), 0o700);
+    for suffix in ["db", "db-wal", "db-shm", "db.lock"] {
+        assert_eq!(mode(&path.with_extension(suffix)), 0o600, "{suffix}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused_until_the_first_is_gone() {
+    let directory = directory();
+    let first = open(directory.path());
+    let refused = Journal::open(settings(directory.path()));
+    assert!(matches!(refused, Err(OpenError::Locked { .. })), "{refused:?}");
+    first.close().await.expect("a clean end");
+    drop(open(directory.path()));
+    // Dropping waits for the writer, so the lock is free at once.
+    drop(open(directory.path()));
+}
+
+#[tokio::test]
+async fn what_was_committed_survives_a_crash_and_the_anchor_with_it() {
+    let (directory, copy) = (directory(), super::directory());
+    let journal = open(directory.path());
+    assert!(journal.was_clean() && journal.anchor().is_none());
+    let anchor = Anchor { time: START, boot_id: "a boot".to_owned(), since_boot: Duration::from_millis(1234) };
+    let records = vec![accepted(7, START)];
+    let batch = Batch { records, load: vec![Seq(8), Seq(7)], anchor: Some(anchor.clone()) };
+    let committed = journal.commit(batch).await.expect("a commit");
+    assert_eq!(committed.messages, [super::message(7, START)]);
+    assert!(!committed.low_space);
+
+    copy_as_after_a_crash(directory.path(), copy.path());
+    let recovered = open(copy.path());
+    assert!(!recovered.was_clean());
+    assert_eq!(recovered.anchor(), Some(anchor));
+    assert_eq!(recovered.last_numbers(), LastNumbers { seq: Seq(7), refusal: 0, hold: 0 });
+    assert_eq!(replayed(&recovered, START).len(), 1);
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_and_left_alone() {
+    let directory = directory();
+    open(directory.path()).close().await.expect("a clean end");
+    let path = settings(directory.path()).path;
+    Connection::open(&path).and_then(|file| file.pragma_update(None, "user_version", 2)).expect("a newer schema");
+    let before = std::fs::read(&path).expect("the file");
+    let refused = Journal::open(settings(directory.path()));
+    assert!(matches!(refused, Err(OpenError::Newer { found: 2, known: 1, .. })), "{refused:?}");
+    assert_eq!(std::fs::read(&path).expect("the file"), before);
+}
+
+#[test]
+fn a_file_that_is_no_journal_is_refused_and_left_alone() {
+    let directory = directory();
+    let path = settings(directory.path()).path;
+    std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+    let text = "the diary of somebody else, which is long enough to be taken for a header of a database\n".repeat(20);
+    std::fs::write(&path, &text).expect("a file");
+    let refused = Journal::open(settings(directory.path()));
+    assert!(matches!(refused, Err(OpenError::NotAJournal { .. })), "{refused:?}");
+    assert_eq!(std::fs::read_to_string(&path).expect("the file"), text);
+
+    std::fs::remove_file(&path).expect("removed");
+    Connection::open(&path).and_then(|file| file.execute_batch("CREATE TABLE diary (day TEXT)")).expect("a database");
+    let before = std::fs::read(&path).expect("the file");
+    let refused = Journal::open(settings(directory.path()));
+    assert!(matches!(refused, Err(OpenError::NotAJournal { .. })), "{refused:?}");
+    assert_eq!(std::fs::read(&path).expect("the file"), before);
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_refused_and_kept() {
+    let directory = directory();
+    let journal = open(directory.path());
+    for seq in 0..40 {
+        commit(&journal, (1..=25).flat_map(|n| life(seq * 25 + n, START)).collect()).await;
+    }
+    let path = settings(directory.path()).path;
+    check(&path).expect("a sound file");
+    journal.close().await.expect("a clean end");
+    // As after a crash: a file that was closed well is not looked through.
+    Connection::open(&path).and_then(|file| file.execute("UPDATE progress SET clean = 0", [])).expect("an edit");
+    let mut bytes = std::fs::read(&path).expect("the file");
+    for byte in bytes.iter_mut().skip(20 * 4096) {
+        *byte ^= 0x5a;
+    }
+    std::fs::write(&path, &bytes).expect("damage");
+    let refused = Journal::open(settings(directory.path()));
+    assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{refused:?}");
+    assert_eq!(std::fs::read(&path).expect("the file"), bytes);
+    assert!(matches!(check(&path), Err(OpenError::Damaged { .. })));
+}
+
+#[tokio::test]
+async fn a_value_that_nobody_wrote_stops_the_replay() {
+    let directory = directory();
+    let journal = open(directory.path());
+    commit(&journal, vec![accepted(1, START)]).await;
+    journal.close().await.expect("a clean end");
+    let path = settings(directory.path()).path;
+    let file = Connection::open(&path).expect("the file");
+    file.execute("UPDATE message SET on_doubt = 'pray'", []).expect("an edit");
+    drop(file);
+    let error = open(directory.path()).replay(START, |_| ()).expect_err("an unknown word");
+    assert!(error.to_string().contains("on_doubt") && error.to_string().contains("pray"), "{error}");
+}
+
+#[tokio::test]
+async fn a_record_that_contradicts_the_file_stops_the_journal() {
+    for (what, record) in [
+        ("Attempted", super::attempted(9, 1, START)),
+        ("Ended", super::ended(9, 1, START)),
+        ("Ended", super::ended(1, 1, START)),
+        ("Finished", super::finished(9, START)),
+        ("Answered", super::answered(9)),
+        ("RefusalAnswered", Record::RefusalAnswered { number: 9 }),
+        ("Released", Record::Released { hold: crate::model::HoldId(9), at: START, by: None }),
+        ("Readdressed", Record::Readdressed { seq: Seq(9), reply_to: None, again: false }),
+    ] {
+        let directory = directory();
+        let journal = open(directory.path());
+        commit(&journal, life(1, START)).await;
+        let batch = Batch { records: vec![accepted(2, START), record], ..Batch::default() };
+        let error = journal.commit(batch).await.expect_err("a contradiction");
+        let CommitError::Unknown(UnknownCause::Contradiction { record, number }) = error else { panic!("{error}") };
+        assert_eq!((record, number), (what, if number == 1 { 1 } else { 9 }));
+        // Nothing more is taken, and nothing of the batch is on disk.
+        let error = journal.commit(Batch { records: vec![accepted(3, START)], ..Batch::default() }).await;
+        assert!(matches!(error, Err(CommitError::Unknown(UnknownCause::Stopped))), "{error:?}");
+        assert!(journal.close().await.is_err());
+        let journal = open(directory.path());
+        assert!(!journal.was_clean());
+        assert_eq!(replayed(&journal, START).len(), life(1, START).len());
+        assert_eq!(journal.last_numbers().seq, Seq(1));
+    }
+}
+
+#[tokio::test]
+async fn an_operator_reads_the_file_while_it_is_in_use() {
+    let directory = directory();
+    let journal = open(directory.path());
+    commit(&journal, [life(1, START), vec![accepted(2, START), super::attempted(2, 1, START)]].concat()).await;
+    commit(&journal, vec![accepted(3, START)]).await;
+    let file = Connection::open_with_flags(settings(directory.path()).path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .expect("the file");
+    let mut statement = file.prepare("SELECT state, received FROM messages ORDER BY seq").expect("the view");
+    let rows: Vec<(String, String)> =
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).and_then(Iterator::collect).expect("rows");
+    let at = "2023-11-14T22:13:20.000Z".to_owned();
+    let expected = [("sent", &at), ("sending", &at), ("queued", &at)];
+    assert_eq!(rows, expected.map(|(state, at)| (state.to_owned(), at.clone())));
+}

@@ -1,0 +1,160 @@
+use super::{
+    HOUR, START, accepted, answered, attempted, commit, directory, ended, finished, life, message, open, replayed,
+    settings,
+};
+use crate::journal::{Batch, Journal, LastNumbers, Pruned};
+use crate::model::{Code, CommandOrigin, Fault, Hold, HoldId, Origin, Record, Refusal, Scope, Seq, Time, Verdict};
+use rusqlite::Connection;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn count(directory: &Path, table: &str) -> i64 {
+    let file = Connection::open(settings(directory).path).expect("the file");
+    file.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).expect("a count")
+}
+
+async fn prune(journal: &Journal, now: Time) -> Pruned {
+    journal.prune(now).await.expect("a pass")
+}
+
+#[tokio::test]
+async fn a_message_moves_to_the_history_once_nobody_needs_it_live() {
+    let directory = directory();
+    let journal = open(directory.path());
+    let later = START + 30 * MINUTE;
+    let unanswered = vec![accepted(2, START), attempted(2, 1, START), ended(2, 1, START), finished(2, START)];
+    commit(&journal, [life(1, START), unanswered, vec![accepted(3, START)], life(4, later)].concat()).await;
+
+    assert_eq!(prune(&journal, START + HOUR).await, Pruned::default());
+    let now = START + HOUR + 2 * MINUTE;
+    let before = replayed(&journal, now);
+    let pruned = prune(&journal, now).await;
+    assert_eq!(pruned, Pruned { bodies_erased: 2, messages_moved: 1, ..Pruned::default() });
+    assert_eq!(replayed(&journal, now), before);
+    assert_eq!(count(directory.path(), "history"), 1);
+    assert_eq!(count(directory.path(), "message"), 3);
+    assert_eq!(count(directory.path(), "outcome"), 2);
+
+    // The body of the unanswered one is gone, its answer is still due, and closing it lets it go.
+    let batch = Batch { records: vec![answered(2)], load: vec![Seq(2), Seq(3), Seq(4)], anchor: None };
+    let committed = journal.commit(batch).await.expect("a commit");
+    assert_eq!(committed.messages, [message(3, START), message(4, later)]);
+    assert_eq!(prune(&journal, now).await.messages_moved, 1);
+    let file = Connection::open(settings(directory.path()).path).expect("the file");
+    let row: (String, String, String) = file
+        .query_row("SELECT id, state, finished FROM messages WHERE seq = 2", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .expect("a row");
+    assert_eq!(row, ("\"id-2\"".to_owned(), "sent".to_owned(), "2023-11-14T22:13:20.000Z".to_owned()));
+}
+
+#[tokio::test]
+async fn attempts_of_messages_that_are_gone_still_count_for_the_hour() {
+    let directory = directory();
+    let mut settings = settings(directory.path());
+    (settings.dedup_window, settings.body_retention) = (MINUTE, MINUTE);
+    let journal = Journal::open(settings).expect("a journal");
+    commit(&journal, [life(1, START), life(2, START + 10 * MINUTE)].concat()).await;
+    let spent = |journal: &Journal, now| {
+        let is_spent = |record: &Record| {
+            let Record::Spent { account, corp, ended_at } = record else { return None };
+            Some((account.to_string(), corp.to_string(), ended_at.since(START)))
+        };
+        replayed(journal, now).iter().filter_map(is_spent).collect::<Vec<_>>()
+    };
+    let now = START + HOUR;
+    let of = |seq: u64, after| (format!("account-{seq}"), "corp".to_owned(), after);
+    assert_eq!(spent(&journal, now), [of(1, Duration::ZERO), of(2, 10 * MINUTE)]);
+    assert_eq!(prune(&journal, now).await.messages_moved, 2);
+    assert_eq!(spent(&journal, now), [of(1, Duration::ZERO), of(2, 10 * MINUTE)]);
+    assert_eq!(spent(&journal, now + MINUTE), [of(2, 10 * MINUTE)]);
+}
+
+#[tokio::test]
+async fn an_attempt_without_an_end_counts_as_made_now() {
+    let directory = directory();
+    let mut settings = settings(directory.path());
+    settings.dedup_window = MINUTE;
+    let journal = Journal::open(settings).expect("a journal");
+    commit(&journal, vec![accepted(1, START), attempted(1, 1, START), finished(1, START), answered(1)]).await;
+    let now = START + 5 * MINUTE;
+    assert!(matches!(&replayed(&journal, now)[..], [Record::Spent { ended_at, .. }] if *ended_at == now));
+}
+
+#[tokio::test]
+async fn everything_goes_after_its_retention_but_numbers_and_what_is_live() {
+    let directory = directory();
+    let journal = open(directory.path());
+    let fault = Fault::new(Code::InvalidJson, "no");
+    let refusal = Arc::new(Refusal { id: None, account: None, origin: Origin::default(), fault });
+    let hold = |id| {
+        let (scope, reason) = (Scope::All, Box::from("a test"));
+        Record::Held(Hold { id: HoldId(id), scope, reason, by: None, since: START, until: None })
+    };
+    let origin = CommandOrigin { name: Box::from("pause"), reply_to: None, transaction: None, by: None };
+    let doubt = Verdict::Unknown { why: crate::model::Doubt::Timeout, detail: Box::from("") };
+    let others = vec![
+        // Waits for a person, however long that takes; its attempt may not be forgotten.
+        accepted(1, START),
+        attempted(1, 1, START),
+        Record::Ended { seq: Seq(1), attempt: 1, at: START, verdict: doubt },
+        Record::Refused { number: 5, at: START, refusal },
+        Record::RefusalAnswered { number: 5 },
+        hold(3),
+        hold(4),
+        Record::Released { hold: HoldId(4), at: START, by: None },
+        Record::Commanded { at: START, origin, reply: Box::from("{}") },
+    ];
+    commit(&journal, others).await;
+    for first in (2..2602).step_by(100) {
+        commit(&journal, (first..first + 100).flat_map(|seq| life(seq, START)).collect()).await;
+    }
+    let soon = START + 2 * HOUR;
+    let expected = Pruned { bodies_erased: 2600, messages_moved: 2600, ..Pruned::default() };
+    assert_eq!(prune(&journal, soon).await, expected);
+    let late = START + 7 * 24 * HOUR + MINUTE;
+    let expected = Pruned { attempts_removed: 2600, history_removed: 2600, others_removed: 2, ..Pruned::default() };
+    assert_eq!(prune(&journal, late).await, expected);
+    assert_eq!(replayed(&journal, late).len(), 4, "a hold, a message, its attempt and the end of it");
+
+    // All rows with the highest numbers are gone.
+    let rows = ["message", "attempt", "refusal", "hold", "history"].map(|table| count(directory.path(), table));
+    assert_eq!(rows, [1, 1, 0, 1, 0]);
+    let last = LastNumbers { seq: Seq(2601), refusal: 5, hold: 4 };
+    journal.close().await.expect("a clean end");
+    assert_eq!(open(directory.path()).last_numbers(), last);
+}
+
+#[tokio::test]
+async fn the_file_shrinks_after_a_flood_and_commits_go_on_meanwhile() {
+    let directory = directory();
+    let journal = open(directory.path());
+    let count: u64 = 6000;
+    for first in (1..count).step_by(500) {
+        let flood = (first..first + 500).flat_map(|seq| {
+            let mut life = life(seq, START);
+            if let Some(Record::Accepted(message)) = life.first_mut() {
+                Arc::make_mut(message).request.body = vec![b'x'; 6000].into();
+            }
+            life
+        });
+        commit(&journal, flood.collect()).await;
+    }
+    let now = START + 2 * HOUR;
+    journal.start_pruning(now);
+    // A second request joins the pass that is running, and commits are served in between.
+    let (pruned, ()) = tokio::join!(journal.prune(now), async {
+        for seq in count + 1..count + 50 {
+            commit(&journal, life(seq, now)).await;
+        }
+    });
+    assert_eq!(pruned.expect("a pass").messages_moved, count);
+    assert_eq!(replayed(&journal, now).len(), 49 * 5);
+    journal.close().await.expect("a clean end");
+    let bytes = std::fs::metadata(settings(directory.path()).path).expect("the file").len();
+    assert!(bytes < 24_000_000, "{bytes} of what was more than 48,000,000");
+}

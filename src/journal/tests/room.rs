@@ -1,0 +1,55 @@
+//! Lack of room, provoked by SQLite's own limit of pages: it refuses with the same error as a full disk.
+
+use super::{START, accepted, directory, life, open, replayed, settings};
+use crate::journal::writer::Store;
+use crate::journal::{Batch, CommitError, Journal, LastNumbers, open as opening};
+use crate::model::Record;
+use bytes::Bytes;
+use std::sync::Arc;
+
+fn limit_pages(store: &Store, pages: i64) {
+    store.connection.pragma_update(None, "max_page_count", pages).expect("a limit");
+}
+
+fn large(seq: u64) -> Record {
+    let mut message = super::message(seq, START);
+    message.request.body = Bytes::from(vec![b'x'; 100_000]);
+    Record::Accepted(Arc::new(message))
+}
+
+#[test]
+fn a_refused_commit_leaves_nothing_behind_and_the_next_one_works_when_there_is_room() {
+    let directory = directory();
+    let settings = settings(directory.path());
+    let opened = opening::open(&settings.path).expect("a journal");
+    let mut store = Store::new(opened.connection, opened.lock, settings, opened.last_numbers);
+    let batch = |records| Batch { records, ..Batch::default() };
+    store.commit(&batch(life(1, START))).expect("a commit");
+
+    limit_pages(&store, 40);
+    for _ in 0..3 {
+        let refused = store.commit(&batch(vec![accepted(2, START), large(3), large(4)]));
+        assert!(matches!(refused, Err(CommitError::Full)), "{refused:?}");
+    }
+    // What fits still goes, under the numbers that the refused batch did not use up.
+    store.commit(&batch(vec![accepted(2, START)])).expect("a commit");
+    assert!(matches!(store.commit(&batch(vec![large(3), large(4)])), Err(CommitError::Full)));
+    limit_pages(&store, 100_000);
+    store.commit(&batch(vec![large(3), large(4)])).expect("a commit");
+
+    let sound: String = store.connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("a check");
+    assert_eq!(sound, "ok");
+    drop(store);
+    let journal = open(directory.path());
+    assert_eq!(journal.last_numbers(), LastNumbers { seq: crate::model::Seq(4), ..LastNumbers::default() });
+    assert_eq!(replayed(&journal, START).len(), life(1, START).len() + 3);
+}
+
+#[tokio::test]
+async fn an_empty_batch_tells_whether_the_disk_has_room() {
+    let directory = directory();
+    let mut settings = settings(directory.path());
+    settings.low_space_bytes = u64::MAX;
+    let journal = Journal::open(settings).expect("a journal");
+    assert!(journal.commit(Batch::default()).await.expect("a look").low_space);
+}

@@ -1,0 +1,198 @@
+//! The one thread that writes. It takes requests in order and prunes in between.
+
+use super::prune::{Pass, Pruned};
+use super::{Anchor, Batch, CommitError, Committed, LastNumbers, Settings, UnknownCause, append, codec};
+use crate::model::{Message, Seq, Time};
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, params};
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot};
+
+/// With commits always waiting, a running pass gets one slice after so many of them.
+const COMMITS_PER_SLICE: u32 = 8;
+
+/// How old a reading of the free space may be, by the batches' own time.
+const SPACE_EVERY: Duration = Duration::from_secs(1);
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
+
+#[derive(Debug)]
+pub(super) enum Request {
+    Commit { batch: Batch, reply: Reply<Committed> },
+    Prune { now: Time, reply: Option<Reply<Pruned>> },
+    Close { reply: Reply<()> },
+}
+
+/// Serves requests until it is closed or nobody is left to ask. Both leave a clean file behind.
+pub(super) fn run(mut store: Store, mut inbox: mpsc::Receiver<Request>) {
+    let mut pass: Option<Pass> = None;
+    let mut commits_since_slice = 0;
+    loop {
+        let request = if pass.is_none() {
+            inbox.blocking_recv()
+        } else if commits_since_slice >= COMMITS_PER_SLICE {
+            commits_since_slice = 0;
+            pass = pass.take().and_then(|pass| pass.advance(&mut store));
+            continue;
+        } else {
+            match inbox.try_recv() {
+                Ok(request) => Some(request),
+                Err(TryRecvError::Empty) => {
+                    commits_since_slice = COMMITS_PER_SLICE;
+                    continue;
+                }
+                Err(TryRecvError::Disconnected) => None,
+            }
+        };
+        // A caller that stopped waiting has no use for the answer; what was done is done.
+        match request {
+            Some(Request::Commit { batch, reply }) => {
+                commits_since_slice += 1;
+                let _ = reply.send(store.commit(&batch));
+            }
+            Some(Request::Prune { now, reply }) => match &mut pass {
+                Some(pass) => pass.also_tell(reply),
+                None => pass = Some(Pass::new(now, reply)),
+            },
+            Some(Request::Close { reply }) => {
+                let _ = reply.send(store.close());
+                return;
+            }
+            None => {
+                // Nobody is left to hear of a failure, and the next open recovers from it.
+                let _ = store.close();
+                return;
+            }
+        }
+    }
+}
+
+/// The write connection and what it knows.
+pub(super) struct Store {
+    pub(super) connection: Connection,
+    /// Held for as long as the connection: it is what keeps a second process out. Dropped after it.
+    _lock: File,
+    pub(super) settings: Settings,
+    last_numbers: LastNumbers,
+    /// After a failure of which nobody knows what it left behind, nothing more is written.
+    stopped: bool,
+    low_space: bool,
+    space_read_at: Option<Time>,
+}
+
+impl Store {
+    pub(super) fn new(connection: Connection, lock: File, settings: Settings, last_numbers: LastNumbers) -> Self {
+        Self { connection, _lock: lock, settings, last_numbers, stopped: false, low_space: false, space_read_at: None }
+    }
+
+    pub(super) fn commit(&mut self, batch: &Batch) -> Result<Committed, CommitError> {
+        if self.stopped {
+            return Err(CommitError::Unknown(UnknownCause::Stopped));
+        }
+        if !batch.records.is_empty() || batch.anchor.is_some() {
+            let mut last_numbers = self.last_numbers;
+            batch.records.iter().for_each(|record| append::count(&mut last_numbers, record));
+            let moved = last_numbers != self.last_numbers;
+            self.in_transaction(|connection| write(connection, batch, moved.then_some(last_numbers)))?;
+            self.last_numbers = last_numbers;
+        }
+        let messages = self.load(&batch.load).map_err(|error| self.stop(UnknownCause::Database(error)))?;
+        self.read_space(batch.anchor.as_ref().map(|anchor| anchor.time));
+        Ok(Committed { messages, low_space: self.low_space })
+    }
+
+    /// Runs `work` in one durable transaction, or rolls back and says what is certain.
+    pub(super) fn in_transaction<T>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<T, UnknownCause>,
+    ) -> Result<T, CommitError> {
+        if self.stopped {
+            return Err(CommitError::Unknown(UnknownCause::Stopped));
+        }
+        let result = run_statement(&self.connection, "BEGIN IMMEDIATE")
+            .and_then(|()| work(&self.connection))
+            .and_then(|value| run_statement(&self.connection, "COMMIT").map(|()| value));
+        let cause = match result {
+            Ok(value) => return Ok(value),
+            Err(cause) => cause,
+        };
+        // Some errors roll back by themselves.
+        let rolled_back = self.connection.is_autocommit() || run_statement(&self.connection, "ROLLBACK").is_ok();
+        if cause.is_lack_of_room() && rolled_back { Err(CommitError::Full) } else { Err(self.stop(cause)) }
+    }
+
+    fn stop(&mut self, cause: UnknownCause) -> CommitError {
+        self.stopped = true;
+        CommitError::Unknown(cause)
+    }
+
+    fn load(&self, seqs: &[Seq]) -> codec::Result<Vec<Message>> {
+        let mut messages = Vec::with_capacity(seqs.len());
+        if seqs.is_empty() {
+            return Ok(messages);
+        }
+        let mut names = codec::Names::default();
+        let columns = codec::MESSAGE_COLUMNS;
+        let sql = format!("SELECT {columns}, b.body FROM message m JOIN body b ON b.seq = m.seq WHERE m.seq = ?1");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        for seq in seqs {
+            let Ok(seq) = i64::try_from(seq.0) else { continue };
+            let message = statement.query_row([seq], |row| {
+                let body = Bytes::from(row.get::<_, Vec<u8>>(codec::MESSAGE_COLUMNS_COUNT)?);
+                codec::message(row, &mut names, body)
+            });
+            messages.extend(message.optional()?);
+        }
+        Ok(messages)
+    }
+
+    /// Looks at the free space, at most once per [`SPACE_EVERY`] of the batches' time; a batch without time looks.
+    fn read_space(&mut self, now: Option<Time>) {
+        if let (Some(now), Some(read_at)) = (now, self.space_read_at)
+            && now.since(read_at) < SPACE_EVERY
+        {
+            return;
+        }
+        self.space_read_at = now.or(self.space_read_at);
+        let directory = self.settings.path.parent().filter(|directory| !directory.as_os_str().is_empty());
+        // A file system that does not tell is taken to have room: a refused commit will say otherwise.
+        if let Ok(space) = rustix::fs::statvfs(directory.unwrap_or(Path::new("."))) {
+            self.low_space = space.f_bavail.saturating_mul(space.f_frsize) < self.settings.low_space_bytes;
+        }
+    }
+
+    /// Marks the journal as clean and writes the log back. The log itself goes when the connection closes.
+    fn close(&mut self) -> Result<(), CommitError> {
+        self.in_transaction(|connection| run_statement(connection, "UPDATE progress SET clean = 1"))?;
+        // Somebody who reads right now keeps the log from shrinking; the next open deals with it.
+        let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        checkpoint.map_err(|error| self.stop(UnknownCause::Database(error)))
+    }
+}
+
+fn run_statement(connection: &Connection, sql: &str) -> Result<(), UnknownCause> {
+    connection.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
+fn write(connection: &Connection, batch: &Batch, last: Option<LastNumbers>) -> Result<(), UnknownCause> {
+    for record in &batch.records {
+        append::apply(connection, record)?;
+    }
+    if let Some(LastNumbers { seq, refusal, hold }) = last {
+        let numbers =
+            [codec::signed("Accepted", seq.0)?, codec::signed("Refused", refusal)?, codec::signed("Held", hold)?];
+        connection.prepare_cached("UPDATE progress SET seq = ?1, refusal = ?2, hold = ?3")?.execute(numbers)?;
+    }
+    if let Some(Anchor { time, boot_id, since_boot }) = &batch.anchor {
+        connection.prepare_cached("UPDATE progress SET time = ?1, boot_id = ?2, since_boot = ?3")?.execute(params![
+            codec::time_in(*time),
+            boot_id,
+            codec::span_in(*since_boot)
+        ])?;
+    }
+    Ok(())
+}
