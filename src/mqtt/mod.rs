@@ -1,1 +1,3 @@
-//! Not built yet.
+//! The connection to the broker. Not built yet, except for its topics.
+
+pub mod topics;
