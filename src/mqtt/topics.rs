@@ -103,6 +103,7 @@ impl Topics {
         filters
     }
 
+    /// What a message on this topic is to the bridge. The first send filter that matches gives the suffix.
     pub fn classify<'a>(&self, topic: &'a str) -> Incoming<'a> {
         if let Some(filter) = self.send.iter().find(|filter| filter.matches(topic)) {
             return Incoming::Send { suffix: filter.stem().and_then(|stem| topic.strip_prefix(stem)) };
@@ -137,22 +138,27 @@ impl Topics {
         topic + "/" + command
     }
 
+    /// Retained: whether the bridge is there.
     pub fn state(&self) -> String {
         format!("{}/state", self.base)
     }
 
+    /// Retained: what the bridge is and can do.
     pub fn info(&self) -> String {
         format!("{}/info", self.base)
     }
 
+    /// Retained: how it is doing.
     pub fn health(&self) -> String {
         format!("{}/health", self.base)
     }
 
+    /// Retained: every hold there is.
     pub fn hold(&self) -> String {
         format!("{}/hold", self.base)
     }
 
+    /// What a person must act on.
     pub fn alarm(&self) -> String {
         format!("{}/alarm", self.base)
     }

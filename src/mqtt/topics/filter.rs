@@ -57,6 +57,10 @@ impl std::error::Error for Unfit {}
 pub struct Filter(Box<str>);
 
 impl Filter {
+    /// Checks a filter.
+    ///
+    /// # Errors
+    /// The first rule of MQTT that it breaks.
     pub fn parse(text: &str) -> Result<Self, Unfit> {
         check_text(text)?;
         let mut levels = text.split('/').peekable();
@@ -70,6 +74,7 @@ impl Filter {
         Ok(Self(Box::from(text)))
     }
 
+    /// The filter as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -112,7 +117,10 @@ impl Filter {
     }
 }
 
-/// Whether `text` can be published to: no wildcards, no NUL, 1 to 65,535 bytes, not the broker's own.
+/// Checks a name that is published to: no wildcards, no NUL, 1 to 65,535 bytes, not the broker's own.
+///
+/// # Errors
+/// The first of these rules that it breaks.
 pub fn check_name(text: &str) -> Result<(), Unfit> {
     check_text(text)?;
     if text.contains(['+', '#']) { Err(Unfit::Wildcard) } else { Ok(()) }
