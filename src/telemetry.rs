@@ -49,6 +49,12 @@ pub fn stale_acknowledgement(ticket: Ticket) {
 
 // Intake.
 
+/// A publisher asked for its answer at a topic that `reply_topics` do not allow; the usual topic gets it all the same.
+pub fn response_topic_refused(topic: &str) {
+    let topic: String = topic.chars().take(128).collect();
+    tracing::warn!(?topic, "response topic not allowed, it is ignored");
+}
+
 // Sender.
 
 // Journal.

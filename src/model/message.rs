@@ -49,7 +49,8 @@ pub struct Options {
     pub priority: Option<u8>,
     pub not_before: Option<Time>,
     pub lifetime: Option<Lifetime>,
-    /// The MQTT 5 message expiry, which shortens the lifetime.
+    /// The MQTT 5 message expiry, counted from the arrival: only where `lifetime` is a moment, with which it cannot be
+    /// compared before the arrival's time is known. The earlier end counts.
     pub message_expiry: Option<Duration>,
     pub on_doubt: Option<OnDoubt>,
     pub tag: Option<Box<str>>,

@@ -32,6 +32,9 @@ mod publish;
 mod tls;
 mod url;
 
+pub mod broker;
+pub mod topics;
+
 pub use event_loop::{Lost, Task};
 pub use incoming::{Acknowledger, Incoming, Overrun, Packet, connect_incoming};
 pub use outgoing::{OutgoingEvent, Outlet, PublishRefusal, Refused, connect_outgoing};

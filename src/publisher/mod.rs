@@ -1,1 +1,3 @@
-//! Not built yet.
+//! What goes out. Not built yet, except for what the payloads say.
+
+pub mod payload;
