@@ -206,4 +206,7 @@ impl Sender {
 }
 
 #[cfg(test)]
+mod scripted;
+
+#[cfg(test)]
 mod tests;
