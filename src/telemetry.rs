@@ -5,7 +5,8 @@
 //! secrets are at no level. Every value that a stranger chose is passed with `?`, never with `%`: the text format
 //! would print its line breaks and escapes.
 
-use crate::model::Ticket;
+use crate::engine::Counters;
+use crate::model::{Alarm, SenderName, SenderTrouble, Seq, Ticket, Verdict};
 use std::time::Duration;
 
 // Broker connection.
@@ -55,10 +56,96 @@ pub fn response_topic_refused(topic: &str) {
     tracing::warn!(?topic, "response topic not allowed, it is ignored");
 }
 
+/// A delivery came on a topic that is none of ours, by a subscription that the broker still keeps.
+pub fn foreign_topic(topic: &str) {
+    let topic: String = topic.chars().take(128).collect();
+    tracing::warn!(?topic, "delivery on a foreign topic dropped");
+}
+
+/// A message at QoS 0 came faster than it could be taken.
+pub fn weak_message_dropped() {
+    tracing::warn!("a message at QoS 0 was dropped: there was no room for it, and nothing brings it back");
+}
+
+/// Intake could not be opened again.
+pub fn intake_not_opened(error: &dyn std::error::Error) {
+    tracing::error!(error = ?error.to_string(), "intake cannot be opened");
+}
+
+// Publisher.
+
+/// An event of the outgoing connection came after the publisher had ended.
+pub fn publisher_gone() {
+    tracing::debug!("the outgoing connection outlived the publisher");
+}
+
 // Sender.
+
+/// An attempt ended. The sender's own words stay out of it: they may repeat the message.
+pub fn attempt_ended(sender: &SenderName, seq: Seq, attempt: u32, verdict: &Verdict) {
+    let (verdict, why) = match verdict {
+        Verdict::Confirmed { msg_id: Some(_) } => ("confirmed", ""),
+        Verdict::Confirmed { msg_id: None } => ("confirmed", "without msgId"),
+        Verdict::Refused { .. } => ("refused", ""),
+        Verdict::NotSent { why, .. } => ("not_sent", why.as_str()),
+        Verdict::Unknown { why, .. } => ("unknown", why.as_str()),
+    };
+    tracing::debug!(?sender, seq = seq.0, attempt, verdict, why, "attempt ended");
+}
+
+pub fn directory_read(sender: &SenderName, accounts: usize) {
+    tracing::debug!(?sender, accounts, "account list read");
+}
+
+pub fn directory_failed(sender: &SenderName, trouble: SenderTrouble, detail: &str) {
+    tracing::warn!(?sender, ?trouble, ?detail, "account list could not be read");
+}
 
 // Journal.
 
+/// A commit found no room. It is tried again until it does; meanwhile nothing is taken and nothing is sent.
+pub fn journal_full() {
+    tracing::error!("the disk is full: nothing is taken and nothing is sent until there is room");
+}
+
+/// A question was asked while too many waited; whoever asked has to ask again.
+pub fn question_dropped() {
+    tracing::warn!("too many questions wait for the journal, one was dropped");
+}
+
 // Bridge.
 
+/// Something that a person must act on, as it is published too.
+pub fn alarm(alarm: &Alarm) {
+    tracing::error!(what = alarm.what, about = ?alarm.about, message = ?alarm.message, "alarm");
+}
+
+/// The journal was read back.
+pub fn restored(counters: &Counters) {
+    tracing::info!(messages = counters.restored, "journal restored");
+}
+
+/// The loop has ended after a stop; what is still in flight is in doubt at the next start.
+pub fn bridge_drained(in_flight: usize) {
+    tracing::info!(in_flight, "bridge stopped");
+}
+
 // Process.
+
+pub fn starting(version: &str) {
+    tracing::info!(version, "sendbridge starts");
+}
+
+pub fn stopping() {
+    tracing::info!("stop requested: intake ends, requests in flight are waited for");
+}
+
+/// A configuration that works and is odd.
+pub fn configuration_warning(warning: &str) {
+    tracing::warn!(?warning, "configuration");
+}
+
+/// The process cannot go on.
+pub fn failed(reason: &str) {
+    tracing::error!(?reason, "sendbridge ends");
+}

@@ -1,0 +1,211 @@
+//! Makes one HTTP exchange and reports what was seen of it, in words that are provable.
+//!
+//! - "Connect failed" is only what the HTTP client itself calls so, which is before it had a connection to write to.
+//! - Redirects, decompression, cookies and retries of anything that may have left do not exist here.
+//! - A connection is used again only while it was idle for less than `reuse_idle`: a server that closes idle
+//!   connections could otherwise close one just as a request leaves on it, and that request would be in doubt.
+
+use super::SettingsError;
+use super::classify::{AnswerBody, Observed};
+use crate::model::Doubt;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::http::{HeaderValue, header};
+use hyper::{Request, Response, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tower_service::Service;
+
+/// Longest head of an answer, in bytes.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// How to reach one server.
+pub struct Reach<'a> {
+    /// From the start of an exchange to the last byte of its answer.
+    pub timeout: Duration,
+    /// For name resolution, TCP and TLS together. Shorter than `timeout`, so that a connection that does not come
+    /// about is seen as that and not as a doubt.
+    pub connect_timeout: Duration,
+    /// Most idle connections that are kept.
+    pub connections: usize,
+    /// How long an idle connection may be used again; zero for never.
+    pub reuse_idle: Duration,
+    /// The only certificate authorities to trust, instead of the public ones.
+    pub ca_pem: Option<&'a [u8]>,
+}
+
+/// The connections to one server.
+pub struct Exchanger {
+    client: Client<BoundedConnector, Full<Bytes>>,
+    timeout: Duration,
+    /// Whether to tell the server that a connection is not used again.
+    single_use: bool,
+}
+
+impl Exchanger {
+    /// # Errors
+    /// When the certificates cannot be read or the time-outs contradict each other.
+    pub fn new(reach: &Reach<'_>) -> Result<Self, SettingsError> {
+        if reach.connect_timeout.is_zero() || reach.connect_timeout >= reach.timeout {
+            return Err(SettingsError::Timeouts { connect: reach.connect_timeout, total: reach.timeout });
+        }
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let tls = tls_config(reach.ca_pem)?;
+        let inner =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
+        let single_use = reach.reuse_idle.is_zero();
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(reach.reuse_idle)
+            .pool_max_idle_per_host(if single_use { 0 } else { reach.connections })
+            .http1_max_buf_size(HEAD_BYTES_MAX)
+            // Takes another connection when the pooled one turns out to be closed. It cannot send twice: the client
+            // gets its request back only while it still waits in the connection's queue, that is, before a byte of it
+            // was written, and only then tries again. Without this such a request would be a doubt without reason.
+            .retry_canceled_requests(true)
+            .build(BoundedConnector { inner, limit: reach.connect_timeout });
+        Ok(Self { client, timeout: reach.timeout, single_use })
+    }
+
+    /// Makes `request` and reads at most `body_max` bytes of the answer's body.
+    ///
+    /// Dropping the future closes the connection; the request may have had its effect by then.
+    pub async fn exchange(&self, mut request: Request<Full<Bytes>>, body_max: usize) -> Observed {
+        if self.single_use {
+            request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        let deadline = tokio::time::sleep(self.timeout);
+        tokio::pin!(deadline);
+        let answer = tokio::select! {
+            biased;
+            answer = self.client.request(request) => answer,
+            // Leaving here drops the exchange, which closes its connection: no late answer can meet another request.
+            () = &mut deadline => return Observed::TimedOut,
+        };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) if error.is_connect() => return Observed::ConnectFailed { detail: causes(&error) },
+            Err(error) => return Observed::Broken { detail: causes(&error) },
+        };
+        let (head, body) = Response::into_parts(answer);
+        let body = tokio::select! {
+            biased;
+            body = read_body(body, body_max) => body,
+            () = &mut deadline => {
+                AnswerBody::Cut { why: Doubt::Timeout, detail: Box::from("the answer did not end within the time-out") }
+            }
+        };
+        let retry_after = head.headers.get(header::RETRY_AFTER).map(|value| Bytes::copy_from_slice(value.as_bytes()));
+        Observed::Answer { status: head.status.as_u16(), retry_after, body }
+    }
+}
+
+async fn read_body(mut body: Incoming, max: usize) -> AnswerBody {
+    if body.size_hint().lower() > max as u64 {
+        return AnswerBody::TooLarge;
+    }
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => return AnswerBody::Cut { why: Doubt::Unreadable, detail: causes(&error) },
+        };
+        // Trailers say nothing that counts here.
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + data.len() > max {
+            return AnswerBody::TooLarge;
+        }
+        whole.extend_from_slice(&data);
+    }
+    AnswerBody::Whole(Bytes::from(whole))
+}
+
+/// The error with everything that caused it, because the outermost one only says where it was noticed.
+fn causes(error: &dyn Error) -> Box<str> {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text.into_boxed_str()
+}
+
+fn tls_config(ca_pem: Option<&[u8]>) -> Result<ClientConfig, SettingsError> {
+    let unusable = |reason: String| SettingsError::Certificates { reason: reason.into_boxed_str() };
+    let mut roots = RootCertStore::empty();
+    match ca_pem {
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Some(pem) => {
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+                roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+            }
+            if roots.is_empty() {
+                return Err(unusable("no certificate in it".to_owned()));
+            }
+        }
+    }
+    // The provider is named, because a process-wide default could be another one or none.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(error.to_string()))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// A connector with one time limit over all that connecting takes; the inner one has none for TLS.
+#[derive(Clone)]
+struct BoundedConnector {
+    inner: HttpsConnector<HttpConnector>,
+    limit: Duration,
+}
+
+impl Service<Uri> for BoundedConnector {
+    type Response = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.inner.call(uri);
+        let limit = self.limit;
+        Box::pin(async move {
+            match tokio::time::timeout(limit, connecting).await {
+                Ok(connected) => connected,
+                Err(_) => Err(ConnectTimedOut { limit }.into()),
+            }
+        })
+    }
+}
+
+#[derive(Debug)]
+struct ConnectTimedOut {
+    limit: Duration,
+}
+
+impl fmt::Display for ConnectTimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no connection within {:?}", self.limit)
+    }
+}
+
+impl Error for ConnectTimedOut {}
