@@ -1,1 +1,3 @@
-//! Not built yet.
+//! The commands beside the service itself.
+
+pub mod check;
