@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 /// The parts of `scheme://host:port/rest`.
+#[derive(Debug)]
 pub(super) struct Url<'a> {
     pub scheme: &'a str,
     /// Without the brackets of an IPv6 address.
@@ -94,9 +95,9 @@ mod tests {
 
     #[test]
     fn reads_hosts_and_ports() {
-        let url = parse("mqtt://[::1]:1884", MQTT).ok().expect("a url");
+        let url = parse("mqtt://[::1]:1884", MQTT).expect("a url");
         assert_eq!((url.host, url.port, url.is_loopback()), ("::1", Some(1884), true));
-        let url = parse("mqtts://broker.example/path", MQTT).ok().expect("a url");
+        let url = parse("mqtts://broker.example/path", MQTT).expect("a url");
         assert_eq!((url.scheme, url.host, url.port, url.path), ("mqtts", "broker.example", None, "/path"));
         assert!(!url.is_loopback());
     }

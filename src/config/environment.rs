@@ -111,11 +111,8 @@ impl Setting {
         if index == items.len() {
             items.push(Node { origin: self.origin.clone(), value: Raw::Table(Table::default()) });
         }
-        match &mut items[index].value {
-            Raw::Table(element) => self.put(element, keys, rest, &format!("{path}[{index}]")),
-            Raw::Text(_) | Raw::Variable(_) | Raw::Integer(_) | Raw::Float => Err(not_a_table(path)),
-            Raw::Boolean(_) | Raw::Datetime | Raw::List(_) => Err(not_a_table(path)),
-        }
+        let element = items[index].value.as_table_mut().ok_or_else(|| not_a_table(path))?;
+        self.put(element, keys, rest, &format!("{path}[{index}]"))
     }
 
     fn set(&self, table: &mut Table, name: &str, value: Raw) {
@@ -132,11 +129,8 @@ impl Setting {
     }
 
     fn table<'t>(&self, table: &'t mut Table, name: &str) -> Result<&'t mut Table, String> {
-        match &mut self.entry(table, name, || Raw::Table(Table::default())).value {
-            Raw::Table(inner) => Ok(inner),
-            Raw::Text(_) | Raw::Variable(_) | Raw::Integer(_) | Raw::Float => Err(not_a_table(name)),
-            Raw::Boolean(_) | Raw::Datetime | Raw::List(_) => Err(not_a_table(name)),
-        }
+        let node = self.entry(table, name, || Raw::Table(Table::default()));
+        node.value.as_table_mut().ok_or_else(|| not_a_table(name))
     }
 
     fn entry<'t>(&self, table: &'t mut Table, name: &str, empty: fn() -> Raw) -> &'t mut Node {
@@ -178,15 +172,10 @@ fn list_or_text(value: &str, origin: &Origin) -> Raw {
 
 /// Whether the element's identity is `which`, as far as the name of a variable can spell it.
 fn is_called(item: &Node, identity: &str, which: &str) -> bool {
-    let Raw::Table(table) = &item.value else { return false };
-    let Some(entry) = table.entries.get(identity) else { return false };
-    match &entry.node.value {
-        Raw::Text(text) | Raw::Variable(text) => {
-            let spelled = text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' });
-            spelled.eq(which.chars())
-        }
-        Raw::Integer(_) | Raw::Float | Raw::Boolean(_) | Raw::Datetime | Raw::List(_) | Raw::Table(_) => false,
-    }
+    let entry = item.value.as_table().and_then(|table| table.entries.get(identity));
+    let Some(text) = entry.and_then(|entry| entry.node.value.as_text()) else { return false };
+    let spelled = text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' });
+    spelled.eq(which.chars())
 }
 
 fn names(keys: &[Key]) -> String {

@@ -28,6 +28,23 @@ pub(super) enum Raw {
 }
 
 impl Raw {
+    /// The text, from the file or the environment.
+    pub fn as_text(&self) -> Option<&str> {
+        if let Self::Text(text) | Self::Variable(text) = self { Some(text) } else { None }
+    }
+
+    pub fn as_list(&self) -> Option<&[Node]> {
+        if let Self::List(items) = self { Some(items) } else { None }
+    }
+
+    pub fn as_table(&self) -> Option<&Table> {
+        if let Self::Table(table) = self { Some(table) } else { None }
+    }
+
+    pub fn as_table_mut(&mut self) -> Option<&mut Table> {
+        if let Self::Table(table) = self { Some(table) } else { None }
+    }
+
     /// What it is, for a message that expected something else.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -70,7 +87,9 @@ pub(super) fn parse(file: &Arc<str>, text: &str) -> Result<Table, Vec<Problem>> 
         key: String::new(),
         message: format!("not TOML: {}", error.message().replace('\n', ", ")),
     };
-    Err(errors.iter().map(problem).collect())
+    let mut problems: Vec<Problem> = errors.iter().map(problem).collect();
+    problems.sort();
+    Err(problems)
 }
 
 /// Where each line begins, so that an offset becomes a line without reading the file again.

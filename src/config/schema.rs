@@ -174,10 +174,10 @@ fn check_shape(node: &Node, key: &'static Key, path: &str, problems: &mut Proble
         (Shape::Tables { keys, .. }, Raw::List(items)) => {
             for (index, item) in items.iter().enumerate() {
                 let path = format!("{path}[{index}]");
-                match &item.value {
-                    Raw::Table(table) => check(table, keys, &path, problems),
-                    other => {
-                        let message = format!("expected a table, found {}", other.kind());
+                match item.value.as_table() {
+                    Some(table) => check(table, keys, &path, problems),
+                    None => {
+                        let message = format!("expected a table, found {}", item.value.kind());
                         problems.error(item.origin.clone(), path, message);
                     }
                 }

@@ -38,10 +38,7 @@ impl<'a> Section<'a> {
     }
 
     pub fn is_text(&self, name: &str, expected: &str) -> bool {
-        self.get(name).is_some_and(|node| match &node.value {
-            Raw::Text(text) | Raw::Variable(text) => text == expected,
-            Raw::Integer(_) | Raw::Float | Raw::Boolean(_) | Raw::Datetime | Raw::List(_) | Raw::Table(_) => false,
-        })
+        self.get(name).is_some_and(|node| node.value.as_text() == Some(expected))
     }
 
     fn get(&self, name: &str) -> Option<&'a Node> {
@@ -70,12 +67,7 @@ impl<'a> Section<'a> {
 
     /// `[name]`; its shape is checked elsewhere.
     pub fn section(&self, name: &str) -> Section<'a> {
-        let node = self.get(name);
-        let table = node.and_then(|node| match &node.value {
-            Raw::Table(table) => Some(table),
-            Raw::Text(_) | Raw::Variable(_) | Raw::Integer(_) | Raw::Float => None,
-            Raw::Boolean(_) | Raw::Datetime | Raw::List(_) => None,
-        });
+        let table = self.get(name).and_then(|node| node.value.as_table());
         Section { path: self.key(name), origin: self.origin(name), table }
     }
 
@@ -94,11 +86,7 @@ impl<'a> Section<'a> {
 
     /// The elements of a list, or `None` where there is no list.
     pub fn nodes(&self, name: &str) -> Option<&'a [Node]> {
-        match &self.get(name)?.value {
-            Raw::List(items) => Some(items),
-            Raw::Text(_) | Raw::Variable(_) | Raw::Integer(_) | Raw::Float => None,
-            Raw::Boolean(_) | Raw::Datetime | Raw::Table(_) => None,
-        }
+        self.get(name)?.value.as_list()
     }
 
     /// A text that is not empty and has no control characters.

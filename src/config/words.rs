@@ -1,16 +1,18 @@
 //! Finds the word that was probably meant.
 
 /// The candidate with the fewest edits, if that is few enough to be a slip of the pen.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
     let allowed = (word.chars().count() / 3).clamp(1, 3);
     let mut best: Option<(usize, &str)> = None;
-    for candidate in candidates {
+    for candidate in candidates.clone() {
         let edits = distance(word, candidate);
         if edits <= allowed && best.is_none_or(|(least, _)| edits < least) {
             best = Some((edits, candidate));
         }
     }
-    best.map(|(_, candidate)| candidate)
+    // A word that somebody wrote out in full, or cut short, has many edits and is plain all the same.
+    let stem = |candidate: &&str| word.len() >= 3 && (word.starts_with(candidate) || candidate.starts_with(word));
+    best.map(|(_, candidate)| candidate).or_else(|| candidates.clone().find(stem))
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours between the two.
@@ -46,11 +48,12 @@ mod tests {
     #[test]
     fn finds_slips_and_nothing_else() {
         let keys = ["keep_alive", "url", "client_id"];
-        assert_eq!(nearest("keepalive", keys), Some("keep_alive"));
-        assert_eq!(nearest("kepe_alive", keys), Some("keep_alive"));
-        assert_eq!(nearest("ulr", keys), Some("url"));
-        assert_eq!(nearest("password", keys), None);
-        assert_eq!(nearest("", keys), None);
-        assert_eq!(nearest(&"x".repeat(10_000), keys), None);
+        assert_eq!(nearest("keepalive", keys.into_iter()), Some("keep_alive"));
+        assert_eq!(nearest("kepe_alive", keys.into_iter()), Some("keep_alive"));
+        assert_eq!(nearest("ulr", keys.into_iter()), Some("url"));
+        assert_eq!(nearest("client", keys.into_iter()), Some("client_id"));
+        assert_eq!(nearest("password", keys.into_iter()), None);
+        assert_eq!(nearest("", keys.into_iter()), None);
+        assert_eq!(nearest(&"x".repeat(10_000), keys.into_iter()), None);
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 const MAX_MESSAGE_MOST: u64 = 960 * 1024;
 
 pub(super) fn read(section: &Section<'_>, problems: &mut Problems) -> Messages {
-    let messages = Messages {
+    Messages {
         max_message: max_message(section, problems),
         ttl: section.duration("ttl", 24 * HOUR, SECOND..=30 * DAY, problems),
         dedup_window: section.duration("dedup_window", HOUR, Duration::ZERO..=30 * DAY, problems),
@@ -19,15 +19,11 @@ pub(super) fn read(section: &Section<'_>, problems: &mut Problems) -> Messages {
         doubt_window: section.duration("doubt_window", 60 * SECOND, Duration::ZERO..=DAY, problems),
         max_resends: section.count("max_resends", 1, 0..=100, problems),
         queue_messages: section.count("queue_messages", 2_000_000, 1..=100_000_000, problems),
+        // The least is above the largest message, so that each of them fits.
         queue_bytes: section.size("queue_bytes", 2048 * MIB, MIB..=1024 * 1024 * MIB, problems),
         queue_time: queue_time(section, problems),
         unknown_account_grace: section.duration("unknown_account_grace", 5 * MINUTE, Duration::ZERO..=DAY, problems),
-    };
-    if messages.queue_bytes < messages.max_message {
-        let message = "is below max_message, so the largest message would never fit; raise it";
-        section.contradiction("queue_bytes", "max_message", message, problems);
     }
-    messages
 }
 
 fn max_message(section: &Section<'_>, problems: &mut Problems) -> u64 {
@@ -45,6 +41,10 @@ fn max_message(section: &Section<'_>, problems: &mut Problems) -> u64 {
 
 fn queue_time(section: &Section<'_>, problems: &mut Problems) -> Option<Duration> {
     if !section.has("queue_time") || section.is_text("queue_time", "off") {
+        return None;
+    }
+    if section.is_text("queue_time", "") || section.is_text("queue_time", "none") {
+        section.error("queue_time", "write \"off\" for no bound, or a duration such as \"3h\"", problems);
         return None;
     }
     Some(section.duration("queue_time", DAY, SECOND..=30 * DAY, problems))

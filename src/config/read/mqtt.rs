@@ -48,7 +48,7 @@ fn url(section: &Section<'_>, problems: &mut Problems) -> String {
         }
         Err(message) => section.error("url", format!("{text:?} is not the address of a broker: {message}"), problems),
     }
-    text
+    text.trim_end_matches('/').to_owned()
 }
 
 /// Only what every broker takes; some refuse or even break on others.

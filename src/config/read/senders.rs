@@ -230,7 +230,8 @@ pub(super) fn sender_of(section: &Section<'_>, senders: &[Sender], problems: &mu
         (Some(name), _) => {
             let names = || senders.iter().map(|sender| sender.name.as_str());
             if !names().any(|known| known == name) {
-                let shown: Vec<&str> = names().collect();
+                let shown: BTreeSet<&str> = names().collect();
+                let shown: Vec<&str> = shown.into_iter().collect();
                 let meant = match words::nearest(&name, names()) {
                     Some(near) => format!("did you mean {near:?}?"),
                     None => format!("there is {}", shown.join(", ")),
