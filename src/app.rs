@@ -1,1 +1,284 @@
-//! Not built yet.
+//! Takes the configuration apart, makes the channels, starts and stops the parts.
+
+use crate::bridge::{self, Bridge, BridgeError, Edges};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::intake::http::{self, Readiness};
+use crate::intake::mqtt::Intake;
+use crate::journal::{self, Journal};
+use crate::model::{Input, Job, Lookup, SenderName};
+use crate::mqtt::broker::Broker;
+use crate::mqtt::topics::Topics;
+use crate::publisher::{self, Publisher};
+use crate::sender::Sender;
+use crate::{engine, intake, mqtt, telemetry};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+mod parts;
+
+/// Answers published and not yet acknowledged by the broker, at most.
+const PUBLISH_WINDOW: usize = 1000;
+
+/// A running bridge with all its parts.
+pub struct App {
+    inputs: mpsc::Sender<Input>,
+    publisher: publisher::Running,
+    bridge: JoinHandle<Result<(), BridgeError>>,
+    http: http::Server,
+    intake_open: watch::Sender<bool>,
+    intake: JoinHandle<()>,
+    subscribed: watch::Receiver<bool>,
+    // Ends last: the other parts speak through it.
+    _broker: Option<Broker>,
+}
+
+/// Why the bridge could not start, or could not go on.
+#[derive(Debug)]
+pub enum AppError {
+    Topics(Vec<mqtt::topics::TopicError>),
+    BrokerUrl(mqtt::UrlError),
+    Tls(mqtt::TlsError),
+    Sender(SenderName, crate::sender::SettingsError),
+    Journal(journal::OpenError),
+    Restore(journal::ReadError),
+    Broker { listen: SocketAddr, error: std::io::Error },
+    Http { listen: SocketAddr, error: std::io::Error },
+    Bridge(BridgeError),
+}
+
+impl AppError {
+    /// Whether a person has to change something before another start can succeed.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Topics(_)
+            | Self::BrokerUrl(_)
+            | Self::Tls(_)
+            | Self::Sender(..)
+            | Self::Journal(_)
+            | Self::Broker { .. }
+            | Self::Http { .. } => true,
+            Self::Restore(_) | Self::Bridge(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for AppError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Topics(errors) => {
+                let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                write!(f, "topics: {}", errors.join("; "))
+            }
+            Self::BrokerUrl(error) => write!(f, "mqtt.url: {error}"),
+            Self::Tls(error) => write!(f, "mqtt: {error}"),
+            Self::Sender(name, error) => write!(f, "sender {name}: {error}"),
+            Self::Journal(error) => write!(f, "journal: {error}"),
+            Self::Restore(error) => write!(f, "the journal cannot be read back: {error}"),
+            Self::Broker { listen, error } => write!(f, "the built-in broker cannot listen on {listen}: {error}"),
+            Self::Http { listen, error } => write!(f, "http.listen: cannot listen on {listen}: {error}"),
+            Self::Bridge(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AppError {}
+
+impl App {
+    /// Starts everything. Returns once the journal is restored and the parts run; the broker may still be away.
+    ///
+    /// # Errors
+    /// [`AppError`], and then nothing runs.
+    pub async fn start(config: Config) -> Result<Self, AppError> {
+        let settings = parts::Settings::from(config)?;
+        let broker = match settings.broker {
+            Some(listen) => {
+                let started = Broker::start(listen).await;
+                Some(started.map_err(|error| AppError::Broker { listen, error })?)
+            }
+            None => None,
+        };
+        let clock = Clock::start();
+        let journal = Journal::open(settings.journal).map_err(AppError::Journal)?;
+        let (engine, refusals) =
+            bridge::restore(&journal, settings.engine, clock.now()).map_err(AppError::Restore)?;
+        telemetry::restored(&engine.counters());
+        let (inputs, inputs_due) = mpsc::channel(settings.inputs_max);
+        let mut senders = BTreeMap::new();
+        for (sender, refresh_interval) in settings.senders {
+            let name = sender.name.clone();
+            let sender = Sender::new(&sender, clock).map_err(|error| AppError::Sender(name.clone(), error))?;
+            let sender = Arc::new(sender);
+            let refresh = spawn_directory(Arc::clone(&sender), refresh_interval, inputs.clone());
+            senders.insert(name, (sender, refresh));
+        }
+        let (publisher, running) =
+            publisher::start(&settings.mqtt, Arc::clone(&settings.intake.topics), PUBLISH_WINDOW, inputs.clone())
+                .map_err(AppError::Tls)?;
+        let (subscribed_set, subscribed) = watch::channel(false);
+        let mut intake = Intake::new(settings.mqtt, Arc::new(settings.intake), inputs.clone(), subscribed_set);
+        intake.open().map_err(AppError::Tls)?;
+        let acknowledgements = intake.acknowledgements();
+        let (intake_open, intake_wanted) = watch::channel(true);
+        let edges = Edges {
+            acknowledge: Box::new(move |ticket| acknowledgements.acknowledge(ticket)),
+            send: perform_sends(&senders, inputs.clone()),
+            publish: publish_through(publisher.clone()),
+            look_up: look_up_in(&journal, publisher).map_err(AppError::Restore)?,
+            refresh_directory: Box::new(move |name| {
+                if let Some((_, refresh)) = senders.get(&name) {
+                    // One that waits already is as good.
+                    let _ = refresh.try_send(());
+                }
+            }),
+            open_intake: {
+                let intake_open = intake_open.clone();
+                Box::new(move |open| {
+                    intake_open.send_replace(open);
+                })
+            },
+        };
+        let readiness = Readiness { subscribed: subscribed.clone() };
+        let listen = settings.http;
+        let http = http::serve(listen, readiness).await.map_err(|error| AppError::Http { listen, error })?;
+        let bridge = Bridge::new(engine, journal, clock, inputs_due, edges, refusals);
+        Ok(Self {
+            inputs,
+            publisher: running,
+            bridge: tokio::spawn(bridge.run()),
+            http,
+            intake_open,
+            intake: tokio::spawn(keep_intake(intake, intake_wanted)),
+            subscribed,
+            _broker: broker,
+        })
+    }
+
+    /// Where the HTTP server listens.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http.address()
+    }
+
+    /// Returns when the broker delivers: at once if it does already.
+    pub async fn ready(&mut self) {
+        // The sender of it lives as long as this does.
+        let _ = self.subscribed.wait_for(|subscribed| *subscribed).await;
+    }
+
+    /// Returns when `stop` does and everything has been stopped after it, or when the bridge cannot go on.
+    ///
+    /// A stop takes no more messages, lets requests in flight end, gives the broker the answers, says `stopped`, and
+    /// closes the journal: 15 s at most.
+    ///
+    /// # Errors
+    /// [`AppError::Bridge`] when the process has to end at once.
+    pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
+        tokio::select! {
+            ended = &mut self.bridge => return bridge_ended(ended),
+            () = stop => {}
+        }
+        telemetry::stopping();
+        self.intake_open.send_replace(false);
+        drop(self.intake_open);
+        let _ = self.intake.await;
+        // A bridge that is gone has said why.
+        let _ = self.inputs.send(Input::Stop).await;
+        let ended = self.bridge.await;
+        self.publisher.stop().await;
+        bridge_ended(ended)
+    }
+}
+
+fn bridge_ended(ended: Result<Result<(), BridgeError>, tokio::task::JoinError>) -> Result<(), AppError> {
+    match ended {
+        Ok(result) => result.map_err(AppError::Bridge),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Opens and closes intake as the bridge wants it. Ends, with intake closed, when nobody can want anything any more.
+async fn keep_intake(mut intake: Intake, mut wanted: watch::Receiver<bool>) {
+    loop {
+        let open = *wanted.borrow_and_update();
+        if !open {
+            intake.close().await;
+        } else if let Err(error) = intake.open() {
+            // The same certificates were good at the start.
+            telemetry::intake_not_opened(&error);
+        }
+        if !open && wanted.has_changed().is_err() {
+            return;
+        }
+        if wanted.changed().await.is_err() {
+            return intake.close().await;
+        }
+    }
+}
+
+type Senders = BTreeMap<SenderName, (Arc<Sender>, mpsc::Sender<()>)>;
+
+fn perform_sends(senders: &Senders, inputs: mpsc::Sender<Input>) -> Box<dyn FnMut(Job) + Send> {
+    let senders: BTreeMap<SenderName, Arc<Sender>> =
+        senders.iter().map(|(name, (sender, _))| (name.clone(), Arc::clone(sender))).collect();
+    Box::new(move |job| {
+        let Job { seq, attempt, sender, kind, body } = job;
+        let Some(sender) = senders.get(&sender).map(Arc::clone) else { return };
+        let inputs = inputs.clone();
+        tokio::spawn(async move {
+            let verdict = sender.perform(seq, attempt, &kind, body).await;
+            // Without a bridge the attempt stays open in the journal, which is the truth about it.
+            let _ = inputs.send(Input::Ended { seq, attempt, verdict }).await;
+        });
+    })
+}
+
+fn publish_through(publisher: Publisher) -> Box<dyn FnMut(crate::model::Publication) + Send> {
+    Box::new(move |publication| publisher.publish(publication))
+}
+
+/// Questions wait in line for one thread that may block.
+fn look_up_in(journal: &Journal, publisher: Publisher) -> Result<Box<dyn FnMut(Lookup) + Send>, journal::ReadError> {
+    let reader = journal.reader()?;
+    let (questions, questions_due) = std::sync::mpsc::sync_channel::<Lookup>(64);
+    std::thread::Builder::new()
+        .name("look-up".to_owned())
+        .spawn(move || {
+            while let Ok(lookup) = questions_due.recv() {
+                publisher.publish(crate::model::Publication::Reply(journal::answer(&reader, lookup)));
+            }
+        })
+        .map(drop)
+        .unwrap_or_default();
+    Ok(Box::new(move |lookup| {
+        if questions.try_send(lookup).is_err() {
+            telemetry::question_dropped();
+        }
+    }))
+}
+
+/// Reads the account list at start, every `interval`, and when asked.
+fn spawn_directory(sender: Arc<Sender>, interval: Duration, inputs: mpsc::Sender<Input>) -> mpsc::Sender<()> {
+    let (refresh, mut asked) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let name = sender.name().clone();
+            let input = match sender.directory().await {
+                Ok(entries) => Input::Directory { sender: name, entries },
+                Err(trouble) => Input::DirectoryFailed { sender: name, trouble },
+            };
+            if inputs.send(input).await.is_err() {
+                return;
+            }
+            tokio::select! {
+                asked = asked.recv() => if asked.is_none() { return },
+                () = tokio::time::sleep(interval) => {}
+            }
+        }
+    });
+    refresh
+}

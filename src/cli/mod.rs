@@ -1,3 +1,5 @@
-//! Not built yet.
+//! The commands beside the service itself.
+
+pub mod check;
 
 pub mod pretend;

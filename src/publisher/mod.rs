@@ -1,3 +1,293 @@
-//! What goes out. Not built yet, except for what the payloads say.
+//! Performs `Publish`: answers until the broker has them, everything else as well as it can be done.
+//!
+//! # Invariants
+//!
+//! - An answer is reported as published only when the broker has acknowledged it on every topic that it goes to, or
+//!   has refused it for good.
+//! - Nothing is remembered across connections: after each connect the engine hands out again what is still open.
+//! - Answers and all else come over two channels, so that a flood of events cannot stand before an answer.
 
 pub mod payload;
+
+mod outbound;
+
+use crate::model::{Input, Outgoing, Publication};
+use crate::mqtt::topics::Topics;
+use crate::mqtt::{self, OutgoingEvent, Outlet, Publish, Qos, Refused, Task, TlsError};
+use crate::telemetry;
+use outbound::{Outbound, Part};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// Events, replies and alarms that wait for being published. What comes on top is dropped, and counted.
+const NOTICES_MAX: usize = 4096;
+/// The wait before a publish that the broker refused for now is tried again.
+const RETRY_WAIT: Duration = Duration::from_secs(1);
+/// How long a stop waits for the broker.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+/// The token of our own retained state, whose acknowledgement only a stop waits for.
+const STATE_TOKEN: u64 = 0;
+
+/// The way to the publisher. Clones lead to the same one.
+#[derive(Clone)]
+pub struct Publisher {
+    answers: mpsc::Sender<Publication>,
+    notices: mpsc::Sender<Publication>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Publisher {
+    /// Never waits. An answer always finds room, because the engine hands out no more than its window.
+    pub fn publish(&self, publication: Publication) {
+        let is_answer = matches!(publication, Publication::Answer { .. } | Publication::Refusal { .. });
+        let channel = if is_answer { &self.answers } else { &self.notices };
+        if channel.try_send(publication).is_err() {
+            assert!(!is_answer || channel.is_closed(), "more answers were handed out than the window allows");
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Events and replies dropped because the broker did not take them fast enough.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// The running publisher.
+pub struct Running {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Says `stopped` on the state topic, waits for the broker to have it, and disconnects without the will.
+    pub async fn stop(self) {
+        let _ = self.stop.send(());
+        // It ends by itself: every wait inside is bounded.
+        let _ = self.task.await;
+    }
+}
+
+/// Connects and publishes from now on. `window` is the number of answers that the engine hands out at once.
+///
+/// # Errors
+/// [`TlsError`] when the certificates cannot be used.
+pub fn start(
+    settings: &mqtt::Settings,
+    topics: Arc<Topics>,
+    window: usize,
+    inputs: mpsc::Sender<Input>,
+) -> Result<(Publisher, Running), TlsError> {
+    let (answers, answers_due) = mpsc::channel(window.max(1));
+    let (notices, notices_due) = mpsc::channel(NOTICES_MAX);
+    let (events, events_seen) = mpsc::channel(4 * window.max(1) + NOTICES_MAX);
+    let will = state(&topics, "offline");
+    let (outlet, connection) = mqtt::connect_outgoing(settings, &will, move |event| {
+        if events.try_send(event).is_err() {
+            // Only possible once the publisher is gone: the channel has room for every open publish.
+            telemetry::publisher_gone();
+        }
+    })?;
+    let dropped = Arc::new(AtomicU64::new(0));
+    let (stop, stop_seen) = oneshot::channel();
+    let desk = Desk {
+        outbound: Outbound::new(topics),
+        outlet,
+        connection: None,
+        inputs,
+        open: BTreeMap::new(),
+        parts: BTreeMap::new(),
+        pending: VecDeque::new(),
+        next_token: STATE_TOKEN + 1,
+        state_acknowledged: false,
+    };
+    let task = tokio::spawn(run(desk, connection, answers_due, notices_due, events_seen, stop_seen));
+    Ok((Publisher { answers, notices, dropped }, Running { stop, task }))
+}
+
+fn state(topics: &Topics, word: &str) -> Publish {
+    Publish { retain: true, ..Publish::new(topics.state(), payload::state(word)) }
+}
+
+/// What the publisher's task owns.
+struct Desk {
+    outbound: Outbound,
+    outlet: Outlet,
+    /// The connection that publishes go over, if there is one.
+    connection: Option<u64>,
+    inputs: mpsc::Sender<Input>,
+    /// What each unacknowledged token belongs to, for the answers among them.
+    open: BTreeMap<u64, Outgoing>,
+    /// For each open answer, how many of its publishes are unacknowledged, and what the broker refused about it.
+    parts: BTreeMap<Outgoing, Parts>,
+    /// Handed over and not yet taken by the connection.
+    pending: VecDeque<(u64, Publish)>,
+    next_token: u64,
+    state_acknowledged: bool,
+}
+
+#[derive(Debug, Default)]
+struct Parts {
+    open: usize,
+    refused: Option<Box<str>>,
+}
+
+async fn run(
+    mut desk: Desk,
+    connection: Task,
+    mut answers: mpsc::Receiver<Publication>,
+    mut notices: mpsc::Receiver<Publication>,
+    mut events: mpsc::Receiver<OutgoingEvent>,
+    mut stop: oneshot::Receiver<()>,
+) {
+    loop {
+        // What cannot leave yet holds back what follows, so that a slow broker fills channels and not memory.
+        let has_room = desk.pending.is_empty();
+        tokio::select! {
+            biased;
+            Some(event) = events.recv() => desk.handle_event(event).await,
+            Some(publication) = answers.recv() => desk.publish(publication).await,
+            Some(publication) = notices.recv(), if has_room => desk.publish(publication).await,
+            _ = &mut stop => break,
+        }
+    }
+    desk.stop(&mut events).await;
+    connection.disconnect(STOP_WAIT).await;
+}
+
+impl Desk {
+    async fn handle_event(&mut self, event: OutgoingEvent) {
+        match event {
+            OutgoingEvent::Connected { connection, .. } => {
+                self.forget();
+                self.connection = Some(connection);
+                self.hand_over(STATE_TOKEN, state(self.outbound.topics(), "online")).await;
+                if let Some(holds) = self.outbound.last_holds() {
+                    let token = self.token();
+                    self.hand_over(token, holds).await;
+                }
+                self.tell(Input::Connected(true)).await;
+            }
+            OutgoingEvent::Disconnected { .. } => {
+                if self.connection.is_some() {
+                    self.forget();
+                    self.tell(Input::Connected(false)).await;
+                }
+            }
+            OutgoingEvent::Acknowledged { token: STATE_TOKEN, .. } => self.state_acknowledged = true,
+            OutgoingEvent::Acknowledged { token, refusal } => {
+                if refusal.as_ref().is_some_and(|refusal| refusal.retryable) {
+                    return self.try_again(token);
+                }
+                self.close(token, refusal.map(|refusal| refusal.reason.into())).await;
+            }
+            OutgoingEvent::Room => self.flush().await,
+        }
+    }
+
+    /// An old connection's publishes are nobody's any more: the engine hands out what is open.
+    fn forget(&mut self) {
+        self.connection = None;
+        self.open.clear();
+        self.parts.clear();
+        self.pending.clear();
+    }
+
+    async fn publish(&mut self, publication: Publication) {
+        for Part { what, publish } in self.outbound.parts(publication) {
+            let token = self.token();
+            if self.connection.is_none() {
+                return;
+            }
+            if let Some(what) = what {
+                self.open.insert(token, what);
+                self.parts.entry(what).or_default().open += 1;
+            }
+            self.hand_over(token, publish).await;
+        }
+    }
+
+    async fn hand_over(&mut self, token: u64, publish: Publish) {
+        self.pending.push_back((token, publish));
+        self.flush().await;
+    }
+
+    async fn flush(&mut self) {
+        while let Some((token, publish)) = self.pending.pop_front() {
+            let Some(connection) = self.connection else { return };
+            let qos = publish.qos;
+            match self.outlet.publish(connection, publish.clone(), token) {
+                Ok(()) => {}
+                Err(Refused::Full) if qos == Qos::AtMostOnce => {}
+                Err(Refused::Full) => {
+                    self.pending.push_front((token, publish));
+                    return;
+                }
+                // The next connection starts from what the engine has.
+                Err(Refused::NotConnected) => return,
+                Err(Refused::TooLarge { packet_bytes, packet_bytes_max }) => {
+                    let reason = format!("a packet of {packet_bytes} bytes, the broker takes {packet_bytes_max}");
+                    self.close(token, Some(reason.into())).await;
+                }
+                Err(Refused::Invalid) => self.close(token, Some(Box::from("the topic is not valid"))).await,
+            }
+        }
+    }
+
+    /// One publish of an answer is done with; the last one closes it.
+    async fn close(&mut self, token: u64, refused: Option<Box<str>>) {
+        let Some(what) = self.open.remove(&token) else { return };
+        let Some(parts) = self.parts.get_mut(&what) else { return };
+        parts.open -= 1;
+        parts.refused = parts.refused.take().or(refused);
+        if parts.open == 0 {
+            let refused = self.parts.remove(&what).and_then(|parts| parts.refused);
+            self.tell(Input::Published { what, refused }).await;
+        }
+    }
+
+    /// The broker refused a publish for now: the engine hands its answer out again, a little later.
+    fn try_again(&mut self, token: u64) {
+        let Some(what) = self.open.remove(&token) else { return };
+        if self.parts.remove(&what).is_none() {
+            return;
+        }
+        let inputs = self.inputs.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(RETRY_WAIT).await;
+            // Without a bridge there is nobody left to tell.
+            let _ = inputs.send(Input::PublishAgain { what }).await;
+        });
+    }
+
+    async fn tell(&self, input: Input) {
+        // Without a bridge there is nobody left to tell.
+        let _ = self.inputs.send(input).await;
+    }
+
+    fn token(&mut self) -> u64 {
+        let token = self.next_token;
+        self.next_token += 1;
+        token
+    }
+
+    async fn stop(&mut self, events: &mut mpsc::Receiver<OutgoingEvent>) {
+        if self.connection.is_none() {
+            return;
+        }
+        self.state_acknowledged = false;
+        let stopped = state(self.outbound.topics(), "stopped");
+        self.hand_over(STATE_TOKEN, stopped).await;
+        let acknowledged = async {
+            while !self.state_acknowledged && self.connection.is_some() {
+                let Some(event) = events.recv().await else { return };
+                self.handle_event(event).await;
+            }
+        };
+        let _ = tokio::time::timeout(STOP_WAIT, acknowledged).await;
+    }
+}

@@ -1,0 +1,101 @@
+//! Which topics a publication goes to.
+
+use super::payload;
+use crate::model::{Hold, Message, Outgoing, Publication, Refusal, Reply, ReplyTo, SendEvent, State};
+use crate::mqtt::topics::Topics;
+use crate::mqtt::{Publish, Qos};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// One publish, and the answer that it is a part of, if it is.
+pub(super) struct Part {
+    pub(super) what: Option<Outgoing>,
+    pub(super) publish: Publish,
+}
+
+/// Makes publishes of publications.
+pub(super) struct Outbound {
+    topics: Arc<Topics>,
+    holds: Option<Vec<Hold>>,
+}
+
+impl Outbound {
+    pub(super) fn new(topics: Arc<Topics>) -> Self {
+        Self { topics, holds: None }
+    }
+
+    pub(super) fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// The retained list of holds, if one was ever published: a new connection's broker may not have it.
+    pub(super) fn last_holds(&self) -> Option<Publish> {
+        self.holds.as_ref().map(|holds| self.holds(holds))
+    }
+
+    pub(super) fn parts(&mut self, publication: Publication) -> Vec<Part> {
+        match publication {
+            Publication::Answer { seq, message, outcome } => {
+                let origin = &message.request.origin;
+                let body = payload::answer(&message.request.id, &outcome);
+                let topic = self.topics.answer(origin.suffix.as_deref());
+                answer(Outgoing::Answer(seq), topic, origin.reply_to.as_ref(), &body)
+            }
+            Publication::Refusal { number, refusal } => {
+                let Refusal { origin, .. } = refusal.as_ref();
+                let body = payload::refusal(&refusal);
+                let topic = self.topics.answer(origin.suffix.as_deref());
+                answer(Outgoing::Refusal(number), topic, origin.reply_to.as_ref(), &body)
+            }
+            Publication::Event { event, message } => vec![self.event(&event, message.as_deref())],
+            Publication::Reply(reply) => self.reply(&reply),
+            Publication::Holds(holds) => {
+                let publish = self.holds(&holds);
+                self.holds = Some(holds);
+                vec![Part { what: None, publish }]
+            }
+            Publication::Alarm(alarm) => {
+                let publish = Publish::new(self.topics.alarm(), payload::alarm(&alarm));
+                vec![Part { what: None, publish }]
+            }
+        }
+    }
+
+    fn event(&self, event: &SendEvent, message: Option<&Message>) -> Part {
+        let topic = self.topics.send_event(event.state.map_or("rejected", State::as_str));
+        let body = payload::send_event(event, message);
+        Part { what: None, publish: Publish { qos: Qos::AtMostOnce, ..Publish::new(topic, body) } }
+    }
+
+    fn reply(&self, reply: &Reply) -> Vec<Part> {
+        let body = payload::reply(reply);
+        let mut parts = vec![Part {
+            what: None,
+            publish: Publish::new(self.topics.response(&reply.origin.name), body.clone()),
+        }];
+        if let Some(reply_to) = &reply.origin.reply_to {
+            parts.push(Part { what: None, publish: to(reply_to, body) });
+        }
+        parts
+    }
+
+    fn holds(&self, holds: &[Hold]) -> Publish {
+        Publish { retain: true, ..Publish::new(self.topics.hold(), payload::holds(holds)) }
+    }
+}
+
+fn answer(what: Outgoing, topic: String, reply_to: Option<&ReplyTo>, body: &Bytes) -> Vec<Part> {
+    let mut parts = Vec::with_capacity(2);
+    // A response topic that is the answer topic gets one copy, with the correlation data.
+    if reply_to.is_none_or(|reply_to| *reply_to.topic != topic) {
+        parts.push(Part { what: Some(what), publish: Publish::new(topic, body.clone()) });
+    }
+    if let Some(reply_to) = reply_to {
+        parts.push(Part { what: Some(what), publish: to(reply_to, body.clone()) });
+    }
+    parts
+}
+
+fn to(reply_to: &ReplyTo, body: Bytes) -> Publish {
+    Publish { correlation: reply_to.correlation.clone(), ..Publish::new(reply_to.topic.as_ref(), body) }
+}
