@@ -2,16 +2,15 @@
 
 use crate::bridge::{self, Bridge, BridgeError, Edges};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::intake::http::{self, Readiness};
 use crate::intake::mqtt::Intake;
 use crate::journal::{self, Journal};
-use crate::model::{Input, Job, Lookup, SenderName};
+use crate::model::{Input, Job, Lookup, Publication, SenderName};
 use crate::mqtt::broker::Broker;
-use crate::mqtt::topics::Topics;
 use crate::publisher::{self, Publisher};
 use crate::sender::Sender;
-use crate::{engine, intake, mqtt, telemetry};
+use crate::{mqtt, telemetry};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -24,6 +23,9 @@ mod parts;
 
 /// Answers published and not yet acknowledged by the broker, at most.
 const PUBLISH_WINDOW: usize = 1000;
+
+/// The wait before an account list that could not be had is asked for again.
+const DIRECTORY_RETRY: Duration = Duration::from_secs(5);
 
 /// A running bridge with all its parts.
 pub struct App {
@@ -49,6 +51,7 @@ pub enum AppError {
     Restore(journal::ReadError),
     Broker { listen: SocketAddr, error: std::io::Error },
     Http { listen: SocketAddr, error: std::io::Error },
+    Thread(std::io::Error),
     Bridge(BridgeError),
 }
 
@@ -63,7 +66,7 @@ impl AppError {
             | Self::Journal(_)
             | Self::Broker { .. }
             | Self::Http { .. } => true,
-            Self::Restore(_) | Self::Bridge(_) => false,
+            Self::Restore(_) | Self::Thread(_) | Self::Bridge(_) => false,
         }
     }
 }
@@ -82,6 +85,7 @@ impl fmt::Display for AppError {
             Self::Restore(error) => write!(f, "the journal cannot be read back: {error}"),
             Self::Broker { listen, error } => write!(f, "the built-in broker cannot listen on {listen}: {error}"),
             Self::Http { listen, error } => write!(f, "http.listen: cannot listen on {listen}: {error}"),
+            Self::Thread(error) => write!(f, "no thread for questions to the journal: {error}"),
             Self::Bridge(error) => error.fmt(f),
         }
     }
@@ -129,7 +133,7 @@ impl App {
             acknowledge: Box::new(move |ticket| acknowledgements.acknowledge(ticket)),
             send: perform_sends(&senders, inputs.clone()),
             publish: publish_through(publisher.clone()),
-            look_up: look_up_in(&journal, publisher).map_err(AppError::Restore)?,
+            look_up: look_up_in(&journal, publisher)?,
             refresh_directory: Box::new(move |name| {
                 if let Some((_, refresh)) = senders.get(&name) {
                     // One that waits already is as good.
@@ -237,23 +241,22 @@ fn perform_sends(senders: &Senders, inputs: mpsc::Sender<Input>) -> Box<dyn FnMu
     })
 }
 
-fn publish_through(publisher: Publisher) -> Box<dyn FnMut(crate::model::Publication) + Send> {
+fn publish_through(publisher: Publisher) -> Box<dyn FnMut(Publication) + Send> {
     Box::new(move |publication| publisher.publish(publication))
 }
 
 /// Questions wait in line for one thread that may block.
-fn look_up_in(journal: &Journal, publisher: Publisher) -> Result<Box<dyn FnMut(Lookup) + Send>, journal::ReadError> {
-    let reader = journal.reader()?;
+fn look_up_in(journal: &Journal, publisher: Publisher) -> Result<Box<dyn FnMut(Lookup) + Send>, AppError> {
+    let reader = journal.reader().map_err(AppError::Restore)?;
     let (questions, questions_due) = std::sync::mpsc::sync_channel::<Lookup>(64);
     std::thread::Builder::new()
         .name("look-up".to_owned())
         .spawn(move || {
             while let Ok(lookup) = questions_due.recv() {
-                publisher.publish(crate::model::Publication::Reply(journal::answer(&reader, lookup)));
+                publisher.publish(Publication::Reply(reader.answer(lookup)));
             }
         })
-        .map(drop)
-        .unwrap_or_default();
+        .map_err(AppError::Thread)?;
     Ok(Box::new(move |lookup| {
         if questions.try_send(lookup).is_err() {
             telemetry::question_dropped();
@@ -267,16 +270,16 @@ fn spawn_directory(sender: Arc<Sender>, interval: Duration, inputs: mpsc::Sender
     tokio::spawn(async move {
         loop {
             let name = sender.name().clone();
-            let input = match sender.directory().await {
-                Ok(entries) => Input::Directory { sender: name, entries },
-                Err(trouble) => Input::DirectoryFailed { sender: name, trouble },
+            let (input, wait) = match sender.directory().await {
+                Ok(entries) => (Input::Directory { sender: name, entries }, interval),
+                Err(trouble) => (Input::DirectoryFailed { sender: name, trouble }, interval.min(DIRECTORY_RETRY)),
             };
             if inputs.send(input).await.is_err() {
                 return;
             }
             tokio::select! {
                 asked = asked.recv() => if asked.is_none() { return },
-                () = tokio::time::sleep(interval) => {}
+                () = tokio::time::sleep(wait) => {}
             }
         }
     });

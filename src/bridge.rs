@@ -132,9 +132,10 @@ impl Bridge {
             if self.is_stopped(now) {
                 break;
             }
+            let wake_at = self.wake_at();
             tokio::select! {
                 taken = self.inputs.recv_many(&mut batch, TURN_INPUTS_MAX) => if taken == 0 { break },
-                () = self.clock.sleep_until(self.wake_at()) => {}
+                () = self.clock.sleep_until(wake_at) => {}
             }
             self.take(&mut batch);
         }
@@ -150,7 +151,7 @@ impl Bridge {
             self.engine.handle(input, now);
         }
         if now >= self.prune_at {
-            self.prune_at = now + PRUNE_INTERVAL;
+            self.prune_at = now + if self.low_space { ANCHOR_INTERVAL } else { PRUNE_INTERVAL };
             self.journal.start_pruning(now);
         }
     }
@@ -163,7 +164,9 @@ impl Bridge {
     async fn carry_out(&mut self, ready: Ready, now: Time) -> Result<(), BridgeError> {
         let Ready { records, actions } = ready;
         let overdue = self.deferred_until.is_some_and(|until| until <= now);
-        let must_commit = overdue || records.iter().any(|record| !record.can_wait());
+        // While space is low, only a commit tells when there is room again.
+        let look = self.low_space && now.since(self.anchored_at) >= ANCHOR_INTERVAL;
+        let must_commit = overdue || look || records.iter().any(|record| !record.can_wait());
         for record in &records {
             self.note(record);
         }
@@ -207,22 +210,21 @@ impl Bridge {
     async fn commit(&mut self, wanted: letters::Wanted, now: Time) -> Result<(), BridgeError> {
         let anchor = self.anchor(now);
         self.deferred_until = None;
-        let mut batch = Batch {
+        let batch = Arc::new(Batch {
             records: std::mem::take(&mut self.deferred),
             load: wanted.messages,
             load_answers: wanted.answers,
             anchor,
-        };
+        });
         let committed = loop {
-            match self.journal.commit(batch).await {
+            match self.journal.commit(Arc::clone(&batch)).await {
                 Ok(committed) => break committed,
-                Err((CommitError::Full, returned)) => {
+                Err(CommitError::Full) => {
                     // Nothing of it happened. Until there is room nothing is taken and nothing is sent.
                     telemetry::journal_full();
-                    batch = returned;
                     tokio::time::sleep(FULL_WAIT).await;
                 }
-                Err((error, _)) => return Err(BridgeError::Commit(error)),
+                Err(error) => return Err(BridgeError::Commit(error)),
             }
         };
         self.letters.load(committed.messages, committed.answers);
@@ -318,7 +320,9 @@ pub fn restore(
     let last = crate::engine::LastNumbers { seq: last.seq.0, refusal: last.refusal, hold: last.hold };
     let mut engine = Engine::new(settings, now, shift, last);
     let mut refusals = BTreeMap::new();
-    journal.replay(now, |record| {
+    // The journal's own axis of time, on which its entries are as old as they truly are.
+    let journal_now = Time::from_nanos(u64::try_from(i128::from(now.as_nanos()) - shift).unwrap_or(now.as_nanos()));
+    journal.replay(journal_now, |record| {
         if let Record::Refused { number, refusal, .. } = &record {
             refusals.insert(*number, Arc::clone(refusal));
         }

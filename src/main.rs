@@ -1,1 +1,115 @@
-fn main() {}
+//! Arguments, configuration, logging, runtime, exit code; nothing else.
+
+use clap::{Parser, Subcommand};
+use sendbridge::app::App;
+use sendbridge::config::{self, Config};
+use sendbridge::{cli, telemetry};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The bridge between services that want a chat message sent and the API that sends it.
+#[derive(Parser)]
+#[command(version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service.
+    Run {
+        /// The configuration file; see config/sendbridge.toml for every key.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Show every mistake in a configuration, or what it comes to.
+    Check {
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+/// The exit code when the bridge had to end at once: a restart recovers from the journal.
+const EXIT_FAILED: u8 = 70;
+
+fn main() -> ExitCode {
+    end_on_panic();
+    match Arguments::parse().command {
+        Command::Run { config } => run(&config),
+        Command::Check { config } => {
+            let (report, code) = cli::check::check(&config, std::env::vars_os());
+            cli::print(&report);
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// A part that panicked must not leave the others running: half a bridge is worse than none.
+fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}
+
+fn run(path: &std::path::Path) -> ExitCode {
+    let loaded = match config::load(path, std::env::vars_os(), &config::read_file) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            cli::print_error(&problems.to_string());
+            return ExitCode::from(config::EXIT_CODE);
+        }
+    };
+    telemetry::init(loaded.config.log.level.as_str(), loaded.config.log.format == config::Format::Json);
+    telemetry::starting(env!("CARGO_PKG_VERSION"));
+    for warning in &loaded.warnings {
+        telemetry::configuration_warning(&warning.to_string());
+    }
+    block_on(serve(loaded.config))
+}
+
+async fn serve(config: Config) -> ExitCode {
+    let ended = match App::start(config).await {
+        Ok(app) => app.run_until(stop_requested()).await,
+        Err(error) => Err(error),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            telemetry::failed(&error.to_string());
+            ExitCode::from(if error.is_configuration() { config::EXIT_CODE } else { EXIT_FAILED })
+        }
+    }
+}
+
+/// Returns at the first SIGTERM or SIGINT. The second one ends the process at once, which loses nothing.
+async fn stop_requested() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(EXIT_FAILED.into());
+    });
+}
+
+fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => {
+            cli::print_error(&format!("no runtime: {error}"));
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}

@@ -8,6 +8,7 @@
 use crate::engine::Counters;
 use crate::model::{Alarm, SenderName, SenderTrouble, Seq, Ticket, Verdict};
 use std::time::Duration;
+use tracing_subscriber::EnvFilter;
 
 // Broker connection.
 
@@ -131,6 +132,17 @@ pub fn bridge_drained(in_flight: usize) {
 }
 
 // Process.
+
+/// Logs to standard error from `level` on, as JSON or as text. `RUST_LOG` goes before `level`. Only the first call
+/// counts.
+pub fn init(level: &str, json: bool) {
+    let quiet = format!("{level},mqtt5=error,rumqttc=off,hyper=warn");
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = if json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };
+    // Somebody else's subscriber stays.
+    let _ = set;
+}
 
 pub fn starting(version: &str) {
     tracing::info!(version, "sendbridge starts");

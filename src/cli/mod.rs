@@ -3,3 +3,15 @@
 pub mod check;
 
 pub mod pretend;
+
+use std::io::Write;
+
+/// Prints to standard output. A reader that has gone away is no reason to fail.
+pub fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Prints to standard error.
+pub fn print_error(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}

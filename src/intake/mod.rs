@@ -4,6 +4,10 @@
 //! Invariants: nothing that arrives is lost (every packet becomes exactly one input with its ticket), nothing that a
 //! stranger can send makes this panic, and no refusal repeats what a message says.
 
+pub mod mqtt;
+
+pub mod http;
+
 mod request;
 
 mod command;

@@ -182,6 +182,8 @@ pub(super) fn message(row: &Row<'_>, names: &mut Names, body: Bytes) -> Result<M
         lifetime,
         on_doubt: asked_on_doubt,
         tag: maybe_text(row, 14)?,
+        // It is in `expires_at` already.
+        message_expiry: None,
     };
     let request = Request {
         id: MessageId::from_json(row.get_ref(6)?.as_str()?),

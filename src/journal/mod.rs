@@ -30,6 +30,7 @@ mod codec;
 mod prune;
 mod writer;
 
+mod lookup;
 mod query;
 mod replay;
 
@@ -41,8 +42,9 @@ pub use open::{QUICK_CHECK_BYTES_MAX, check};
 pub use prune::Pruned;
 pub use query::{Attempt, Found, Reader, Row};
 
-use crate::model::{Message, Record, Seq, Time};
+use crate::model::{Message, Outcome, Record, Seq, Time};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -91,7 +93,16 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// Messages whose bodies are wanted back, once the records are durable.
     pub load: Vec<Seq>,
+    /// Messages that are wanted back without their bodies, with how they ended.
+    pub load_answers: Vec<Seq>,
     pub anchor: Option<Anchor>,
+}
+
+/// A message without its body, and how it ended, if it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    pub message: Message,
+    pub outcome: Option<Outcome>,
 }
 
 /// What a durable commit gives back.
@@ -99,6 +110,8 @@ pub struct Batch {
 pub struct Committed {
     /// The messages that `load` asked for, in that order, with bodies. One whose body was erased is left out.
     pub messages: Vec<Message>,
+    /// What `load_answers` asked for, in that order; what is not there any more is left out.
+    pub answers: Vec<Answered>,
     /// Whether the file system has less room than `low_space_bytes`.
     pub low_space: bool,
 }
@@ -178,7 +191,8 @@ impl Journal {
     /// [`CommitError::Full`]: there is no room, nothing of the batch happened, the journal is usable.
     /// [`CommitError::Unknown`]: it may or may not have happened, or a record contradicts what is on disk; the caller
     /// has to stop the process.
-    pub async fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
+    pub async fn commit(&self, batch: impl Into<Arc<Batch>>) -> Result<Committed, CommitError> {
+        let batch = batch.into();
         self.ask(|reply| Request::Commit { batch, reply }).await
     }
 

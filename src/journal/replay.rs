@@ -3,12 +3,12 @@
 //! Everything is streamed: a million live messages need no more memory than one.
 
 use super::codec::{self, Names};
-use super::{ReadError, Settings, open};
+use super::{Answered, ReadError, Settings, open};
 use crate::model::{
     Account, CommandOrigin, Corp, Hold, HoldId, Message, MessageId, Outcome, Record, Refusal, SenderName, Seq, Time,
 };
 use bytes::Bytes;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,13 +105,7 @@ impl Replay<'_> {
     }
 
     fn messages(&mut self, sink: &mut impl FnMut(Record)) -> codec::Result<()> {
-        const OUTCOME: usize = codec::MESSAGE_COLUMNS_COUNT;
-        let sql = format!(
-            "SELECT {}, o.answered, o.at, o.state, o.msg_id, o.attempts, o.possibly_duplicate, o.fault_code,
-            o.fault_message, o.fault_field, o.sender_http, o.sender_code, o.sender_msg
-            FROM message m LEFT JOIN outcome o ON o.seq = m.seq ORDER BY m.seq",
-            codec::MESSAGE_COLUMNS
-        );
+        let sql = format!("{} ORDER BY m.seq", with_outcome());
         let mut statement = self.connection.prepare(&sql)?;
         let mut attempts = Attempts::default();
         let mut rows = statement.query([])?;
@@ -125,15 +119,7 @@ impl Replay<'_> {
             while let Some(attempt) = attempts.next_of(seq, self.connection, &mut self.names)? {
                 attempt.into_iter().for_each(&mut *sink);
             }
-            let Some(answered) = row.get::<_, Option<bool>>(OUTCOME)? else { continue };
-            let outcome = Outcome {
-                state: codec::state(row, OUTCOME + 2)?,
-                at: codec::time_out(row.get(OUTCOME + 1)?),
-                msg_id: codec::maybe_text(row, OUTCOME + 3)?,
-                fault: codec::fault(row, OUTCOME + 6)?,
-                attempts: row.get(OUTCOME + 4)?,
-                possibly_duplicate: row.get(OUTCOME + 5)?,
-            };
+            let Some((outcome, answered)) = outcome(row)? else { continue };
             sink(Record::Finished { seq, outcome });
             if answered {
                 sink(Record::Answered { seq });
@@ -239,4 +225,50 @@ impl Attempts {
         self.at_end = count < PAGE;
         Ok(())
     }
+}
+
+/// Where the columns of the outcome begin in [`with_outcome`].
+const OUTCOME: usize = codec::MESSAGE_COLUMNS_COUNT;
+
+/// Every message with its outcome, whose columns are null where there is none.
+fn with_outcome() -> String {
+    format!(
+        "SELECT {}, o.answered, o.at, o.state, o.msg_id, o.attempts, o.possibly_duplicate, o.fault_code,
+        o.fault_message, o.fault_field, o.sender_http, o.sender_code, o.sender_msg
+        FROM message m LEFT JOIN outcome o ON o.seq = m.seq",
+        codec::MESSAGE_COLUMNS
+    )
+}
+
+/// How the message of a row of [`with_outcome`] ended, and whether its answer is closed.
+fn outcome(row: &Row<'_>) -> codec::Result<Option<(Outcome, bool)>> {
+    let Some(answered) = row.get::<_, Option<bool>>(OUTCOME)? else { return Ok(None) };
+    let outcome = Outcome {
+        state: codec::state(row, OUTCOME + 2)?,
+        at: codec::time_out(row.get(OUTCOME + 1)?),
+        msg_id: codec::maybe_text(row, OUTCOME + 3)?,
+        fault: codec::fault(row, OUTCOME + 6)?,
+        attempts: row.get(OUTCOME + 4)?,
+        possibly_duplicate: row.get(OUTCOME + 5)?,
+    };
+    Ok(Some((outcome, answered)))
+}
+
+/// Messages without their bodies, with how they ended, in the order asked for.
+pub(super) fn answered(connection: &Connection, seqs: &[Seq]) -> codec::Result<Vec<Answered>> {
+    let mut answers = Vec::with_capacity(seqs.len());
+    if seqs.is_empty() {
+        return Ok(answers);
+    }
+    let mut names = Names::default();
+    let mut statement = connection.prepare_cached(&format!("{} WHERE m.seq = ?1", with_outcome()))?;
+    for seq in seqs {
+        let Ok(seq) = i64::try_from(seq.0) else { continue };
+        let answer = statement.query_row([seq], |row| {
+            let message = codec::message(row, &mut names, Bytes::new())?;
+            Ok(Answered { message, outcome: outcome(row)?.map(|(outcome, _)| outcome) })
+        });
+        answers.extend(answer.optional()?);
+    }
+    Ok(answers)
 }

@@ -1,12 +1,13 @@
 //! The one thread that writes. It takes requests in order and prunes in between.
 
 use super::prune::{Pass, Pruned};
-use super::{Anchor, Batch, CommitError, Committed, LastNumbers, Settings, UnknownCause, append, codec};
+use super::{Anchor, Batch, CommitError, Committed, LastNumbers, Settings, UnknownCause, append, codec, replay};
 use crate::model::{Message, Seq, Time};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
@@ -21,7 +22,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 
 #[derive(Debug)]
 pub(super) enum Request {
-    Commit { batch: Batch, reply: Reply<Committed> },
+    Commit { batch: Arc<Batch>, reply: Reply<Committed> },
     Prune { now: Time, reply: Option<Reply<Pruned>> },
     Close { reply: Reply<()> },
 }
@@ -100,8 +101,12 @@ impl Store {
             self.last_numbers = last_numbers;
         }
         let messages = self.load(&batch.load).map_err(|error| self.stop(UnknownCause::Database(error)))?;
-        self.read_space(batch.anchor.as_ref().map(|anchor| anchor.time));
-        Ok(Committed { messages, low_space: self.low_space })
+        let answers =
+            replay::answered(&self.connection, &batch.load_answers).map_err(|error| self.stop(UnknownCause::Database(error)))?;
+        if let Some(anchor) = &batch.anchor {
+            self.read_space(anchor.time);
+        }
+        Ok(Committed { messages, answers, low_space: self.low_space })
     }
 
     /// Runs `work` in one durable transaction, or rolls back and says what is certain.
@@ -149,14 +154,12 @@ impl Store {
         Ok(messages)
     }
 
-    /// Looks at the free space, at most once per [`SPACE_EVERY`] of the batches' time; a batch without time looks.
-    fn read_space(&mut self, now: Option<Time>) {
-        if let (Some(now), Some(read_at)) = (now, self.space_read_at)
-            && now.since(read_at) < SPACE_EVERY
-        {
+    /// Looks at the free space, at most once per [`SPACE_EVERY`] of the batches' time.
+    fn read_space(&mut self, now: Time) {
+        if self.space_read_at.is_some_and(|read_at| now.since(read_at) < SPACE_EVERY) {
             return;
         }
-        self.space_read_at = now.or(self.space_read_at);
+        self.space_read_at = Some(now);
         let directory = self.settings.path.parent().filter(|directory| !directory.as_os_str().is_empty());
         // A file system that does not tell is taken to have room: a refused commit will say otherwise.
         if let Ok(space) = rustix::fs::statvfs(directory.unwrap_or(Path::new("."))) {

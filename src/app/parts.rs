@@ -1,0 +1,166 @@
+//! The settings of each part, out of the one configuration.
+
+use super::AppError;
+use crate::config::{self, Config};
+use crate::engine::{self, AccountLimits, AccountSettings, CorpLimits, EventLevel, LimitSettings, MessageSettings};
+use crate::model::SenderName;
+use crate::mqtt::topics::Topics;
+use crate::mqtt::{self, BrokerUrl, ClientIdentity, TlsSettings};
+use crate::{intake, journal, sender};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What each part is started with.
+pub(super) struct Settings {
+    pub(super) broker: Option<SocketAddr>,
+    pub(super) http: SocketAddr,
+    pub(super) mqtt: mqtt::Settings,
+    pub(super) intake: intake::Settings,
+    pub(super) engine: engine::Settings,
+    pub(super) journal: journal::Settings,
+    /// Each server, and how often its account list is read.
+    pub(super) senders: Vec<(sender::Settings, Duration)>,
+    /// Room in the channel of inputs.
+    pub(super) inputs_max: usize,
+}
+
+impl Settings {
+    pub(super) fn from(config: Config) -> Result<Self, AppError> {
+        let engine = engine_settings(&config);
+        let Config { mqtt, topics, messages, senders, store, http, broker, .. } = config;
+        let topics = Topics::new(&topics.send, &topics.answer, &topics.base, &topics.reply_topics)
+            .map_err(AppError::Topics)?;
+        let extra_types = senders.iter().flat_map(|sender| sender.types.keys()).map(|kind| Arc::from(kind.as_str()));
+        // The broker's window of unacknowledged messages fits twice, with room for verdicts and acknowledgements.
+        let inputs_max = 2 * usize::from(mqtt.receive_maximum) + INPUTS_OF_OTHERS;
+        Ok(Self {
+            broker: broker.listen,
+            http: http.listen,
+            intake: intake::Settings {
+                max_message: usize::try_from(messages.max_message).unwrap_or(usize::MAX),
+                extra_types: extra_types.collect(),
+                topics: Arc::new(topics),
+            },
+            journal: journal::Settings {
+                path: store.path,
+                retention: store.retention,
+                body_retention: store.body_retention,
+                dedup_window: messages.dedup_window,
+                low_space_bytes: store.low_space,
+            },
+            engine,
+            mqtt: mqtt_settings(mqtt)?,
+            senders: senders.into_iter().map(sender_settings).collect(),
+            inputs_max,
+        })
+    }
+}
+
+/// Room for inputs that are no deliveries.
+const INPUTS_OF_OTHERS: usize = 2048;
+
+fn mqtt_settings(config: config::Mqtt) -> Result<mqtt::Settings, AppError> {
+    let url = BrokerUrl::parse(&config.url).map_err(AppError::BrokerUrl)?;
+    let client =
+        config.client.map(|own| ClientIdentity { cert_pem: own.certificate.text.into_bytes(), key_pem: own.key.value });
+    Ok(mqtt::Settings {
+        keep_alive: config.keep_alive,
+        receive_maximum: config.receive_maximum,
+        username: config.username,
+        password: config.password.map(|password| password.value),
+        tls: TlsSettings { ca_pem: config.ca.map(|pem| pem.text.into_bytes()), client },
+        ..mqtt::Settings::new(url, config.client_id)
+    })
+}
+
+fn sender_settings(config: config::Sender) -> (sender::Settings, Duration) {
+    let signs = |signs: Vec<config::Sign>| -> Vec<sender::Sign> {
+        signs
+            .into_iter()
+            .map(|sign| match sign {
+                config::Sign::Code(code) => sender::Sign::Code(code),
+                config::Sign::Word(word) => sender::Sign::Words(word.into()),
+            })
+            .collect()
+    };
+    let settings = sender::Settings {
+        timeout: config.timeout,
+        connect_timeout: config.connect_timeout,
+        connections: config.connections.into(),
+        reuse_idle: config.reuse_idle,
+        rules: sender::Rules {
+            busy_means_not_done: config.busy_means_not_done,
+            temporary: signs(config.temporary),
+            offline: signs(config.offline),
+            unknown: signs(config.unknown),
+        },
+        ca_pem: config.ca.map(|pem| pem.text.into_bytes()),
+        paths: config.types,
+        ..sender::Settings::new(config.name, config.url, config.api_key.value)
+    };
+    (settings, config.directory_refresh)
+}
+
+fn engine_settings(config: &Config) -> engine::Settings {
+    let messages = &config.messages;
+    let has_callbacks = |name: &SenderName| config.callbacks.iter().any(|callback| callback.sender == *name);
+    let senders = config.senders.iter().map(|sender| engine::SenderSettings {
+        name: sender.name.clone(),
+        connections: sender.connections.into(),
+        // Proof can only come by callback: without one there is nothing to wait for.
+        doubt_window: if has_callbacks(&sender.name) { messages.doubt_window } else { Duration::ZERO },
+        default_corp: sender.default_corp.clone(),
+    });
+    let accounts = config.accounts.iter().map(|own| AccountSettings {
+        account: own.account.clone(),
+        corp: Some(own.corp.clone()),
+        sender: Some(own.sender.clone()),
+    });
+    engine::Settings {
+        senders: senders.collect(),
+        accounts: accounts.collect(),
+        limits: limit_settings(&config.limits),
+        messages: MessageSettings {
+            ttl: messages.ttl,
+            dedup_window: messages.dedup_window,
+            id_conflict: match messages.id_conflict {
+                config::IdConflict::Reject => engine::IdConflict::Reject,
+                config::IdConflict::Accept => engine::IdConflict::Accept,
+            },
+            on_doubt: messages.on_doubt,
+            resends_max: messages.max_resends,
+            queue_messages: usize::try_from(messages.queue_messages).unwrap_or(usize::MAX),
+            queue_bytes: messages.queue_bytes,
+            queue_time: messages.queue_time,
+            unknown_account_grace: messages.unknown_account_grace,
+        },
+        events: match config.topics.events {
+            config::Events::All => EventLevel::All,
+            config::Events::Final => EventLevel::Final,
+            config::Events::Off => EventLevel::Off,
+        },
+        publish_window: super::PUBLISH_WINDOW,
+    }
+}
+
+fn limit_settings(limits: &config::Limits) -> LimitSettings {
+    let corp = |corp: &config::CorpLimit| CorpLimits {
+        per_hour: corp.per_hour,
+        // Rounded down: the reserve must never take the last place of a small hour.
+        reserve: (u64::from(corp.per_hour) * u64::from(corp.reserve) / 100) as u32,
+        burst: corp.burst,
+    };
+    LimitSettings {
+        account: AccountLimits { interval: limits.account_interval },
+        corp: corp(&limits.corp),
+        accounts: limits.accounts.iter().map(|(name, own)| (name.clone(), AccountLimits { interval: *own })).collect(),
+        corps: limits.corps.iter().map(|(name, own)| (name.clone(), corp(own))).collect(),
+        measured_from: match limits.measured_from {
+            config::MeasuredFrom::Response => engine::MeasuredFrom::Response,
+            config::MeasuredFrom::Request => engine::MeasuredFrom::Request,
+        },
+        cool_down: limits.cool_down,
+        cool_down_max: limits.cool_down_max,
+    }
+}
