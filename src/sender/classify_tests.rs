@@ -236,3 +236,52 @@ fn long_words_are_cut_between_characters() {
     let Verdict::Refused { sender } = answer(200, &body) else { panic!("not refused") };
     assert_eq!(sender.msg.chars().count(), WORDS_CHARS_MAX);
 }
+
+/// Bodies that are nearly the API's: its own pieces in any order.
+fn body() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+    use proptest::prelude::*;
+    let pieces = [
+        "{",
+        "}",
+        "[",
+        ",",
+        ":",
+        "\"code\"",
+        "\"msg\"",
+        "\"data\"",
+        "\"msgId\"",
+        "0",
+        "-1000999",
+        "1",
+        "\"a\"",
+        "null",
+        "\"账号不在线\"",
+        "{\"code\":0",
+        "\"data\":{\"msgId\":\"a\"}}",
+        " ",
+        "\\",
+        "\u{feff}",
+    ];
+    let pieces = proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..12);
+    prop_oneof![pieces.prop_map(|pieces| pieces.concat().into_bytes()), proptest::collection::vec(any::<u8>(), 0..64),]
+}
+
+proptest::proptest! {
+    #[test]
+    fn only_a_whole_success_with_a_plain_zero_confirms(
+        status in 100_u16..1000,
+        retry_after in proptest::option::of(".{0,40}"),
+        body in body(),
+    ) {
+        let observed = Observed::Answer {
+            status,
+            retry_after: retry_after.map(Bytes::from),
+            body: AnswerBody::Whole(Bytes::from(body.clone())),
+        };
+        if let Verdict::Confirmed { .. } = classify(observed, &rules(), NOW) {
+            proptest::prop_assert!((200..300).contains(&status));
+            let value: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            proptest::prop_assert_eq!(value["code"].as_i64(), Some(0));
+        }
+    }
+}

@@ -47,8 +47,11 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Most requests at once, and most idle connections.
     pub connections: usize,
-    /// How long an idle connection may be used again; zero for never. A server that closes idle connections sooner
-    /// than this makes doubts.
+    /// How long an idle connection may be used again; zero for never.
+    ///
+    /// A server that closes idle connections sooner than this, and does not announce it, makes doubts: a request that
+    /// leaves at that moment is lost, and nobody can see from here that it was. One that closes after every answer
+    /// without a word can lose one request in ten to it, so such a server needs zero.
     pub reuse_idle: Duration,
     pub rules: Rules,
     /// PEM of the only certificate authorities to trust, instead of the public ones.
@@ -133,7 +136,7 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Opens no connection yet. Must be called within a runtime, whose executor and timers it uses.
+    /// Opens no connection yet.
     ///
     /// # Errors
     /// When no request could ever be made with these settings.
