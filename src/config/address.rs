@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn never_quotes_credentials() {
-        let message = parse("mqtt://me:canary@broker", MQTT).err().expect("an error");
+        let message = parse("mqtt://me:canary@broker", MQTT).expect_err("an error");
         assert!(!message.contains("canary"));
     }
 

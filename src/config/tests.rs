@@ -174,6 +174,47 @@ fn the_full_file_has_every_key() {
     }
 }
 
+/// The fixtures show what is wrong; this shows that what is next to it is right.
+#[test]
+fn right_up_to_the_edge() {
+    for text in [
+        "[mqtt]\nkeep_alive = \"5s\"\nreceive_maximum = 65535",
+        "[mqtt]\nkeep_alive = \"65535s\"\nreceive_maximum = 1",
+        "[mqtt]\nurl = \"ws://[::1]:9001/mqtt\"",
+        "[mqtt]\nurl = \"mqtt://127.0.0.1:1883/\"\nusername = \"me\"\npassword_file = \"api-key\"",
+        "[mqtt]\nurl = \"mqtt://127.0.0.2:1885\"",
+        "[messages]\nmax_message = \"960KiB\"\nqueue_bytes = \"1MiB\"\nqueue_time = \"off\"\ndoubt_window = \"0s\"",
+        "[messages]\ndedup_window = \"7d\"\n[store]\nbody_retention = \"7d\"",
+        "[limits]\ncorp_burst = 50000\ncorp_reserve = \"50%\"\ncool_down = \"5m\"",
+        "[topics]\nsend = [\"a/+/b\", \"c\"]\nanswer = \"answers\"\nreply_topics = []",
+        "[http]\nlisten = \"[::1]:0\"\n[broker]\nlisten = \"127.0.0.1:1883\"",
+        "[[accounts]]\naccount = \"1\"\ncorp = \"2\"",
+        "[[callbacks]]\nname = \"x\"\nsecret = \"0123456789abcdef\"",
+    ] {
+        let loaded =
+            load_text(&format!("{SENDER}{text}\n"), &[]).unwrap_or_else(|problems| panic!("{text}\n{problems}"));
+        assert_eq!(loaded.warnings, [], "{text}");
+    }
+    for timeouts in ["timeout = \"1s\"\nconnect_timeout = \"100ms\"", "timeout = \"3001ms\"", "timeout = \"5m\""] {
+        loaded(&format!("{SENDER}{timeouts}\n"));
+    }
+}
+
+#[test]
+fn one_server_is_meant_where_there_is_one() {
+    let config = loaded(&format!("{SENDER}[[accounts]]\naccount = \"1\"\ncorp = \"2\"\n"));
+    assert_eq!(config.accounts[0].sender.as_str(), "main");
+}
+
+/// A company with a smaller hour has a smaller burst too.
+#[test]
+fn overrides_fill_in_from_all() {
+    let limits = "[limits]\ncorp_burst = 1000\ncorp_reserve = \"5%\"\n[[limits.corp]]\ncorp = \"1\"\nper_hour = 100\n";
+    let config = loaded(&format!("{SENDER}{limits}"));
+    let corp = config.limits.corps.values().next().copied();
+    assert_eq!(corp, Some(CorpLimit { per_hour: 100, reserve: 5, burst: Some(100) }));
+}
+
 #[test]
 fn secrets_are_nowhere() {
     let text = format!(
