@@ -7,8 +7,6 @@ use sendbridge::mqtt::{ClientIdentity, Lost, Publish, Settings, TlsSettings};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn waits_for_a_broker_that_is_down_at_start() {
@@ -69,23 +67,6 @@ async fn a_wrong_password_is_told_and_not_tried_in_a_loop() {
 
     settings.password = Some("right".into());
     Outbox::open_connected(&settings).await;
-}
-
-/// A broker that takes the connection and then says that another client took it over. Mosquitto 2.0.11 closes
-/// it without a word.
-#[tokio::test]
-async fn leaves_a_client_id_to_whoever_took_it_over() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let mut settings = settings(&format!("mqtt://{}", listener.local_addr().expect("its address")), "bridge");
-    settings.retry_delay_max = Duration::from_secs(3600);
-    let mut inbox = Inbox::open(&settings, "SendMessage");
-    let (mut socket, _) = listener.accept().await.expect("a connection");
-    let mut connect = [0; 1024];
-    assert!(socket.read(&mut connect).await.expect("CONNECT") > 0);
-    // CONNACK, then DISCONNECT with 0x8E.
-    socket.write_all(&[0x20, 3, 0, 0, 0, 0xE0, 2, 0x8E, 0]).await.expect("written");
-    assert_eq!(inbox.disconnected().await, Lost::TakenOver);
-    inbox.close().await;
 }
 
 /// An authority, and a certificate made by it, in the files `ca.pem`, `<name>.pem` and `<name>.key`.
