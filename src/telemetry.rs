@@ -31,6 +31,11 @@ pub fn broker_taken_over(client: &str, wait: Duration) {
     tracing::error!(client, retry_in = ?wait, "two processes use one client id: stop one of them");
 }
 
+/// That many connections in a row ended within a minute.
+pub fn broker_connection_short_lived(client: &str, times: u32) {
+    tracing::error!(client, times, "connections keep ending: does another process use this client id?");
+}
+
 pub fn subscribed(client: &str, filters: usize) {
     tracing::info!(client, filters, "subscribed");
 }
