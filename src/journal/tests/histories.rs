@@ -215,7 +215,7 @@ fn nth<T>(mut candidates: Vec<T>, which: usize) -> Option<T> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_replays_as_the_model_says(steps in proptest::collection::vec(step(), 1..120)) {
