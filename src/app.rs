@@ -109,8 +109,7 @@ impl App {
         };
         let clock = Clock::start();
         let journal = Journal::open(settings.journal).map_err(AppError::Journal)?;
-        let (engine, refusals) =
-            bridge::restore(&journal, settings.engine, clock.now()).map_err(AppError::Restore)?;
+        let (engine, refusals) = bridge::restore(&journal, settings.engine, clock.now()).map_err(AppError::Restore)?;
         telemetry::restored(&engine.counters());
         let (inputs, inputs_due) = mpsc::channel(settings.inputs_max);
         let mut senders = BTreeMap::new();

@@ -272,13 +272,7 @@ impl Engine {
         };
         self.counters.states.change(live.state(), state);
         self.live_bytes -= u64::from(live.body_bytes);
-        let past = Past {
-            dedup: live.dedup,
-            id: live.id,
-            fingerprint: live.fingerprint,
-            state,
-            answered: false,
-        };
+        let past = Past { dedup: live.dedup, id: live.id, fingerprint: live.fingerprint, state, answered: false };
         self.past.insert(seq, past);
         self.forgetting.push_back((self.now, seq));
         self.event_final(seq, &outcome);

@@ -17,7 +17,8 @@ impl Reader {
             }
         };
         if found.rows.is_empty() {
-            let message = "no message with this id is known; the outcomes of older ones are deleted after store.retention";
+            let message =
+                "no message with this id is known; the outcomes of older ones are deleted after store.retention";
             return Reply { origin, result: Err(Fault::of_field(Code::NotFound, "id", message)) };
         }
         let messages: Vec<Value> = found

@@ -4,3 +4,4 @@ mod gateway;
 mod mosquitto;
 mod mqtt;
 mod proxy;
+mod tidy;
