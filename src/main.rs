@@ -51,7 +51,9 @@ fn end_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
-        std::process::abort();
+        if !sendbridge::intake::mqtt::is_contained() {
+            std::process::abort();
+        }
     }));
 }
 

@@ -87,7 +87,8 @@ pub struct LastNumbers {
     pub hold: u64,
 }
 
-/// What one commit makes durable. An empty batch writes nothing and only looks at the free space.
+/// What one commit makes durable. An empty batch writes nothing; one with an anchor
+/// looks at the free space.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub records: Vec<Record>,
