@@ -30,6 +30,7 @@ mod codec;
 mod prune;
 mod writer;
 
+mod audit;
 mod lookup;
 mod query;
 mod replay;
@@ -37,6 +38,7 @@ mod replay;
 #[cfg(test)]
 mod tests;
 
+pub use audit::{Audit, AuditLimits, Violation};
 pub use error::{CommitError, OpenError, ReadError, UnknownCause};
 pub use open::{QUICK_CHECK_BYTES_MAX, check};
 pub use prune::Pruned;
