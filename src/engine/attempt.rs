@@ -1,6 +1,7 @@
 //! What the end of an attempt means for its message, its account and its server.
 
 use super::Engine;
+use super::settings::MeasuredFrom;
 use super::tables::{AccountKey, Flight, Live, Past, Phase, SenderKey, Timer};
 use crate::model::{Code, Doubt, Fault, NotSent, OnDoubt, Outcome, Outgoing, Record, Seq, State, Time, Verdict};
 use std::time::Duration;
@@ -40,7 +41,9 @@ impl Engine {
                 self.hours.add_past(corp, now, 1, now);
             }
         }
-        self.spacing.restart(flight.account, now);
+        if self.settings.limits.measured_from == MeasuredFrom::Response || flight.sender.is_none() {
+            self.spacing.restart(flight.account, now);
+        }
         if !written || self.corps[flight.corp.index()].open_timer.is_none() {
             self.reopen_hour(flight.corp);
         }
