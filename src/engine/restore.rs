@@ -2,7 +2,7 @@
 
 use super::accept::{dedup_key, id_key};
 use super::attempt::retry_wait;
-use super::tables::{Flight, Past, Phase, Timer};
+use super::tables::{AccountKey, CorpKey, Flight, Past, Phase, Timer};
 use super::{Engine, SETTLE};
 use crate::model::{Account, Corp, Doubt, NotSent, OnDoubt, Outgoing, Record, Seq, State, Time, Verdict};
 use std::time::Duration;
@@ -124,8 +124,7 @@ impl Engine {
         self.account_mut(flight.account).in_flight -= 1;
         self.hours.end(flight.corp, now, false);
         if written {
-            self.hours.add_past(flight.corp, aged, 1, now);
-            self.count_past_send(flight.account, aged);
+            self.replay_send(flight.account, flight.corp, aged);
         }
         self.spacing.restart(flight.account, aged);
         let Some(live) = self.live.get_mut(&seq) else { return };
@@ -176,10 +175,20 @@ impl Engine {
         self.sent_before = true;
         let account = self.account_key(account);
         let corp = self.corp_key(corp);
-        let (at, now) = (self.aged(ended_at), self.now);
-        self.hours.add_past(corp, at, 1, now);
-        self.count_past_send(account, at);
+        let at = self.aged(ended_at);
+        self.replay_send(account, corp, at);
         self.spacing.restart(account, at);
+    }
+
+    /// Counts a send of an earlier life for the company that it was made for, and for the one that its account belongs
+    /// to now: a move carries the sends of the last hour over, and a restart does not undo that.
+    fn replay_send(&mut self, account: AccountKey, corp: CorpKey, at: Time) {
+        let now = self.now;
+        self.hours.add_past(corp, at, 1, now);
+        if let Some(current) = self.account(account).corp.filter(|current| *current != corp) {
+            self.hours.add_past(current, at, 1, now);
+        }
+        self.count_past_send(account, at);
     }
 
     /// A time of an earlier life on today's axis: as long ago as it truly is, and never in the future.
