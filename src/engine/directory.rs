@@ -141,6 +141,11 @@ impl Engine {
         for (at, sends) in carried.into_iter().flatten() {
             self.hours.add_past(corp, at.min(now), sends, now);
         }
+        let under_way = self.account(key).in_flight;
+        if moved && under_way > 0 {
+            // Counted once more when it ends, at its true time: one place too many rather than one too few until then.
+            self.hours.add_past(corp, now, under_way, now);
+        }
     }
 
     pub(super) fn handle_directory_failed(&mut self, sender: &SenderName, trouble: SenderTrouble) {
