@@ -163,12 +163,13 @@ impl Engine {
         let server = &mut self.senders[sender.index()];
         let name = server.name.clone();
         if !std::mem::replace(&mut server.unauthorized, true) {
+            // One timer keeps asking; every further refusal would start another one that never ends.
+            self.timers.insert((self.now + ASK_INTERVAL, Timer::Sender(sender)));
             let message = "the sender does not take the API key (401 or 403); its messages wait, and the account list \
                  is asked for until it does"
                 .to_owned();
             self.alarm("sender_unauthorized", name.as_str(), message);
         }
-        self.timers.insert((self.now + ASK_INTERVAL, Timer::Sender(sender)));
     }
 
     pub(super) fn wake_sender(&mut self, sender: SenderKey) {
