@@ -3,6 +3,7 @@
 use super::Engine;
 use super::tables::{Phase, Timer};
 use crate::model::{HoldId, Seq};
+use std::time::Duration;
 
 impl Engine {
     /// Does everything that is due by now, in the order in which it became due.
@@ -58,7 +59,8 @@ impl Engine {
             match self.past.get(&seq) {
                 Some(past) if !past.answered => {
                     // The broker was away for the whole window: it stays known until its answer is out.
-                    self.forgetting.push_back((self.now, seq));
+                    // Looked at again no sooner than in a minute, also where nothing is deduplicated.
+                    self.forgetting.push_back((self.now + UNANSWERED_WAIT.saturating_sub(window), seq));
                 }
                 Some(past) => {
                     self.ids.remove(&(past.id, seq));
@@ -73,6 +75,9 @@ impl Engine {
         }
     }
 }
+
+/// When a message whose answer the broker does not take is looked at again, at the earliest.
+const UNANSWERED_WAIT: Duration = Duration::from_secs(60);
 
 /// Replies kept for repeats before old ones are looked for.
 const TRANSACTIONS_MAX: usize = 1000;
