@@ -46,6 +46,7 @@ impl Engine {
         state.scheduled -= 1;
         state.queue.insert(rank);
         self.place_for(account, rank);
+        self.expect_directory(account);
     }
 
     /// Forgets messages whose deduplication window is over.
