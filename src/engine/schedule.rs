@@ -44,7 +44,7 @@ impl Engine {
     /// one still goes first.
     pub(super) fn place_for(&mut self, key: AccountKey, rank: Rank) {
         let account = self.account(key);
-        if account.place == Place::Idle || account.queue.first() == Some(&rank) {
+        if account.place == Place::Idle || self.head(key) == Some(rank) {
             self.place(key);
         }
     }
