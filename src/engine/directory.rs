@@ -107,12 +107,11 @@ impl Engine {
         let configured = self.settings.accounts.iter().find(|configured| configured.account == entry.account).cloned();
         let (pinned_corp, pinned_sender) = configured.map_or((None, None), |own| (own.corp, own.sender));
         let key = self.account_key(&entry.account);
-        if let Some(online) = entry.online {
-            self.account_mut(key).offline &= !online;
-        }
         if pinned_sender.is_some_and(|pinned| pinned != self.senders[sender.index()].name) {
             return;
         }
+        // A list that does not say is no reason to wait for ever: the next attempt will tell.
+        self.account_mut(key).offline &= entry.online == Some(false);
         let corp = pinned_corp.or(entry.corp).map(|corp| self.corp_key(&corp));
         let account = self.account(key);
         let (old_corp, old_sender) = (account.corp, account.sender);
