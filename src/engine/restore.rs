@@ -110,6 +110,8 @@ impl Engine {
         live.possibly_duplicate |= possibly_duplicate;
         live.last_in_doubt = false;
         live.phase = Phase::Sending;
+        // What was tried once is past its notBefore, also where the wall clock was set back since.
+        live.earliest = Time::default();
         self.counters.states.change(State::Queued, State::Sending);
         self.account_mut(account).in_flight += 1;
         self.flights.insert(seq, Flight { attempt, account, sender: None, corp });
