@@ -1,5 +1,6 @@
 //! What comes in: accepted, known already, or refused.
 
+use super::sabotage::Sabotage;
 use super::settings::IdConflict;
 use super::tables::{DedupKey, IdKey, Live, Phase, Timer};
 use super::{Engine, status};
@@ -61,7 +62,8 @@ impl Engine {
     fn find_known(&self, dedup: DedupKey, id: IdKey, request: &Request) -> Option<Known> {
         let mut other = None;
         for (_, seq) in self.ids.range((id, Seq(0))..=(id, Seq(u64::MAX))) {
-            let (key, fingerprint) = match (self.live.get(seq), self.past.get(seq)) {
+            let past = self.past.get(seq).filter(|_| !self.sabotaged(Sabotage::DedupSkipsPast));
+            let (key, fingerprint) = match (self.live.get(seq), past) {
                 (Some(live), _) => (live.dedup, live.fingerprint),
                 (None, Some(past)) => (past.dedup, past.fingerprint),
                 (None, None) => continue,
@@ -153,7 +155,9 @@ impl Engine {
         };
         self.counters.accepted += 1;
         self.add_live(&message, dedup, id);
-        self.record(Record::Accepted(Arc::new(message)));
+        if !self.sabotaged(Sabotage::AcceptWithoutRecord) {
+            self.record(Record::Accepted(Arc::new(message)));
+        }
         self.event(seq, State::Queued, 0, false);
         self.enqueue(seq);
     }

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::breaker::Breaker;
+use super::sabotage::Sabotage;
 use super::settings::{AccountLimits, CorpLimits, SenderSettings};
 use super::tables::{AccountKey, AccountState, CorpKey, CorpState, Open, Place, SenderKey, SenderState, Timer};
 use crate::model::{
@@ -88,7 +89,11 @@ impl Engine {
 
     fn corp_limits(&self, name: &Corp) -> CorpLimits {
         let limits = &self.settings.limits;
-        limits.corps.iter().find(|(corp, _)| corp == name).map_or(limits.corp, |(_, own)| *own)
+        let own = limits.corps.iter().find(|(corp, _)| corp == name).map_or(limits.corp, |(_, own)| *own);
+        if self.sabotaged(Sabotage::PlainQuota) {
+            return CorpLimits { per_hour: own.per_hour * 2, burst: Some(own.per_hour), ..own };
+        }
+        own
     }
 
     pub(super) fn handle_directory(&mut self, sender: &SenderName, entries: Vec<DirectoryEntry>) {
@@ -132,8 +137,9 @@ impl Engine {
     /// The account belongs to this company from now on, and so do its sends of the last hour.
     pub(super) fn move_account(&mut self, key: AccountKey, corp: CorpKey, sender: SenderKey) {
         let now = self.now;
+        let forgets = self.sabotaged(Sabotage::MoveForgetsSends);
         let account = self.account_mut(key);
-        let moved = account.corp != Some(corp);
+        let moved = account.corp != Some(corp) && !forgets;
         account.corp = Some(corp);
         account.sender = Some(sender);
         let carried = if moved { account.minutes.as_mut().map(|minutes| minutes.iter(now)) } else { None };

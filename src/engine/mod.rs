@@ -21,6 +21,7 @@ mod hour;
 mod limits;
 mod outbox;
 mod restore;
+mod sabotage;
 mod schedule;
 mod settings;
 mod status;
@@ -28,6 +29,8 @@ mod steady;
 mod tables;
 mod timer;
 
+#[cfg(test)]
+pub(crate) use sabotage::Sabotage;
 pub use settings::{
     AccountLimits, AccountSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom, MessageSettings,
     SenderSettings, Settings,
@@ -92,6 +95,8 @@ pub struct Engine {
     counters: Counters,
     storage: Latch,
     ready: Ready,
+    #[cfg(test)]
+    sabotage: Option<Sabotage>,
 }
 
 impl Engine {
@@ -135,6 +140,8 @@ impl Engine {
             storage: Latch::default(),
             ready: Ready::default(),
             settings,
+            #[cfg(test)]
+            sabotage: None,
         };
         engine.clock.set(now);
         engine.add_configured_accounts();

@@ -2,6 +2,7 @@
 
 use super::accept::{dedup_key, id_key};
 use super::attempt::retry_wait;
+use super::sabotage::Sabotage;
 use super::tables::{AccountKey, CorpKey, Flight, Past, Phase, Timer};
 use super::{Engine, SETTLE};
 use crate::model::{Account, Corp, Doubt, NotSent, OnDoubt, Outgoing, Record, Seq, State, Time, Verdict};
@@ -44,6 +45,7 @@ impl Engine {
             }
             Record::Refused { number, .. } => self.outbox.push(Outgoing::Refusal(number)),
             Record::RefusalAnswered { number } => self.outbox.remove(Outgoing::Refusal(number)),
+            Record::Held(_) if self.sabotaged(Sabotage::HoldsForgotten) => {}
             Record::Held(hold) => self.add_hold(hold),
             Record::Released { hold, .. } => {
                 if let Some(hold) = self.holds.remove(&hold)
@@ -70,6 +72,10 @@ impl Engine {
             let verdict = Verdict::Unknown { why: Doubt::Crash, detail: Box::default() };
             self.record(Record::Ended { seq, attempt: flight.attempt, at: self.now, verdict: verdict.clone() });
             self.count_end(&flight, &verdict);
+            if self.sabotaged(Sabotage::CrashRetries) {
+                self.requeue(seq, now);
+                continue;
+            }
             self.doubt(seq, None);
         }
         let waiting: Vec<Seq> =
@@ -152,13 +158,7 @@ impl Engine {
         let Some(live) = self.live.remove(&seq) else { return };
         self.counters.states.change(live.state(), state);
         self.live_bytes -= u64::from(live.body_bytes);
-        let past = Past {
-            dedup: live.dedup,
-            id: live.id,
-            fingerprint: live.fingerprint,
-            state,
-            answered: false,
-        };
+        let past = Past { dedup: live.dedup, id: live.id, fingerprint: live.fingerprint, state, answered: false };
         self.past.insert(seq, past);
         self.forgetting.push_back((at.min(self.now), seq));
         self.outbox.push(Outgoing::Answer(seq));
@@ -186,6 +186,9 @@ impl Engine {
     /// to now: a move carries the sends of the last hour over, and a restart does not undo that.
     fn replay_send(&mut self, account: AccountKey, corp: CorpKey, at: Time) {
         let now = self.now;
+        if self.sabotaged(Sabotage::HourForgotten) {
+            return;
+        }
         self.hours.add_past(corp, at, 1, now);
         if let Some(current) = self.account(account).corp.filter(|current| *current != corp) {
             self.hours.add_past(current, at, 1, now);
