@@ -56,3 +56,7 @@ pub mod publisher;
 pub mod config;
 
 pub mod cli;
+
+#[cfg(test)]
+#[path = "../tests/simulation/mod.rs"]
+mod simulation;
