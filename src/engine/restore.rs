@@ -160,7 +160,7 @@ impl Engine {
         self.live_bytes -= u64::from(live.body_bytes);
         let past = Past { dedup: live.dedup, id: live.id, fingerprint: live.fingerprint, state, answered: false };
         self.past.insert(seq, past);
-        self.forgetting.push_back((at.min(self.now), seq));
+        self.forgetting.push_back((self.aged(at), seq));
         self.outbox.push(Outgoing::Answer(seq));
     }
 

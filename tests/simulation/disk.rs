@@ -28,6 +28,8 @@ pub struct Kept {
     pub message: Arc<Message>,
     pub attempts: Vec<Attempt>,
     pub outcome: Option<Outcome>,
+    /// The true time of its end.
+    finished: Time,
     pub answered: bool,
     again: bool,
 }
@@ -56,6 +58,9 @@ impl Kept {
     }
 }
 
+/// A commit takes less, so this much may lie between a decision and its record.
+const COMMIT_MAX: Duration = Duration::from_secs(1);
+
 fn same(a: &Request, b: &Request) -> bool {
     a.id == b.id && a.account == b.account && a.origin.suffix == b.origin.suffix && a.fingerprint == b.fingerprint
 }
@@ -74,10 +79,10 @@ impl Disk {
         }
     }
 
-    /// Takes one record, and says which promise it breaks.
-    pub fn append(&mut self, record: Record, dedup_window: Duration) -> Result<(), Violation> {
+    /// Takes one record at the true time `now`, and says which promise it breaks.
+    pub fn append(&mut self, record: Record, dedup_window: Duration, now: Time) -> Result<(), Violation> {
         match record {
-            Record::Accepted(message) => self.accepted(message, dedup_window)?,
+            Record::Accepted(message) => self.accepted(message, dedup_window, now)?,
             Record::Attempted { seq, attempt, at, account, corp, possibly_duplicate } => {
                 self.attempted(seq, attempt, at, &account, corp, possibly_duplicate)?;
             }
@@ -88,7 +93,7 @@ impl Disk {
                     _ => return broken(Promise::Durable, format!("the end of {seq}/{attempt}, which was not open")),
                 }
             }
-            Record::Finished { seq, outcome } => self.finished(seq, outcome)?,
+            Record::Finished { seq, outcome } => self.finished(seq, outcome, now)?,
             Record::Readdressed { seq, again, .. } => {
                 let Some(kept) = self.messages.get_mut(&seq) else {
                     return broken(Promise::Durable, format!("a repeat of {seq}, which is not kept"));
@@ -128,24 +133,20 @@ impl Disk {
         Ok(())
     }
 
-    fn accepted(&mut self, message: Arc<Message>, dedup_window: Duration) -> Result<(), Violation> {
+    fn accepted(&mut self, message: Arc<Message>, dedup_window: Duration, now: Time) -> Result<(), Violation> {
         let seq = message.seq;
         if self.messages.last_key_value().is_some_and(|(last, _)| *last >= seq) {
             return broken(Promise::Durable, format!("number {seq} was used before"));
         }
-        let known = |kept: &&Kept| match &kept.outcome {
-            None => true,
-            Some(outcome) => outcome.at.min(message.received_at) + dedup_window > message.received_at,
-        };
+        let known = |kept: &&Kept| kept.outcome.is_none() || kept.finished + dedup_window > now + COMMIT_MAX;
         if let Some(kept) = self.same_as(&message.request).find(known)
-            && !dedup_window.is_zero()
         {
             return broken(Promise::Once, format!("{seq} is {} again", kept.message.seq));
         }
         let queue = self.queues.entry(message.request.account.clone()).or_default();
         queue.insert((9 - message.priority, seq));
         self.unfinished += 1;
-        let kept = Kept { message, attempts: Vec::new(), outcome: None, answered: false, again: false };
+        let kept = Kept { message, attempts: Vec::new(), outcome: None, finished: now, answered: false, again: false };
         self.messages.insert(seq, kept);
         Ok(())
     }
@@ -210,7 +211,7 @@ impl Disk {
         }
     }
 
-    fn finished(&mut self, seq: Seq, outcome: Outcome) -> Result<(), Violation> {
+    fn finished(&mut self, seq: Seq, outcome: Outcome, now: Time) -> Result<(), Violation> {
         let Some(kept) = self.messages.get_mut(&seq) else {
             return broken(Promise::Kept, format!("{seq} ends and was never kept"));
         };
@@ -237,6 +238,7 @@ impl Disk {
             queue.remove(&kept.rank());
         }
         kept.outcome = Some(outcome);
+        kept.finished = now;
         self.unfinished -= 1;
         self.unanswered += 1;
         Ok(())
@@ -252,7 +254,10 @@ impl Disk {
         records.extend(self.holds.values().cloned().map(Record::Held));
         let is_live = |kept: &Kept| match &kept.outcome {
             None => true,
-            Some(outcome) => !kept.answered || outcome.at + dedup_window > now,
+            Some(outcome) => {
+                let aged = i128::from(outcome.at.as_nanos()) + shift_nanos;
+                !kept.answered || aged + dedup_window.as_nanos() as i128 > i128::from(now.as_nanos())
+            }
         };
         for kept in self.messages.values().filter(|kept| !is_live(kept)) {
             spent(kept, now, shift_nanos, &mut records);

@@ -335,7 +335,7 @@ impl World {
                 let Some(outcome) = self.disk.messages.get(&seq).and_then(|kept| kept.outcome.as_ref()) else {
                     return broken(Promise::Durable, format!("the answer of {seq} is published and not on disk"));
                 };
-                self.check_flag(seq, outcome.possibly_duplicate)?;
+                self.check_flag(seq, usize::MAX, outcome.possibly_duplicate)?;
             }
             Outgoing::Refusal(number) if !self.disk.refusals.contains_key(&number) => {
                 return broken(Promise::Durable, format!("refusal {number} is published and not on disk"));
@@ -356,15 +356,15 @@ impl World {
         if is_final && on_disk != event.state {
             return broken(Promise::True, format!("{seq} is said to be {:?} and is {on_disk:?}", event.state));
         }
-        self.check_flag(seq, event.possibly_duplicate)
+        self.check_flag(seq, event.attempt as usize, event.possibly_duplicate)
     }
 
-    /// After a request that followed a doubt, everything that is said carries the flag.
-    fn check_flag(&self, seq: Seq, flagged: bool) -> Result<(), Violation> {
+    /// After a request that followed a doubt, everything that is said of this or a later attempt carries the flag.
+    fn check_flag(&self, seq: Seq, attempt: usize, flagged: bool) -> Result<(), Violation> {
         let Some(kept) = self.disk.messages.get(&seq) else { return Ok(()) };
         let unknown = |verdict: &Verdict| matches!(verdict, Verdict::Unknown { .. });
         let doubt = kept.attempts.iter().position(|one| one.end.as_ref().is_some_and(|(_, verdict)| unknown(verdict)));
-        if doubt.is_some_and(|first| first + 1 < kept.attempts.len()) && !flagged {
+        if doubt.is_some_and(|first| first + 1 < kept.attempts.len().min(attempt)) && !flagged {
             return broken(Promise::Once, format!("{seq} was sent again, and it is not said"));
         }
         Ok(())

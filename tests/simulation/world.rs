@@ -224,7 +224,7 @@ impl World {
         for record in records {
             self.trace.line(self.now, || format!("record {record:?}"));
             self.check_record(record)?;
-            self.disk.append(record.clone(), self.settings.messages.dedup_window)?;
+            self.disk.append(record.clone(), self.settings.messages.dedup_window, self.now)?;
         }
         self.anchor = Some((self.clock(), self.now));
         Ok(())
