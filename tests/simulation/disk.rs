@@ -18,8 +18,13 @@ pub struct Disk {
     pub located: BTreeMap<Account, (Corp, SenderName, Time)>,
     commanded: Vec<Record>,
     hold_last: u64,
+    /// All shifts of all starts. Times are kept without them: each life wrote on an axis of its own, and one shift would
+    /// be right for the last life only.
+    shifted_nanos: i128,
     pub unfinished: usize,
     pub unanswered: usize,
+    /// The clock at the last commit: what it showed, and the true time.
+    pub anchor: Option<(Time, Time)>,
     /// The waiting and open messages of each account, first to go first.
     queues: BTreeMap<Account, BTreeSet<(u8, Seq)>>,
 }
@@ -61,6 +66,10 @@ impl Kept {
 /// A commit takes less, so this much may lie between a decision and its record.
 const COMMIT_MAX: Duration = Duration::from_secs(1);
 
+fn moved(at: Time, nanos: i128) -> Time {
+    Time::from_nanos(u64::try_from(i128::from(at.as_nanos()) + nanos).unwrap_or_default())
+}
+
 fn same(a: &Request, b: &Request) -> bool {
     a.id == b.id && a.account == b.account && a.origin.suffix == b.origin.suffix && a.fingerprint == b.fingerprint
 }
@@ -89,7 +98,9 @@ impl Disk {
             Record::Ended { seq, attempt, at, verdict } => {
                 let open = self.messages.get_mut(&seq).and_then(|kept| kept.attempts.last_mut());
                 match open {
-                    Some(open) if open.number == attempt && open.end.is_none() => open.end = Some((at, verdict)),
+                    Some(open) if open.number == attempt && open.end.is_none() => {
+                        open.end = Some((moved(at, -self.shifted_nanos), verdict));
+                    }
                     _ => return broken(Promise::Durable, format!("the end of {seq}/{attempt}, which was not open")),
                 }
             }
@@ -179,6 +190,7 @@ impl Disk {
             return broken(Promise::Ordered, format!("{seq} is sent before {first}"));
         }
         if let Some(kept) = self.messages.get_mut(&seq) {
+            let at = moved(at, -self.shifted_nanos);
             kept.attempts.push(Attempt { number, at, corp, flagged, end: None });
         }
         Ok(())
@@ -237,14 +249,21 @@ impl Disk {
         if let Some(queue) = self.queues.get_mut(&kept.message.request.account) {
             queue.remove(&kept.rank());
         }
-        kept.outcome = Some(outcome);
+        kept.outcome = Some(Outcome { at: moved(outcome.at, -self.shifted_nanos), ..outcome });
         kept.finished = now;
         self.unfinished -= 1;
         self.unanswered += 1;
         Ok(())
     }
 
-    /// Everything that a start needs, in the order in which a journal feeds it.
+    /// A new life begins: remembers the clock that it writes by, which is a commit of its own.
+    pub fn begin_life(&mut self, clock: Time, now: Time, shift_nanos: i128) {
+        self.anchor = Some((clock, now));
+        self.shifted_nanos += shift_nanos;
+    }
+
+    /// Everything that a start needs, in the order in which a journal feeds it. `now` is the clock of the start, whose
+    /// shift is not in the times yet.
     pub fn replay(&self, now: Time, shift_nanos: i128, dedup_window: Duration) -> Vec<Record> {
         let mut records = Vec::new();
         for (account, (corp, sender, at)) in &self.located {
@@ -252,18 +271,24 @@ impl Disk {
             records.push(Record::Located { account, corp, sender, at: *at });
         }
         records.extend(self.holds.values().cloned().map(Record::Held));
+        let age = |at: Time| now.since(moved(at, self.shifted_nanos + shift_nanos));
         let is_live = |kept: &Kept| match &kept.outcome {
             None => true,
-            Some(outcome) => {
-                let aged = i128::from(outcome.at.as_nanos()) + shift_nanos;
-                !kept.answered || aged + dedup_window.as_nanos() as i128 > i128::from(now.as_nanos())
-            }
+            Some(outcome) => !kept.answered || age(outcome.at) < dedup_window,
         };
         for kept in self.messages.values().filter(|kept| !is_live(kept)) {
-            spent(kept, now, shift_nanos, &mut records);
+            for attempt in &kept.attempts {
+                let Some((ended_at, verdict)) = &attempt.end else { continue };
+                let written = !matches!(verdict, Verdict::NotSent { why: NotSent::Connect, .. });
+                if written && age(*ended_at) <= Duration::from_secs(3601) {
+                    let account = kept.message.request.account.clone();
+                    let ended_at = moved(*ended_at, self.shifted_nanos);
+                    records.push(Record::Spent { account, corp: attempt.corp.clone(), ended_at });
+                }
+            }
         }
         for kept in self.messages.values().filter(|kept| is_live(kept)) {
-            relive(kept, &mut records);
+            self.relive(kept, &mut records);
         }
         for (number, kept) in self.refusals.iter().filter(|(_, kept)| !kept.answered) {
             records.push(Record::Refused { number: *number, at: kept.at, refusal: Arc::clone(&kept.refusal) });
@@ -271,46 +296,36 @@ impl Disk {
         records.extend(self.commanded.iter().cloned());
         records
     }
-}
 
-fn spent(kept: &Kept, now: Time, shift_nanos: i128, records: &mut Vec<Record>) {
-    for attempt in &kept.attempts {
-        let Some((ended_at, verdict)) = &attempt.end else { continue };
-        let aged = i128::from(ended_at.as_nanos()) + shift_nanos;
-        let recent = aged + 3_601_000_000_000 >= i128::from(now.as_nanos());
-        if recent && !matches!(verdict, Verdict::NotSent { why: NotSent::Connect, .. }) {
-            let account = kept.message.request.account.clone();
-            records.push(Record::Spent { account, corp: attempt.corp.clone(), ended_at: *ended_at });
+    fn relive(&self, kept: &Kept, records: &mut Vec<Record>) {
+        let seq = kept.message.seq;
+        let mut message = Message::clone(&kept.message);
+        message.request.body = Bytes::new();
+        records.push(Record::Accepted(Arc::new(message)));
+        for attempt in &kept.attempts {
+            records.push(Record::Attempted {
+                seq,
+                attempt: attempt.number,
+                at: moved(attempt.at, self.shifted_nanos),
+                account: kept.message.request.account.clone(),
+                corp: attempt.corp.clone(),
+                possibly_duplicate: attempt.flagged,
+            });
+            if let Some((at, verdict)) = &attempt.end {
+                let at = moved(*at, self.shifted_nanos);
+                records.push(Record::Ended { seq, attempt: attempt.number, at, verdict: verdict.clone() });
+            }
         }
-    }
-}
-
-fn relive(kept: &Kept, records: &mut Vec<Record>) {
-    let seq = kept.message.seq;
-    let mut message = Message::clone(&kept.message);
-    message.request.body = Bytes::new();
-    records.push(Record::Accepted(Arc::new(message)));
-    for attempt in &kept.attempts {
-        records.push(Record::Attempted {
-            seq,
-            attempt: attempt.number,
-            at: attempt.at,
-            account: kept.message.request.account.clone(),
-            corp: attempt.corp.clone(),
-            possibly_duplicate: attempt.flagged,
-        });
-        if let Some((at, verdict)) = &attempt.end {
-            records.push(Record::Ended { seq, attempt: attempt.number, at: *at, verdict: verdict.clone() });
+        if let Some(outcome) = &kept.outcome {
+            let outcome = Outcome { at: moved(outcome.at, self.shifted_nanos), ..outcome.clone() };
+            records.push(Record::Finished { seq, outcome });
         }
-    }
-    if let Some(outcome) = &kept.outcome {
-        records.push(Record::Finished { seq, outcome: outcome.clone() });
-    }
-    if kept.again {
-        records.push(Record::Readdressed { seq, reply_to: None, again: true });
-    }
-    if kept.answered {
-        records.push(Record::Answered { seq });
+        if kept.again {
+            records.push(Record::Readdressed { seq, reply_to: None, again: true });
+        }
+        if kept.answered {
+            records.push(Record::Answered { seq });
+        }
     }
 }
 

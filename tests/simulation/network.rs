@@ -2,7 +2,7 @@
 
 use super::disk::may_resend;
 use super::promises::{Promise, Violation, broken};
-use super::scenario::{FaultKind, Mood, Payload, corp, sender_name};
+use super::scenario::{FaultKind, Mood, Payload, sender_name};
 use super::server::{Sent, fate};
 use super::world::{Event, World};
 use crate::model::{
@@ -96,7 +96,7 @@ impl World {
             | Event::DirectoryTick { .. }
             | Event::DirectoryAnswer { .. }
             | Event::CommitDone { .. }
-            | Event::Wake { .. } => {}
+            | Event::Wake => {}
         }
         Ok(())
     }
@@ -393,9 +393,4 @@ impl World {
         }
         Ok(())
     }
-}
-
-/// The company that a test without faults looks at.
-pub fn first_corp() -> crate::model::Corp {
-    corp(0)
 }

@@ -10,11 +10,6 @@ impl Random {
         Self(seed)
     }
 
-    /// A generator whose numbers do not depend on how many this one gives afterwards.
-    pub fn fork(&mut self) -> Self {
-        Self(self.next())
-    }
-
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

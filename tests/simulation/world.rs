@@ -36,8 +36,6 @@ pub struct World {
     pub(super) lived_since: Time,
     /// What the bridge's clock shows beyond the true time.
     wall_nanos: i128,
-    /// The clock at the last commit: what it showed, and the true time.
-    anchor: Option<(Time, Time)>,
     crash_in: Option<u32>,
     pub(super) moods: Vec<Mood>,
     pub(super) trace: Trace,
@@ -68,7 +66,7 @@ pub(super) enum Event {
     Answer { request: usize, echo: bool },
     DirectoryTick { life: u32 },
     DirectoryAnswer { life: u32, sender: usize },
-    Wake { life: u32 },
+    Wake,
     CommitDone { life: u32 },
     Restart,
 }
@@ -98,7 +96,6 @@ impl World {
             life: 0,
             lived_since: START,
             wall_nanos: 0,
-            anchor: None,
             crash_in: None,
             trace: Trace::default(),
             arrivals: Vec::new(),
@@ -190,7 +187,7 @@ impl World {
         let wake_at = timeout.filter(|at| *at < Time::MAX).map(|at| now + at.since(clock));
         bridge.wake_at = wake_at;
         if let Some(at) = wake_at {
-            self.schedule_at(at, Event::Wake { life: self.life });
+            self.schedule_at(at, Event::Wake);
         }
         if self.crashes() {
             return Ok(());
@@ -226,7 +223,7 @@ impl World {
             self.check_record(record)?;
             self.disk.append(record.clone(), self.settings.messages.dedup_window, self.now)?;
         }
-        self.anchor = Some((self.clock(), self.now));
+        self.disk.anchor = Some((self.clock(), self.now));
         Ok(())
     }
 
@@ -318,7 +315,7 @@ impl World {
         self.lived_since = self.now;
         let true_age = self.turn_the_wall_clock();
         let clock = self.clock();
-        let shift = self.anchor.map_or(0, |(shown, _)| {
+        let shift = self.disk.anchor.map_or(0, |(shown, _)| {
             i128::from(clock.as_nanos()) - i128::from(shown.as_nanos()) - true_age.as_nanos() as i128
         });
         let mut engine = Engine::new(self.settings.clone(), clock, shift, self.disk.numbers());
@@ -327,6 +324,7 @@ impl World {
             engine.replay(record);
         }
         engine.start(clock);
+        self.disk.begin_life(clock, self.now, shift);
         let (life, unfinished) = (self.life, self.disk.unfinished);
         self.trace.line(self.now, || format!("life {life} begins at {clock} with {unfinished} unfinished"));
         self.bridge = Some(Bridge { engine, inbox: Vec::new(), committing: None, wake_at: Some(self.now) });
@@ -337,7 +335,7 @@ impl World {
 
     /// What may happen to clocks between two lives; returns how much time the bridge believes to have passed.
     fn turn_the_wall_clock(&mut self) -> Duration {
-        let Some((shown, at)) = self.anchor else { return Duration::ZERO };
+        let Some((shown, at)) = self.disk.anchor else { return Duration::ZERO };
         let since = self.now.since(at);
         match self.random.below(10) {
             // Another boot: only the wall clock tells, and it went back or ran on.
