@@ -150,8 +150,7 @@ impl Disk {
             return broken(Promise::Durable, format!("number {seq} was used before"));
         }
         let known = |kept: &&Kept| kept.outcome.is_none() || kept.finished + dedup_window > now + COMMIT_MAX;
-        if let Some(kept) = self.same_as(&message.request).find(known)
-        {
+        if let Some(kept) = self.same_as(&message.request).find(known) {
             return broken(Promise::Once, format!("{seq} is {} again", kept.message.seq));
         }
         let queue = self.queues.entry(message.request.account.clone()).or_default();

@@ -139,8 +139,8 @@ impl World {
     }
 
     fn deliver(&mut self, packet: usize) {
-        let ticket = (!self.is_weak(packet))
-            .then_some(Ticket { generation: self.broker.incoming, packet: packet as u16 });
+        let ticket =
+            (!self.is_weak(packet)).then_some(Ticket { generation: self.broker.incoming, packet: packet as u16 });
         let input = match self.packets[packet].1.clone() {
             Payload::Request { request, .. } => Input::Request { ticket, request },
             Payload::Bad(refusal) => Input::Refused { ticket, refusal },
@@ -177,7 +177,10 @@ impl World {
             }
             FaultKind::Server(server, mood) => self.moods[server] = mood,
             FaultKind::Online(account, online) => self.accounts[account].online = online,
-            FaultKind::Move(account, corp) => self.accounts[account].corp = corp,
+            FaultKind::Move(account, corp) => {
+                self.accounts[account].corp = corp;
+                self.ask_directory(self.accounts[account].sender);
+            }
             FaultKind::StorageLow(low) => self.input(Input::StorageLow(low)),
         }
     }

@@ -130,6 +130,7 @@ impl Scenario {
         let mut settings = settings(&mut random, 1, &truths);
         settings.limits.corp = CorpLimits { per_hour: 40, reserve: 4, burst: None };
         settings.messages.ttl = Duration::from_secs(90_000);
+        settings.messages.queue_messages = 10_000;
         settings.limits.measured_from = MeasuredFrom::Response;
         settings.accounts.clear();
         let mut packets = Vec::new();
@@ -170,7 +171,7 @@ fn settings(random: &mut Random, servers: usize, accounts: &[AccountTruth]) -> S
         accounts,
         limits: LimitSettings {
             account: AccountLimits { interval: Duration::from_millis(500) },
-            corp: CorpLimits { per_hour, reserve: per_hour / 8, burst: None },
+            corp: CorpLimits { per_hour, reserve: per_hour / 8, burst: random.percent(10).then_some(per_hour / 2) },
             accounts: Vec::new(),
             corps: Vec::new(),
             measured_from,
@@ -213,7 +214,8 @@ fn packets(random: &mut Random, accounts: &[AccountTruth], corps: usize, calm: b
             again.origin.reply_to = random.percent(50).then_some(ReplyTo { topic, correlation: None });
             repeats.push((at + random.seconds(0, 900), again));
         }
-        packets.extend(repeats.into_iter().map(|(at, request)| (at, Payload::Request { request: request.into(), weak })));
+        packets
+            .extend(repeats.into_iter().map(|(at, request)| (at, Payload::Request { request: request.into(), weak })));
         if random.percent(4) {
             let fault = Fault::new(Code::InvalidJson, "the payload is no JSON");
             let refusal = Refusal { id: None, account: None, origin: Origin::default(), fault };
@@ -277,9 +279,15 @@ fn commands(
         }
     }
     for _ in 0..random.within(0, 8) {
-        let id = MessageId::from_json(&random.within(0, messages).to_string());
+        let mut id = MessageId::from_json(&random.within(0, messages).to_string());
+        let mut at = START + random.seconds(0, 400);
+        if let (published, Payload::Request { request, .. }) = random.pick(packets).clone() {
+            // While it is on its way, or soon after.
+            id = request.id;
+            at = published + random.millis(0, 2000);
+        }
         let command = Command::MessageCancel { id, account: None, dry_run: false };
-        packets.push((START + random.seconds(0, 400), Payload::Command { command, transaction: None }));
+        packets.push((at, Payload::Command { command, transaction: None }));
     }
 }
 

@@ -20,7 +20,8 @@ impl Default for Trace {
 
 impl Trace {
     pub fn line(&mut self, at: Time, what: impl FnOnce() -> String) {
-        let mut line = if self.lines.len() == KEPT { self.lines.pop_front().unwrap_or_default() } else { String::new() };
+        let mut line =
+            if self.lines.len() == KEPT { self.lines.pop_front().unwrap_or_default() } else { String::new() };
         line.clear();
         let _ = write!(line, "{at} {}", what());
         for byte in line.bytes() {

@@ -8,7 +8,7 @@ use super::scenario::{AccountTruth, FAULTS, FaultKind, Mood, Payload, START, Sce
 use super::server::Server;
 use super::trace::Trace;
 use crate::engine::{Engine, MeasuredFrom, Sabotage, Settings};
-use crate::model::{Account, Corp, Input, Outgoing, Ready, Record, Seq, State, Time};
+use crate::model::{Account, Corp, Input, NotSent, Outgoing, Ready, Record, Seq, State, Time, Verdict};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct World {
     crash_in: Option<u32>,
     pub(super) moods: Vec<Mood>,
     pub(super) trace: Trace,
+    /// In which life, and until when by its clock, an account that was too fast sends nothing.
+    cooling: BTreeMap<Account, (u32, Time)>,
     /// Every arrival, for those who want to count.
     pub arrivals: Vec<(Time, Account, Corp)>,
 }
@@ -98,6 +100,7 @@ impl World {
             wall_nanos: 0,
             crash_in: None,
             trace: Trace::default(),
+            cooling: BTreeMap::new(),
             arrivals: Vec::new(),
         };
         for (index, (at, _)) in world.packets.clone().into_iter().enumerate() {
@@ -205,22 +208,36 @@ impl World {
     pub(super) fn commit_done(&mut self) -> Result<(), Violation> {
         let Some(ready) = self.bridge.as_mut().and_then(|bridge| bridge.committing.take()) else { return Ok(()) };
         self.append(&ready.records)?;
-        let live = self.bridge.as_ref().map(|bridge| bridge.engine.counters().states).map_or(0, |states| {
-            states.get(State::Queued) + states.get(State::Sending) + states.get(State::InDoubt)
-        });
-        if live != self.disk.unfinished as u64 {
-            return broken(Promise::Seen, format!("{live} live, {} on disk", self.disk.unfinished));
-        }
+        self.compare_with_disk()?;
         if self.crashes() {
             return Ok(());
         }
         self.perform_all(ready)
     }
 
+    /// What the engine knows to be under way is what the disk holds.
+    fn compare_with_disk(&self) -> Result<(), Violation> {
+        let live =
+            self.bridge.as_ref().map(|bridge| bridge.engine.counters().states).map_or(0, |states| {
+                states.get(State::Queued) + states.get(State::Sending) + states.get(State::InDoubt)
+            });
+        if live != self.disk.unfinished as u64 {
+            return broken(Promise::Seen, format!("{live} live, {} on disk", self.disk.unfinished));
+        }
+        Ok(())
+    }
+
     fn append(&mut self, records: &[Record]) -> Result<(), Violation> {
         for record in records {
             self.trace.line(self.now, || format!("record {record:?}"));
             self.check_record(record)?;
+            if let Record::Ended { seq, at, verdict: Verdict::NotSent { why: NotSent::TooFrequent { .. }, .. }, .. } =
+                record
+                && let Some(kept) = self.disk.messages.get(seq)
+            {
+                let until = *at + self.settings.limits.cool_down;
+                self.cooling.insert(kept.message.request.account.clone(), (self.life, until));
+            }
             self.disk.append(record.clone(), self.settings.messages.dedup_window, self.now)?;
         }
         self.disk.anchor = Some((self.clock(), self.now));
@@ -233,11 +250,16 @@ impl World {
             Record::Answered { seq } if !self.broker.acknowledged.contains(&Outgoing::Answer(*seq)) => {
                 broken(Promise::Kept, format!("the answer of {seq} is closed and the broker does not have it"))
             }
-            Record::Attempted { seq, corp, .. } => {
+            Record::Attempted { seq, corp, at, account, .. } => {
+                if self.cooling.get(account).is_some_and(|(life, until)| *life == self.life && until > at) {
+                    return broken(Promise::Held, format!("{seq} is sent while {account} cools down"));
+                }
                 let located = &self.disk.located;
                 let is_member = |account: &Account| located.get(account).is_some_and(|(own, _, _)| own == corp);
                 let counted = self.receiver.counted(corp, is_member, self.now);
-                if counted >= self.receiver.per_hour {
+                let urgent = self.disk.messages.get(seq).is_none_or(|kept| kept.message.priority >= 8);
+                let reserve = if urgent { 0 } else { self.settings.limits.corp.reserve as usize };
+                if counted + reserve >= self.receiver.per_hour {
                     return broken(Promise::Limits, format!("{seq} would be send {} of {corp}", counted + 1));
                 }
                 Ok(())
