@@ -60,3 +60,7 @@ pub mod cli;
 #[cfg(test)]
 #[path = "../tests/simulation/mod.rs"]
 mod simulation;
+
+#[cfg(test)]
+#[path = "../tests/golden/mod.rs"]
+mod golden;

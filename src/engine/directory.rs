@@ -3,7 +3,7 @@
 use super::Engine;
 use super::breaker::Breaker;
 use super::sabotage::Sabotage;
-use super::settings::{AccountLimits, CorpLimits, SenderSettings};
+use super::settings::{AccountLimits, AccountSettings, CorpLimits, SenderSettings};
 use super::tables::{AccountKey, AccountState, CorpKey, CorpState, Open, Place, SenderKey, SenderState, Timer};
 use crate::model::{
     Account, Action, Code, Corp, DirectoryEntry, Fault, Record, SenderName, SenderTrouble, Seq, State, Time,
@@ -84,12 +84,20 @@ impl Engine {
 
     fn account_limits(&self, name: &Account) -> AccountLimits {
         let limits = &self.settings.limits;
-        limits.accounts.iter().find(|(account, _)| account == name).map_or(limits.account, |(_, own)| *own)
+        let own = limits.accounts.binary_search_by(|(account, _)| account.cmp(name));
+        own.map_or(limits.account, |index| limits.accounts[index].1)
+    }
+
+    /// What the configuration says of an account.
+    pub(super) fn configured(&self, name: &Account) -> Option<&AccountSettings> {
+        let accounts = &self.settings.accounts;
+        accounts.binary_search_by(|own| own.account.cmp(name)).ok().map(|index| &accounts[index])
     }
 
     fn corp_limits(&self, name: &Corp) -> CorpLimits {
         let limits = &self.settings.limits;
-        let own = limits.corps.iter().find(|(corp, _)| corp == name).map_or(limits.corp, |(_, own)| *own);
+        let own = limits.corps.binary_search_by(|(corp, _)| corp.cmp(name));
+        let own = own.map_or(limits.corp, |index| limits.corps[index].1);
         if self.sabotaged(Sabotage::PlainQuota) {
             return CorpLimits { per_hour: own.per_hour * 2, burst: Some(own.per_hour), ..own };
         }
@@ -109,7 +117,7 @@ impl Engine {
     }
 
     fn locate(&mut self, sender: SenderKey, entry: DirectoryEntry) {
-        let configured = self.settings.accounts.iter().find(|configured| configured.account == entry.account).cloned();
+        let configured = self.configured(&entry.account).cloned();
         let (pinned_corp, pinned_sender) = configured.map_or((None, None), |own| (own.corp, own.sender));
         let key = self.account_key(&entry.account);
         if pinned_sender.is_some_and(|pinned| pinned != self.senders[sender.index()].name) {

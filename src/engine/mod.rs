@@ -105,8 +105,12 @@ impl Engine {
     ///
     /// # Panics
     /// When `settings.senders` is empty.
-    pub fn new(settings: Settings, now: Time, shift_nanos: i128, last: LastNumbers) -> Self {
+    pub fn new(mut settings: Settings, now: Time, shift_nanos: i128, last: LastNumbers) -> Self {
         assert!(!settings.senders.is_empty(), "a bridge needs a server to send through");
+        // Looked up for every entry of an account list.
+        settings.accounts.sort_by(|a, b| a.account.cmp(&b.account));
+        settings.limits.accounts.sort_by(|a, b| a.0.cmp(&b.0));
+        settings.limits.corps.sort_by(|a, b| a.0.cmp(&b.0));
         let clock = SteadyClock::default();
         let mut engine = Self {
             now,

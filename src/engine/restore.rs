@@ -165,7 +165,7 @@ impl Engine {
     }
 
     fn replay_located(&mut self, account: &Account, corp: &Corp, sender: &crate::model::SenderName) {
-        let pinned = self.settings.accounts.iter().find(|own| own.account == *account).cloned();
+        let pinned = self.configured(account).cloned();
         let Some(sender) = self.sender_key(sender) else { return };
         let key = self.account_key(account);
         let corp = self.corp_key(&pinned.as_ref().and_then(|own| own.corp.clone()).unwrap_or_else(|| corp.clone()));

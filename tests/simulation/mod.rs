@@ -4,7 +4,7 @@
 //! `SENDBRIDGE_SEED=n` runs one seed, `SENDBRIDGE_SEEDS=n` that many. A seed that fails goes into `tests/data/seeds.txt`,
 //! which is always run.
 
-mod disk;
+pub(crate) mod disk;
 mod network;
 mod promises;
 mod random;
