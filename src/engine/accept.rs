@@ -61,7 +61,7 @@ impl Engine {
 
     fn find_known(&self, dedup: DedupKey, id: IdKey, request: &Request) -> Option<Known> {
         let mut other = None;
-        for (_, seq) in self.ids.range((id, Seq(0))..=(id, Seq(u64::MAX))) {
+        for (_, _, seq) in self.ids.range((id, dedup, Seq(0))..=(id, dedup, Seq(u64::MAX))) {
             let past = self.past.get(seq).filter(|_| !self.sabotaged(Sabotage::DedupSkipsPast));
             let (key, fingerprint) = match (self.live.get(seq), past) {
                 (Some(live), _) => (live.dedup, live.fingerprint),
@@ -185,7 +185,7 @@ impl Engine {
             doubted_at: Time::default(),
         };
         self.live_bytes += u64::from(message.body_bytes);
-        self.ids.insert((id, message.seq));
+        self.ids.insert((id, dedup, message.seq));
         self.live.insert(message.seq, live);
         self.counters.states.enter(State::Queued);
     }

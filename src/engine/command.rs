@@ -161,7 +161,7 @@ impl Engine {
 
     fn nothing_to_cancel(&self, id: &MessageId) -> Fault {
         let id = id_key(id);
-        let past = self.ids.range((id, Seq(0))..=(id, Seq(u64::MAX))).find_map(|(_, seq)| self.past.get(seq));
+        let past = self.with_id(id).find_map(|seq| self.past.get(&seq));
         match past {
             Some(past) => {
                 let message = format!("the message is {} already", past.state.as_str());

@@ -48,7 +48,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use steady::SteadyClock;
-use tables::{AccountKey, AccountState, CorpKey, CorpState, Flight, IdKey, Live, Past, SenderKey, SenderState, Timer};
+use tables::{
+    AccountKey, AccountState, CorpKey, CorpState, DedupKey, Flight, IdKey, Live, Past, SenderKey, SenderState, Timer,
+};
 
 /// How long after a start nothing is sent: bytes of the process before may still be on their way.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -75,7 +77,8 @@ pub struct Engine {
     past: BTreeMap<Seq, Past>,
     /// Past messages in the order in which deduplication forgets them.
     forgetting: VecDeque<(Time, Seq)>,
-    ids: BTreeSet<(IdKey, Seq)>,
+    /// By id for those who ask, and within one id by key: many accounts may use the same id.
+    ids: BTreeSet<(IdKey, DedupKey, Seq)>,
     flights: BTreeMap<Seq, Flight>,
 
     accounts: Vec<AccountState>,

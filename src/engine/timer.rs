@@ -64,7 +64,7 @@ impl Engine {
                     self.forgetting.push_back((self.now + UNANSWERED_WAIT.saturating_sub(window), seq));
                 }
                 Some(past) => {
-                    self.ids.remove(&(past.id, seq));
+                    self.ids.remove(&(past.id, past.dedup, seq));
                     self.past.remove(&seq);
                 }
                 None => {}

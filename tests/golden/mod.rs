@@ -284,7 +284,7 @@ fn first_difference(script: &str, played: &str) -> String {
 /// One decision takes every account into view without looking at each: only that it works is asserted here.
 #[test]
 fn a_hundred_thousand_accounts_are_served_in_turn() {
-    const ACCOUNTS: usize = 20_000;
+    const ACCOUNTS: usize = 100_000;
     let mut settings = parse::default_settings();
     settings.senders[0].connections = 1000;
     settings.messages.queue_messages = 2 * ACCOUNTS;

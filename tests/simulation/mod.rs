@@ -21,7 +21,7 @@ use std::time::Duration;
 use world::World;
 
 /// As many as fit in a test run that people are willing to wait for.
-const SEEDS: u64 = 3000;
+const SEEDS: u64 = 8000;
 /// A deliberate mistake has to show within so many.
 const SEEDS_PER_MISTAKE: u64 = 400;
 
