@@ -37,6 +37,8 @@ pub struct World {
     /// What the bridge's clock shows beyond the true time.
     wall_nanos: i128,
     crash_in: Option<u32>,
+    /// What a commit broke of which nobody heard that it was durable.
+    failed: Option<Violation>,
     pub(super) moods: Vec<Mood>,
     pub(super) trace: Trace,
     /// In which life, and until when by its clock, an account that was too fast sends nothing.
@@ -99,6 +101,7 @@ impl World {
             lived_since: START,
             wall_nanos: 0,
             crash_in: None,
+            failed: None,
             trace: Trace::default(),
             cooling: BTreeMap::new(),
             arrivals: Vec::new(),
@@ -120,6 +123,9 @@ impl World {
             self.happen(event)?;
             if !self.crashes() {
                 self.step()?;
+            }
+            if let Some(violation) = self.failed.take() {
+                return Err(violation);
             }
             if self.is_over() {
                 return self.look_back();
@@ -319,9 +325,9 @@ impl World {
         if let Some(ready) = committing
             && self.random.percent(50)
         {
-            // A commit under way may be durable although nobody heard of it. What it holds was checked as decided.
+            // A commit under way may be durable although nobody heard of it.
             self.trace.line(self.now, || "the commit was durable".to_owned());
-            let _ = self.append(&ready.records);
+            self.failed = self.append(&ready.records).err();
         }
         self.broker.lose_connections();
         let away = match self.random.below(20) {
