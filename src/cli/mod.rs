@@ -2,7 +2,15 @@
 
 pub mod check;
 
+pub mod demo;
+
+pub mod sandbox;
+
 pub mod pretend;
+
+mod workbench;
+
+mod stop;
 
 use std::io::Write;
 
