@@ -85,9 +85,11 @@ async fn serve(options: Options) -> Result<(), SandboxError> {
     };
     let sender_lines = format!("default_corp = \"{CORP}\"\n");
     let config = workbench::configuration(&bench, &sender_lines, "").map_err(SandboxError::Configuration)?;
-    let mut app = App::start(config).await.map_err(|error| match error {
-        AppError::Http { listen: address, error } => SandboxError::Listen { flag: "--listen", address, error },
-        error => SandboxError::Bridge(error),
+    let mut app = App::start(config).await.map_err(|error| {
+        if let AppError::Http { listen: address, error } = error {
+            return SandboxError::Listen { flag: "--listen", address, error };
+        }
+        SandboxError::Bridge(error)
     })?;
     let told_to_stop = tokio::select! {
         () = app.ready() => false,

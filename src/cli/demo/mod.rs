@@ -125,9 +125,10 @@ async fn show() -> Result<ExitCode, DemoError> {
 }
 
 const INTRODUCTION: &str = "\
-sendbridge demo: a broker, a pretend sender and the bridge in one process, for half a minute.
-Services publish messages of 12 accounts in 3 companies. No account may send twice within 500 ms,
-no company more than 50,000 an hour (kiosk: 40, so that it can be seen). And things go wrong on order.
+sendbridge demo: a broker, a pretend sender and the bridge in one process, for
+half a minute. Messages of 12 accounts in 3 companies are published. No account
+may send twice within 500 ms, no company more than 50,000 in an hour (kiosk: 40,
+so that it can be seen). And things go wrong on order.
 
 ";
 

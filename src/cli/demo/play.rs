@@ -124,13 +124,11 @@ impl Play {
     }
 
     fn is_complete(&self) -> bool {
-        let is_answered = |(id, published): (&Box<str>, &Published)| {
-            self.answers.get(id).is_some_and(|answers| answers.len() >= published.times)
-        };
+        let answers = |id| self.answers.get(id).map_or(0, Vec::len);
         self.steps_done == STEPS.len()
             && self.restarted
             && self.client.unacknowledged() == 0
-            && self.published.iter().all(is_answered)
+            && self.published.iter().all(|(id, published)| answers(id) >= published.times)
     }
 
     async fn next_step(&mut self) -> Result<(), DemoError> {

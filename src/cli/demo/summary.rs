@@ -32,25 +32,25 @@ fn write_figures(text: &mut String, findings: &Findings, took: Duration) -> std:
         took.as_secs_f64()
     )?;
     number(text, "published", findings.published, "different messages, over MQTT")?;
-    number(text, "answered sent", findings.sent, "the sender confirmed it; the answer has its msgId")?;
+    number(text, "answered sent", findings.sent, "confirmed by the sender, with its msgId")?;
     number(text, "answered not sent", findings.not_sent_total(), "proven never sent; the answer says why:")?;
     for (code, count) in &findings.not_sent {
-        line(text, "", &count.to_string(), &format!("{code:<14}{}", meaning_of(code)))?;
+        number(text, &format!("  {code}"), *count, meaning_of(code))?;
     }
-    let arrived = format!("UNRESOLVED: the connection broke, nobody can know ({} arrived)", findings.in_doubt_arrived);
+    let arrived = format!("UNRESOLVED: nobody can know ({} arrived)", findings.in_doubt_arrived);
     number(text, "answered in doubt", findings.in_doubt, &arrived)?;
     number(text, "lost", findings.lost, "published and never answered: must be 0")?;
     number(text, "doubled", findings.doubled, "arrived more than once: must be 0")?;
-    number(text, "repeats", findings.repeats, "published again: answered again, not sent again")?;
-    line(text, "requests", &findings.requests.to_string(), "to the sender, those that it turned away included")?;
+    number(text, "repeats", findings.repeats, "published again: answered, not sent again")?;
+    line(text, "requests", &findings.requests.to_string(), "to the sender, those it turned away included")?;
     let gap = findings.smallest_gap.map_or("-".to_owned(), |gap| format!("{:.1} ms", gap.as_secs_f64() * 1000.0));
-    line(text, "smallest gap", &gap, "between two requests of one account: must be 500 ms or more")?;
+    line(text, "smallest gap", &gap, "within one account: must be 500 ms or more")?;
     for (corp, (seen, limit)) in &findings.hours {
         line(
             text,
             &format!("hour of {corp}"),
             &seen.to_string(),
-            &format!("requests in one hour: must be {limit} or fewer"),
+            &format!("requests in one hour: must be {limit} at most"),
         )?;
     }
     Ok(())
@@ -59,7 +59,7 @@ fn write_figures(text: &mut String, findings: &Findings, took: Duration) -> std:
 fn meaning_of(code: &str) -> &'static str {
     match code {
         "REFUSED" => "the sender said no, in its own words",
-        "EXPIRED" => "its time was over before its company's hour had room",
+        "EXPIRED" => "no room in its company's hour within its ttl",
         "INVALID_FIELD" => "a field was missing",
         "UNKNOWN_TYPE" => "there is no such type of message",
         "INVALID_JSON" => "it could not be read",
@@ -71,6 +71,22 @@ fn meaning_of(code: &str) -> &'static str {
 mod tests {
     use super::super::judge::Broken;
     use super::*;
+
+    #[test]
+    fn every_line_fits_a_terminal_of_80_columns() {
+        let codes = ["REFUSED", "EXPIRED", "INVALID_FIELD", "UNKNOWN_TYPE", "INVALID_JSON"];
+        let findings = Findings {
+            in_doubt: 5,
+            in_doubt_arrived: 3,
+            not_sent: codes.map(|code| (Box::from(code), 1)).into(),
+            hours: [(Box::from("north-star"), (139, 50_000))].into(),
+            smallest_gap: Some(Duration::from_micros(510_049)),
+            ..Findings::default()
+        };
+        for line in summary(&findings, Duration::from_secs(25)).lines() {
+            assert!(line.chars().count() < 80, "{line}");
+        }
+    }
 
     #[test]
     fn a_broken_promise_is_named() {

@@ -131,11 +131,11 @@ fn gap(gap: Option<Duration>) -> String {
 fn wrapped(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
-    for word in text.split(' ') {
+    for (index, word) in text.split(' ').enumerate() {
         if line.chars().count() + 1 + word.chars().count() > COLUMNS {
             lines.push(std::mem::replace(&mut line, " ".repeat(8)));
         }
-        if !line.is_empty() {
+        if index > 0 {
             line.push(' ');
         }
         line.push_str(word);
@@ -152,6 +152,7 @@ mod tests {
     fn board() -> Board {
         let row = Row { published: 34, sent: 20, other: 2, smallest_gap: Some(Duration::from_micros(501_234)) };
         let rows = MEMBERS.iter().map(|member| (member.account, row)).collect();
+        Board { elapsed: Duration::from_millis(12_345), rows }
     }
 
     #[test]
@@ -160,6 +161,7 @@ mod tests {
         for (at, step) in STEPS {
             screen.tell(at, step.says());
         }
+        assert!(screen.events.iter().any(|line| line.starts_with(" 12.5 s  sender: is back")), "{:?}", screen.events);
         let lines = table(&board(), &screen.events);
         assert!(lines.len() <= 23, "{}", lines.len());
         for line in &lines {
