@@ -56,17 +56,13 @@ pub enum AppError {
 }
 
 impl AppError {
-    /// Whether a person has to change something before another start can succeed.
+    /// Whether a person has to change something before another start can succeed. What may pass by itself, such as a
+    /// lock or an address that the process before has not let go of yet, is not.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Self::Topics(_)
-            | Self::BrokerUrl(_)
-            | Self::Tls(_)
-            | Self::Sender(..)
-            | Self::Journal(_)
-            | Self::Broker { .. }
-            | Self::Http { .. } => true,
-            Self::Restore(_) | Self::Thread(_) | Self::Bridge(_) => false,
+            Self::Topics(_) | Self::BrokerUrl(_) | Self::Tls(_) | Self::Sender(..) => true,
+            Self::Journal(error) => error.is_lasting(),
+            Self::Restore(_) | Self::Broker { .. } | Self::Http { .. } | Self::Thread(_) | Self::Bridge(_) => false,
         }
     }
 }

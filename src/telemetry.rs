@@ -68,6 +68,11 @@ pub fn foreign_topic(topic: &str) {
     tracing::warn!(?topic, "delivery on a foreign topic dropped");
 }
 
+/// The parser panicked. The delivery was refused, and everything goes on.
+pub fn poison_contained() {
+    tracing::error!("a delivery made the parser fail; it was refused: this is a bug, report it");
+}
+
 /// A message at QoS 0 came faster than it could be taken.
 pub fn weak_message_dropped() {
     tracing::warn!("a message at QoS 0 was dropped: there was no room for it, and nothing brings it back");

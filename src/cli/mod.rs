@@ -1,5 +1,7 @@
 //! The commands beside the service itself.
 
+pub mod audit;
+
 pub mod check;
 
 pub mod demo;
