@@ -161,7 +161,7 @@ async fn ask(port: u16, payload: &str) -> String {
                 client.publish("SendMessage", QoS::AtLeastOnce, false, payload.to_owned()).await.expect("room");
             }
             Event::Incoming(Packet::Publish(answer)) => return text(&answer.payload),
-            _ => {}
+            Event::Incoming(_) | Event::Outgoing(_) => {}
         }
     }
 }

@@ -37,7 +37,8 @@ pub const SMALL_CORP_PER_HOUR: u32 = 40;
 /// How long its messages are worth sending: what finds no room in the hour is answered `EXPIRED`.
 const SMALL_CORP_TTL: &str = "20s";
 
-/// The field by which the pretend sender tells messages apart; forwarded like every field that the bridge does not know.
+/// The field by which the pretend sender tells messages apart; forwarded like every field that the bridge does not
+/// know.
 pub const TOKEN_FIELD: &str = "trace";
 
 /// The key of answers whose `id` is `null`.

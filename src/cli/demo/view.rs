@@ -106,7 +106,7 @@ fn table(board: &Board, events: &VecDeque<String>) -> Vec<String> {
         let waiting = row.published.saturating_sub(row.sent + row.other);
         let gap = gap(row.smallest_gap);
         let Row { published, sent, other, .. } = row;
-        let bar = "#".repeat(waiting.min(14));
+        let bar = "#".repeat(waiting.min(13));
         format!("{corp:<11} {account:<8} {published:>9} {sent:>5} {other:>6} {waiting:>8} {gap:>11}  {bar}")
     };
     let heading = format!(
