@@ -16,7 +16,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 mod parts;
@@ -33,7 +33,7 @@ pub struct App {
     publisher: publisher::Running,
     bridge: JoinHandle<Result<(), BridgeError>>,
     http: http::Server,
-    intake_open: watch::Sender<bool>,
+    intake_end: oneshot::Sender<()>,
     intake: JoinHandle<()>,
     subscribed: watch::Receiver<bool>,
     // Ends last: the other parts speak through it.
@@ -124,6 +124,7 @@ impl App {
         intake.open().map_err(AppError::Tls)?;
         let acknowledgements = intake.acknowledgements();
         let (intake_open, intake_wanted) = watch::channel(true);
+        let (intake_end, intake_ended) = oneshot::channel();
         let edges = Edges {
             acknowledge: Box::new(move |ticket| acknowledgements.acknowledge(ticket)),
             send: perform_sends(&senders, inputs.clone()),
@@ -135,12 +136,9 @@ impl App {
                     let _ = refresh.try_send(());
                 }
             }),
-            open_intake: {
-                let intake_open = intake_open.clone();
-                Box::new(move |open| {
-                    intake_open.send_replace(open);
-                })
-            },
+            open_intake: Box::new(move |open| {
+                intake_open.send_replace(open);
+            }),
         };
         let readiness = Readiness { subscribed: subscribed.clone() };
         let listen = settings.http;
@@ -151,8 +149,8 @@ impl App {
             publisher: running,
             bridge: tokio::spawn(bridge.run()),
             http,
-            intake_open,
-            intake: tokio::spawn(keep_intake(intake, intake_wanted)),
+            intake_end,
+            intake: tokio::spawn(keep_intake(intake, intake_wanted, intake_ended)),
             subscribed,
             _broker: broker,
         })
@@ -182,8 +180,8 @@ impl App {
             () = stop => {}
         }
         telemetry::stopping();
-        self.intake_open.send_replace(false);
-        drop(self.intake_open);
+        // An intake that is gone is closed.
+        let _ = self.intake_end.send(());
         let _ = self.intake.await;
         // A bridge that is gone has said why.
         let _ = self.inputs.send(Input::Stop).await;
@@ -200,8 +198,8 @@ fn bridge_ended(ended: Result<Result<(), BridgeError>, tokio::task::JoinError>) 
     }
 }
 
-/// Opens and closes intake as the bridge wants it. Ends, with intake closed, when nobody can want anything any more.
-async fn keep_intake(mut intake: Intake, mut wanted: watch::Receiver<bool>) {
+/// Opens and closes intake as the bridge wants it, until `end`: from then on it is closed whatever the bridge wants.
+async fn keep_intake(mut intake: Intake, mut wanted: watch::Receiver<bool>, mut end: oneshot::Receiver<()>) {
     loop {
         let open = *wanted.borrow_and_update();
         if !open {
@@ -210,10 +208,12 @@ async fn keep_intake(mut intake: Intake, mut wanted: watch::Receiver<bool>) {
             // The same certificates were good at the start.
             telemetry::intake_not_opened(&error);
         }
-        if !open && wanted.has_changed().is_err() {
-            return;
-        }
-        if wanted.changed().await.is_err() {
+        let goes_on = tokio::select! {
+            biased;
+            _ = &mut end => false,
+            changed = wanted.changed() => changed.is_ok(),
+        };
+        if !goes_on {
             return intake.close().await;
         }
     }

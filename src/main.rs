@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use sendbridge::app::App;
 use sendbridge::config::{self, Config};
 use sendbridge::{cli, telemetry};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,6 +35,23 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Show everything in one process, with faults, in half a minute: nothing is needed, and nothing is left behind.
+    Demo,
+    /// A broker, a pretend sender and the bridge, to develop a publisher against.
+    Sandbox {
+        /// Where the built-in broker listens; it lets everybody in.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1883")]
+        mqtt: SocketAddr,
+        /// Where the pretend sender listens, and takes orders for faults.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+        http: SocketAddr,
+        /// Where the bridge's own HTTP server listens.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8790")]
+        listen: SocketAddr,
+        /// Where the journal is kept; left out, it goes with the sandbox.
+        #[arg(long, value_name = "FOLDER")]
+        data: Option<PathBuf>,
+    },
 }
 
 /// The exit code when the bridge had to end at once: a restart recovers from the journal.
@@ -52,6 +70,10 @@ fn main() -> ExitCode {
             let (report, code) = cli::check::check(&config, std::env::vars_os());
             cli::print(&report);
             ExitCode::from(code)
+        }
+        Command::Demo => block_on(cli::demo::run()),
+        Command::Sandbox { mqtt, http, listen, data } => {
+            block_on(cli::sandbox::run(cli::sandbox::Options { mqtt, http, listen, data }))
         }
     }
 }

@@ -4,7 +4,15 @@ pub mod audit;
 
 pub mod check;
 
+pub mod demo;
+
+pub mod sandbox;
+
 pub mod pretend;
+
+mod workbench;
+
+mod stop;
 
 use std::io::Write;
 
