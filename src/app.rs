@@ -1,7 +1,6 @@
 //! Takes the configuration apart, makes the channels, starts and stops the parts.
 
 use crate::bridge::{self, Bridge, BridgeError, Edges};
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::intake::http::{self, Readiness};
 use crate::intake::mqtt::Intake;
@@ -103,8 +102,8 @@ impl App {
             }
             None => None,
         };
-        let clock = Clock::start();
         let journal = Journal::open(settings.journal).map_err(AppError::Journal)?;
+        let clock = bridge::start_clock(&journal).await.map_err(BridgeError::Commit).map_err(AppError::Bridge)?;
         let (engine, refusals) = bridge::restore(&journal, settings.engine, clock.now()).map_err(AppError::Restore)?;
         telemetry::restored(&engine.counters());
         let (inputs, inputs_due) = mpsc::channel(settings.inputs_max);

@@ -18,7 +18,7 @@
 
 mod letters;
 
-use crate::clock::{BootReading, Clock};
+use crate::clock::{self, BootReading, Clock};
 use crate::engine::Engine;
 use crate::journal::{self, Anchor, Batch, CommitError, Journal};
 use crate::model::{
@@ -295,18 +295,47 @@ impl Bridge {
     }
 }
 
-/// How far the times of the journal must be moved so that their age at `now` is the time that truly passed.
-///
-/// Within one boot of the machine that is the difference of two readings of `CLOCK_BOOTTIME`; across boots only the
-/// wall clock can tell, and one that stands before the journal's last entry counts as no time at all.
-pub fn shift_since(anchor: &Anchor, now: Time, reading: &BootReading) -> i128 {
+/// A wall clock that is off by less is not worth moving the journal's times for.
+const DRIFT_MAX: Duration = Duration::from_secs(1);
+
+/// Where time stands at a start, so that everything in the journal is as old as it truly is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    pub now: Time,
+    /// What to add to every time in the journal before it is read.
+    pub shift_nanos: i128,
+}
+
+/// Within one boot of the machine the time that passed is the difference of two readings of `CLOCK_BOOTTIME`; across
+/// boots only the wall clock can tell, and one that stands before the journal's last entry counts as no time at all.
+/// Time goes on from there, unless the wall clock says something else: then the journal's times move along.
+pub fn resume_time(anchor: Option<&Anchor>, wall: Time, reading: &BootReading) -> Resumed {
+    let Some(anchor) = anchor else { return Resumed { now: wall, shift_nanos: 0 } };
     let elapsed = if anchor.boot_id == reading.boot_id && !reading.boot_id.is_empty() {
         reading.since_boot.saturating_sub(anchor.since_boot)
     } else {
-        now.since(anchor.time)
+        wall.since(anchor.time)
     };
-    let nanos = |time: Time| i128::from(time.as_nanos());
-    nanos(now - elapsed) - nanos(anchor.time)
+    let expected = anchor.time + elapsed;
+    if wall.since(expected) <= DRIFT_MAX && expected.since(wall) <= DRIFT_MAX {
+        return Resumed { now: expected, shift_nanos: 0 };
+    }
+    Resumed { now: wall, shift_nanos: i128::from(wall.as_nanos()) - i128::from(expected.as_nanos()) }
+}
+
+/// Starts the clock where the journal's time stands, and moves the journal's times along if the wall clock was set.
+///
+/// # Errors
+/// [`CommitError`] when they could not be moved; they may have been, and another start finds out.
+pub async fn start_clock(journal: &Journal) -> Result<Clock, CommitError> {
+    let reading = BootReading::now();
+    let Resumed { now, shift_nanos } = resume_time(journal.anchor().as_ref(), clock::wall(), &reading);
+    if shift_nanos != 0 {
+        telemetry::wall_clock_set(shift_nanos);
+        let BootReading { boot_id, since_boot } = reading;
+        journal.shift_times(shift_nanos, Anchor { time: now, boot_id, since_boot }).await?;
+    }
+    Ok(Clock::start_at(now))
 }
 
 /// What a start takes from the journal: an engine that knows all it knew, and the refusals not answered yet.
@@ -315,14 +344,11 @@ pub fn restore(
     settings: crate::engine::Settings,
     now: Time,
 ) -> Result<(Engine, BTreeMap<u64, Arc<Refusal>>), journal::ReadError> {
-    let shift = journal.anchor().map_or(0, |anchor| shift_since(&anchor, now, &BootReading::now()));
     let last = journal.last_numbers();
     let last = crate::engine::LastNumbers { seq: last.seq.0, refusal: last.refusal, hold: last.hold };
-    let mut engine = Engine::new(settings, now, shift, last);
+    let mut engine = Engine::new(settings, now, last);
     let mut refusals = BTreeMap::new();
-    // The journal's own axis of time, on which its entries are as old as they truly are.
-    let journal_now = Time::from_nanos(u64::try_from(i128::from(now.as_nanos()) - shift).unwrap_or(now.as_nanos()));
-    journal.replay(journal_now, |record| {
+    journal.replay(now, |record| {
         if let Record::Refused { number, refusal, .. } = &record {
             refusals.insert(*number, Arc::clone(refusal));
         }
@@ -348,25 +374,33 @@ mod tests {
         BootReading { boot_id: boot.to_owned(), since_boot: Duration::from_secs(since_boot) }
     }
 
-    /// The age, in seconds, that a send right at the anchor has after the restart.
-    fn age(anchor: &Anchor, now: u64, reading: &BootReading) -> i128 {
-        let now_nanos = i128::from(now) * 1_000_000_000;
-        let shifted = i128::from(anchor.time.as_nanos()) + shift_since(anchor, Time::from_millis(now * 1000), reading);
-        (now_nanos - shifted) / 1_000_000_000
+    /// Where time stands, in seconds, and the age that what was written right at the anchor has there.
+    fn resumed(wall: u64, reading: &BootReading) -> (u64, i128) {
+        let anchor = anchor(100_000, "a", 50);
+        let Resumed { now, shift_nanos } = resume_time(Some(&anchor), Time::from_millis(wall * 1000), reading);
+        let moved = i128::from(anchor.time.as_nanos()) + shift_nanos;
+        (now.as_millis() / 1000, (i128::from(now.as_nanos()) - moved) / 1_000_000_000)
     }
 
     #[test]
-    fn within_a_boot_the_wall_clock_does_not_matter() {
+    fn within_a_boot_the_wall_clock_says_what_time_it_is_and_not_how_much_has_passed() {
+        assert_eq!(resumed(100_010, &reading("a", 60)), (100_010, 10));
+        assert_eq!(resumed(200_000, &reading("a", 60)), (200_000, 10));
+        assert_eq!(resumed(90_000, &reading("a", 60)), (90_000, 10));
+    }
+
+    #[test]
+    fn a_little_drift_moves_nothing() {
         let anchor = anchor(100_000, "a", 50);
-        assert_eq!(age(&anchor, 100_010, &reading("a", 60)), 10);
-        assert_eq!(age(&anchor, 200_000, &reading("a", 60)), 10);
-        assert_eq!(age(&anchor, 90_000, &reading("a", 60)), 10);
+        let wall = Time::from_millis(100_010_900);
+        let expected = Resumed { now: Time::from_millis(100_010_000), shift_nanos: 0 };
+        assert_eq!(resume_time(Some(&anchor), wall, &reading("a", 60)), expected);
+        assert_eq!(resume_time(None, wall, &reading("a", 60)), Resumed { now: wall, shift_nanos: 0 });
     }
 
     #[test]
     fn across_boots_a_clock_set_back_counts_as_no_time() {
-        let anchor = anchor(100_000, "a", 50);
-        assert_eq!(age(&anchor, 100_600, &reading("b", 5)), 600);
-        assert_eq!(age(&anchor, 90_000, &reading("b", 5)), 0);
+        assert_eq!(resumed(100_600, &reading("b", 5)), (100_600, 600));
+        assert_eq!(resumed(90_000, &reading("b", 5)), (90_000, 0));
     }
 }

@@ -136,6 +136,12 @@ pub fn restored(counters: &Counters) {
     tracing::info!(messages = counters.restored, "journal restored");
 }
 
+/// The wall clock was set while the bridge was away. What is in the journal keeps its true age.
+pub fn wall_clock_set(shift_nanos: i128) {
+    let seconds = shift_nanos / 1_000_000_000;
+    tracing::warn!(seconds, "the wall clock was set since the last run; the journal's times are moved along");
+}
+
 /// The loop has ended after a stop; what is still in flight is in doubt at the next start.
 pub fn bridge_drained(in_flight: usize) {
     tracing::info!(in_flight, "bridge stopped");

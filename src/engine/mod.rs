@@ -59,8 +59,6 @@ const SETTLE: Duration = Duration::from_secs(1);
 pub struct Engine {
     settings: Settings,
     now: Time,
-    /// Added to the times of an earlier life before they count for a limit, so that their age is the true one.
-    shift_nanos: i128,
     settle_until: Time,
     /// Whether the journal holds an attempt of the last hour or of a live message.
     sent_before: bool,
@@ -103,12 +101,11 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that knows nothing yet. `now` is the time of the start; `shift_nanos` is what to add to the times of
-    /// the journal so that their age is the time that truly passed: zero for a new journal.
+    /// An engine that knows nothing yet. `now` is the time of the start, on the axis of the journal's times.
     ///
     /// # Panics
     /// When `settings.senders` is empty.
-    pub fn new(mut settings: Settings, now: Time, shift_nanos: i128, last: LastNumbers) -> Self {
+    pub fn new(mut settings: Settings, now: Time, last: LastNumbers) -> Self {
         assert!(!settings.senders.is_empty(), "a bridge needs a server to send through");
         // Looked up for every entry of an account list.
         settings.accounts.sort_by(|a, b| a.account.cmp(&b.account));
@@ -117,7 +114,6 @@ impl Engine {
         let clock = SteadyClock::default();
         let mut engine = Self {
             now,
-            shift_nanos,
             settle_until: Time::default(),
             sent_before: false,
             started: false,

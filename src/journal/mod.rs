@@ -199,6 +199,16 @@ impl Journal {
         self.ask(|reply| Request::Commit { batch, reply }).await
     }
 
+    /// Adds `nanos` to every time that an age is reckoned from, and notes where time stands now, in one transaction.
+    /// Moments that publishers and operators named stay what they are.
+    ///
+    /// # Errors
+    /// As for [`Journal::commit`].
+    pub async fn shift_times(&self, nanos: i128, anchor: Anchor) -> Result<(), CommitError> {
+        let nanos = i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX });
+        self.ask(|reply| Request::ShiftTimes { nanos, anchor, reply }).await
+    }
+
     /// Starts a pass that erases bodies and prunes what is over, in slices between commits. Does nothing while a pass
     /// is running. When a pass fails for another reason than lack of room, the next commit fails.
     pub fn start_pruning(&self, now: Time) {

@@ -79,7 +79,8 @@ impl Replay<'_> {
         const FIRST_SQL: &str =
             "SELECT coalesce((SELECT n FROM attempt WHERE started_at < ?1 ORDER BY n DESC LIMIT 1), 0)";
         const SQL: &str = "SELECT a.account, a.corp, a.ended_at, m.seq IS NOT NULL, o.answered, o.at FROM attempt a
-            LEFT JOIN message m ON m.seq = a.seq LEFT JOIN outcome o ON o.seq = a.seq WHERE a.n > ?1 ORDER BY a.n";
+            LEFT JOIN message m ON m.seq = a.seq LEFT JOIN outcome o ON o.seq = a.seq
+            WHERE a.n > ?1 AND NOT (a.class IS 'not_sent' AND a.why IS 'connect') ORDER BY a.n";
         let since = self.now - SPENT_WINDOW;
         // Attempts lie in the order of their start, so the last old one is found from the end.
         let before: i64 =

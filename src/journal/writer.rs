@@ -23,6 +23,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 #[derive(Debug)]
 pub(super) enum Request {
     Commit { batch: Arc<Batch>, reply: Reply<Committed> },
+    ShiftTimes { nanos: i64, anchor: Anchor, reply: Reply<()> },
     Prune { now: Time, reply: Option<Reply<Pruned>> },
     Close { reply: Reply<()> },
 }
@@ -53,6 +54,9 @@ pub(super) fn run(mut store: Store, mut inbox: mpsc::Receiver<Request>) {
             Some(Request::Commit { batch, reply }) => {
                 commits_since_slice += 1;
                 let _ = reply.send(store.commit(&batch));
+            }
+            Some(Request::ShiftTimes { nanos, anchor, reply }) => {
+                let _ = reply.send(store.shift_times(nanos, &anchor));
             }
             Some(Request::Prune { now, reply }) => match &mut pass {
                 Some(pass) => pass.also_tell(reply),
@@ -167,6 +171,21 @@ impl Store {
         }
     }
 
+    fn shift_times(&mut self, nanos: i64, anchor: &Anchor) -> Result<(), CommitError> {
+        const SHIFTS: [&str; 4] = [
+            "UPDATE attempt SET started_at = max(0, started_at + ?1), ended_at = max(0, ended_at + ?1)",
+            "UPDATE outcome SET at = max(0, at + ?1)",
+            "UPDATE history SET at = max(0, at + ?1)",
+            "UPDATE command SET at = max(0, at + ?1)",
+        ];
+        self.in_transaction(|connection| {
+            for sql in SHIFTS {
+                connection.execute(sql, [nanos])?;
+            }
+            write_anchor(connection, anchor)
+        })
+    }
+
     /// Marks the journal as clean and writes the log back. The log itself goes when the connection closes.
     fn close(&mut self) -> Result<(), CommitError> {
         self.in_transaction(|connection| run_statement(connection, "UPDATE progress SET clean = 1"))?;
@@ -190,12 +209,18 @@ fn write(connection: &Connection, batch: &Batch, last: Option<LastNumbers>) -> R
             [codec::signed("Accepted", seq.0)?, codec::signed("Refused", refusal)?, codec::signed("Held", hold)?];
         connection.prepare_cached("UPDATE progress SET seq = ?1, refusal = ?2, hold = ?3")?.execute(numbers)?;
     }
-    if let Some(Anchor { time, boot_id, since_boot }) = &batch.anchor {
-        connection.prepare_cached("UPDATE progress SET time = ?1, boot_id = ?2, since_boot = ?3")?.execute(params![
-            codec::time_in(*time),
-            boot_id,
-            codec::span_in(*since_boot)
-        ])?;
+    if let Some(anchor) = &batch.anchor {
+        write_anchor(connection, anchor)?;
     }
+    Ok(())
+}
+
+fn write_anchor(connection: &Connection, anchor: &Anchor) -> Result<(), UnknownCause> {
+    let Anchor { time, boot_id, since_boot } = anchor;
+    connection.prepare_cached("UPDATE progress SET time = ?1, boot_id = ?2, since_boot = ?3")?.execute(params![
+        codec::time_in(*time),
+        boot_id,
+        codec::span_in(*since_boot)
+    ])?;
     Ok(())
 }

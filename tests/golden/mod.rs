@@ -236,8 +236,8 @@ impl Dialogue {
     /// Starts from the disk, which is empty the first time.
     fn restart(&mut self, after: Duration) {
         self.now = self.now + after;
-        let mut engine = Engine::new(self.settings.clone(), self.now, 0, self.disk.numbers());
-        for record in self.disk.replay(self.now, 0, self.settings.messages.dedup_window) {
+        let mut engine = Engine::new(self.settings.clone(), self.now, self.disk.numbers());
+        for record in self.disk.replay(self.now, self.settings.messages.dedup_window) {
             engine.replay(record);
         }
         engine.start(self.now);
@@ -292,7 +292,7 @@ fn a_hundred_thousand_accounts_are_served_in_turn() {
     settings.messages.queue_messages = 2 * ACCOUNTS;
     settings.messages.queue_bytes = u64::MAX;
     settings.events = crate::engine::EventLevel::Off;
-    let mut engine = Engine::new(settings, START, 0, crate::engine::LastNumbers::default());
+    let mut engine = Engine::new(settings, START, crate::engine::LastNumbers::default());
     engine.start(START);
     let name = |index: usize| format!("account{index}");
     let entries = (0..ACCOUNTS).map(|index| crate::model::DirectoryEntry {

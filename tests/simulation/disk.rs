@@ -255,22 +255,21 @@ impl Disk {
         Ok(())
     }
 
-    /// A new life begins: remembers the clock that it writes by, which is a commit of its own.
+    /// A new life begins: brings all times onto the axis that it writes by, in one commit with its clock.
     pub fn begin_life(&mut self, clock: Time, now: Time, shift_nanos: i128) {
         self.anchor = Some((clock, now));
         self.shifted_nanos += shift_nanos;
     }
 
-    /// Everything that a start needs, in the order in which a journal feeds it. `now` is the clock of the start, whose
-    /// shift is not in the times yet.
-    pub fn replay(&self, now: Time, shift_nanos: i128, dedup_window: Duration) -> Vec<Record> {
+    /// Everything that a start needs, in the order in which a journal feeds it. `now` is the clock of the start.
+    pub fn replay(&self, now: Time, dedup_window: Duration) -> Vec<Record> {
         let mut records = Vec::new();
         for (account, (corp, sender, at)) in &self.located {
             let (account, corp, sender) = (account.clone(), corp.clone(), sender.clone());
             records.push(Record::Located { account, corp, sender, at: *at });
         }
         records.extend(self.holds.values().cloned().map(Record::Held));
-        let age = |at: Time| now.since(moved(at, self.shifted_nanos + shift_nanos));
+        let age = |at: Time| now.since(moved(at, self.shifted_nanos));
         let is_live = |kept: &Kept| match &kept.outcome {
             None => true,
             Some(outcome) => !kept.answered || age(outcome.at) < dedup_window,

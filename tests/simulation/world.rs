@@ -346,13 +346,13 @@ impl World {
         let shift = self.disk.anchor.map_or(0, |(shown, _)| {
             i128::from(clock.as_nanos()) - i128::from(shown.as_nanos()) - true_age.as_nanos() as i128
         });
-        let mut engine = Engine::new(self.settings.clone(), clock, shift, self.disk.numbers());
+        self.disk.begin_life(clock, self.now, shift);
+        let mut engine = Engine::new(self.settings.clone(), clock, self.disk.numbers());
         engine.sabotage(self.sabotage);
-        for record in self.disk.replay(clock, shift, self.settings.messages.dedup_window) {
+        for record in self.disk.replay(clock, self.settings.messages.dedup_window) {
             engine.replay(record);
         }
         engine.start(clock);
-        self.disk.begin_life(clock, self.now, shift);
         let (life, unfinished) = (self.life, self.disk.unfinished);
         self.trace.line(self.now, || format!("life {life} begins at {clock} with {unfinished} unfinished"));
         self.bridge = Some(Bridge { engine, inbox: Vec::new(), committing: None, wake_at: Some(self.now) });

@@ -1,4 +1,4 @@
-use super::{START, accepted, commit, copy_as_after_a_crash, directory, life, open, replayed, settings};
+use super::{HOUR, START, accepted, commit, copy_as_after_a_crash, directory, life, open, replayed, settings};
 use crate::journal::{Anchor, Batch, CommitError, Journal, LastNumbers, OpenError, UnknownCause, check};
 use crate::model::{Record, Seq};
 use rusqlite::Connection;
@@ -169,4 +169,28 @@ async fn an_operator_reads_the_file_while_it_is_in_use() {
     let at = "2023-11-14T22:13:20.000Z".to_owned();
     let expected = [("sent", &at), ("sending", &at), ("queued", &at)];
     assert_eq!(rows, expected.map(|(state, at)| (state.to_owned(), at.clone())));
+}
+
+#[tokio::test]
+async fn times_move_along_when_the_wall_clock_was_set_and_wishes_stay() {
+    let directory = directory();
+    let journal = open(directory.path());
+    let records = [super::life(1, START), vec![accepted(2, START), super::attempted(2, 1, START)]].concat();
+    journal.commit(Batch { records, ..Batch::default() }).await.expect("a commit");
+    let anchor = Anchor { time: START + HOUR, boot_id: "a boot".to_owned(), since_boot: Duration::from_secs(9) };
+    let hour_nanos = i128::try_from(HOUR.as_nanos()).expect("an hour");
+    journal.shift_times(hour_nanos, anchor.clone()).await.expect("a shift");
+    drop(journal);
+
+    let journal = open(directory.path());
+    assert_eq!(journal.anchor(), Some(anchor));
+    let records = replayed(&journal, START + HOUR);
+    assert!(records.contains(&super::attempted(1, 1, START + HOUR)), "{records:?}");
+    assert!(records.contains(&super::ended(1, 1, START + HOUR)), "{records:?}");
+    assert!(records.contains(&super::finished(1, START + HOUR)), "{records:?}");
+    assert!(records.contains(&super::attempted(2, 1, START + HOUR)), "{records:?}");
+    let Some(Record::Accepted(message)) = records.iter().find(|record| matches!(record, Record::Accepted(_))) else {
+        panic!("{records:?}")
+    };
+    assert_eq!(message.expires_at, super::message(1, START).expires_at);
 }
