@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -41,13 +42,24 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Never waits. An answer always finds room, because the engine hands out no more than its window.
+    /// Never waits. An answer must be given within a runtime.
     pub fn publish(&self, publication: Publication) {
         let is_answer = matches!(publication, Publication::Answer { .. } | Publication::Refusal { .. });
         let channel = if is_answer { &self.answers } else { &self.notices };
-        if channel.try_send(publication).is_err() {
-            assert!(!is_answer || channel.is_closed(), "more answers were handed out than the window allows");
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        match channel.try_send(publication) {
+            Ok(()) => {}
+            Err(TrySendError::Full(answer)) if is_answer => {
+                // The engine hands out no more than its window, but after a reconnect it hands out what the publisher
+                // may not have taken yet from before: that waits aside, because nothing would bring it back.
+                let channel = channel.clone();
+                tokio::spawn(async move {
+                    // Without a publisher the next start publishes it.
+                    let _ = channel.send(answer).await;
+                });
+            }
+            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -289,5 +301,37 @@ impl Desk {
             }
         };
         let _ = tokio::time::timeout(STOP_WAIT, acknowledged).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Code, Fault, Origin, Refusal};
+
+    fn refusal(number: u64) -> Publication {
+        let fault = Fault::new(Code::InvalidJson, "no JSON");
+        let refusal = Refusal { id: None, account: None, origin: Origin::default(), fault };
+        Publication::Refusal { number, refusal: Arc::new(refusal) }
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_room_waits_and_a_notice_without_room_is_counted() {
+        let (answers, mut answers_due) = mpsc::channel(1);
+        let (notices, _notices_due) = mpsc::channel(1);
+        let publisher = Publisher { answers, notices, dropped: Arc::default() };
+        for number in 1..=3 {
+            publisher.publish(refusal(number));
+            publisher.publish(Publication::Holds(Vec::new()));
+        }
+        let mut numbers = Vec::new();
+        for _ in 1..=3 {
+            let Some(Publication::Refusal { number, .. }) = answers_due.recv().await else {
+                panic!("an answer is gone")
+            };
+            numbers.push(number);
+        }
+        numbers.sort_unstable();
+        assert_eq!((numbers, publisher.dropped()), (vec![1, 2, 3], 2));
     }
 }
