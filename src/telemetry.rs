@@ -85,6 +85,11 @@ pub fn intake_not_opened(error: &dyn std::error::Error) {
 
 // Publisher.
 
+/// Events, replies or alarms were dropped, so many in all, because the broker did not take them fast enough.
+pub fn notices_dropped(total: u64) {
+    tracing::warn!(total, "the broker is too slow: events and replies were dropped; answers wait");
+}
+
 /// An event of the outgoing connection came after the publisher had ended.
 pub fn publisher_gone() {
     tracing::debug!("the outgoing connection outlived the publisher");

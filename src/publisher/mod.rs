@@ -58,7 +58,11 @@ impl Publisher {
                 });
             }
             Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+                let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+                // Ever rarer, because whoever is too slow for events should not be flooded with lines instead.
+                if dropped.is_power_of_two() {
+                    telemetry::notices_dropped(dropped);
+                }
             }
         }
     }
