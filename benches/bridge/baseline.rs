@@ -1,0 +1,59 @@
+//! The plain program that somebody would write instead: subscribe, POST, publish the answer.
+//!
+//! It is fast because it promises nothing: a message is acknowledged to the broker as soon as it has been read, and
+//! what it holds is gone with the process. There are no limits per account or company, no order, no repeats noticed.
+
+use rumqttc::{AsyncClient, Event, MqttOptions, NetworkOptions, Packet, Publish, QoS};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Requests at once.
+const REQUESTS_MAX: usize = 256;
+
+/// Runs until the process is ended. `url` is where the sender's API begins.
+pub fn run(broker_port: u16, url: &str) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(serve(broker_port, Arc::from(url)));
+}
+
+async fn serve(broker_port: u16, url: Arc<str>) {
+    let mut options = MqttOptions::new("plain", "127.0.0.1", broker_port);
+    options.set_inflight(1000);
+    options.set_max_packet_size(1024 * 1024, 1024 * 1024);
+    options.set_keep_alive(Duration::from_secs(30));
+    let (client, mut event_loop) = AsyncClient::new(options, 2000);
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    event_loop.set_network_options(network);
+    client.subscribe("SendMessage", QoS::AtLeastOnce).await.expect("room in the queue");
+    let http = reqwest::Client::builder().no_proxy().tcp_nodelay(true).build().expect("a client");
+    let slots = Arc::new(Semaphore::new(REQUESTS_MAX));
+    loop {
+        let event = event_loop.poll().await.expect("a connection");
+        let Event::Incoming(Packet::Publish(message)) = event else { continue };
+        let (client, http, slots, url) = (client.clone(), http.clone(), Arc::clone(&slots), Arc::clone(&url));
+        tokio::spawn(async move {
+            let _slot = slots.acquire().await.expect("never closed");
+            let answer = post(&http, &url, &message).await;
+            client.publish("SendMessageResp", QoS::AtLeastOnce, false, answer).await.expect("a running loop");
+        });
+    }
+}
+
+async fn post(http: &reqwest::Client, url: &str, message: &Publish) -> String {
+    let mut body: Value = serde_json::from_slice(&message.payload).expect("JSON");
+    let fields = body.as_object_mut().expect("an object");
+    let id = fields.remove("id").unwrap_or_default();
+    let kind = fields.remove("type").unwrap_or_default();
+    let url = format!("{url}/msg/{}", kind.as_str().unwrap_or_default());
+    let request = http.post(url).header("apikey", "key").header("content-type", "application/json");
+    let answer = request.body(body.to_string()).send().await.expect("an answer").bytes().await.expect("its body");
+    let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+    let id = id.as_str().unwrap_or_default();
+    match (answer["code"].as_i64(), answer["data"]["msgId"].as_str()) {
+        (Some(0), Some(msg_id)) => serde_json::json!({ "id": id, "msgId": msg_id }).to_string(),
+        _ => serde_json::json!({ "id": id, "error": answer["msg"] }).to_string(),
+    }
+}

@@ -1,0 +1,171 @@
+//! The whole bridge against a plain program, on this machine, now.
+//!
+//! Both are measured by turns in every round, with the same broker, sender and load, because a figure alone says more
+//! about what else the machine was doing. Nothing is asserted: it prints ratios, with their range. See README.md.
+
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the real clock")]
+#![allow(clippy::print_stdout, reason = "its result is what it prints")]
+
+mod baseline;
+mod load;
+mod proc;
+mod programs;
+mod report;
+mod sender;
+
+use clap::Parser;
+use load::Pace;
+use programs::{Program, Rig};
+use report::Round;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Enough that none of them is ever the limit: each has one request under way at most.
+const ACCOUNTS: u32 = 2000;
+/// Messages without an answer in the closed loop.
+const OUTSTANDING: usize = 1000;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Rounds; each measures every program once.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// About a minute: one short round, so without a range.
+    #[arg(long)]
+    quick: bool,
+    /// Further bridges to compare with, as paths of their binaries.
+    #[arg(long, value_name = "BINARY")]
+    also: Vec<PathBuf>,
+    /// Only the plain program and the bridge with its defaults.
+    #[arg(long)]
+    plain: bool,
+    /// Only a closed loop against the bridge, of so many seconds, for a profiler; prints its process id first.
+    #[arg(long, value_name = "SECONDS")]
+    profile: Option<u64>,
+    /// Given by cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some("sender") => sender::run(),
+        Some("plain") => baseline::run(arguments[1].parse().expect("a port"), &arguments[2]),
+        Some("load") => load::run(&programs::from_arguments(&arguments[1..])),
+        Some(_) | None => compare(Arguments::parse()),
+    }
+}
+
+/// How long each part of a round takes.
+#[derive(Clone, Copy)]
+struct Spans {
+    warm_up: Duration,
+    closed: Duration,
+    open: Duration,
+    fdatasync: Duration,
+}
+
+fn compare(arguments: Arguments) {
+    let seconds = Duration::from_secs;
+    let full =
+        Spans { warm_up: seconds(1), closed: seconds(5), open: seconds(5), fdatasync: Duration::from_millis(500) };
+    let short = Spans { closed: seconds(2), open: seconds(2), fdatasync: Duration::from_millis(200), ..full };
+    let (rounds, spans) = if arguments.quick { (1, short) } else { (arguments.rounds.max(1), full) };
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{}", std::process::id()));
+    let bridge = |binary: &Path| Program::Bridge { binary: binary.to_path_buf(), topics: "", sender: "" };
+    let own = Path::new(env!("CARGO_BIN_EXE_sendbridge"));
+    if let Some(span) = arguments.profile {
+        let mut rig = Rig::start(&bridge(arguments.also.first().map_or(own, PathBuf::as_path)), &directory);
+        println!("pid {}", rig.program_id());
+        println!("{}", rig.load(Pace::Closed { outstanding: OUTSTANDING }, seconds(1), seconds(span)));
+    } else {
+        let mut programs = vec![("plain program".to_owned(), Program::Plain), ("bridge".to_owned(), bridge(own))];
+        programs.extend(arguments.also.iter().map(|path| (path.display().to_string(), bridge(path))));
+        if !arguments.plain {
+            let (binary, topics) = (own.to_path_buf(), "events = \"off\"");
+            let without_events = Program::Bridge { binary: binary.clone(), topics, sender: "" };
+            programs.push(("bridge, events off".to_owned(), without_events));
+            let wide = Program::Bridge { binary, topics: "", sender: "connections = 256" };
+            programs.push(("bridge, 256 connections".to_owned(), wide));
+        }
+        println!("{}", report::table(&measure_all(&programs, rounds, spans, &directory)));
+    }
+    let _ = std::fs::remove_dir_all(directory);
+}
+
+fn measure_all(
+    programs: &[(String, Program)],
+    rounds: u32,
+    spans: Spans,
+    directory: &Path,
+) -> Vec<(String, Vec<Round>)> {
+    let mut results: Vec<(String, Vec<Round>)> = programs.iter().map(|(name, _)| (name.clone(), vec![])).collect();
+    for number in 0..rounds {
+        for turn in 0..programs.len() {
+            // Another one begins each round, so that nobody always follows the same.
+            let position = (turn + number as usize) % programs.len();
+            let (name, program) = &programs[position];
+            let round = measure(program, spans, directory);
+            eprintln!("round {}, {name}: {:.0} msg/s, wrong {}", number + 1, round.rate_0_ms, round.wrong);
+            results[position].1.push(round);
+        }
+    }
+    results
+}
+
+fn measure(program: &Program, spans: Spans, directory: &Path) -> Round {
+    let mut rig = Rig::start(program, directory);
+    let mut round =
+        Round { fdatasync_us: micros(proc::fdatasync_cost(directory, spans.fdatasync)), ..Round::default() };
+    round.rss_rest = proc::counts(rig.program_id()).rss_kib as f64 / 1024.0;
+    let closed = Pace::Closed { outstanding: OUTSTANDING };
+    let at_0_ms = Line(rig.load(closed, spans.warm_up, spans.closed));
+    rig.set_sender_wait(Duration::from_millis(20));
+    let at_20_ms = Line(rig.load(closed, spans.warm_up, spans.closed));
+    rig.set_sender_wait(Duration::ZERO);
+    let at_50 = Line(rig.load(Pace::Open { per_second: 50 }, spans.warm_up, spans.open));
+    let at_500 = Line(rig.load(Pace::Open { per_second: 500 }, spans.warm_up, spans.open));
+    let per_message = |line: &Line, name: &str| line.value(name) / line.value("messages");
+    round.rate_0_ms = at_0_ms.value("messages") / at_0_ms.value("seconds");
+    round.rate_20_ms = at_20_ms.value("messages") / at_20_ms.value("seconds");
+    // Milliseconds per message are tens of seconds per 10,000.
+    round.cpu_s = per_message(&at_0_ms, "cpu_ms") * 10.0;
+    round.broker_cpu_s = per_message(&at_0_ms, "broker_cpu_ms") * 10.0;
+    round.commits_busy = per_message(&at_0_ms, "commits");
+    round.commits_idle = per_message(&at_50, "commits");
+    round.p50_at_50 = at_50.value("p50_us") / 1000.0;
+    round.p99_at_50 = at_50.value("p99_us") / 1000.0;
+    round.p50_at_500 = at_500.value("p50_us") / 1000.0;
+    round.p99_at_500 = at_500.value("p99_us") / 1000.0;
+    round.rss_peak = at_20_ms.value("peak_kib") / 1024.0;
+    for line in [at_0_ms, at_20_ms, at_50, at_500] {
+        round.wrong += (line.value("errors") + line.value("unanswered")) as u64;
+    }
+    round
+}
+
+/// What the load generator printed: `name=value`, separated by spaces.
+struct Line(String);
+
+impl Line {
+    fn value(&self, name: &str) -> f64 {
+        let value = self.0.split_whitespace().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {:?}", self.0))
+    }
+}
+
+fn micros(span: Duration) -> f64 {
+    span.as_secs_f64() * 1e6
+}
+
+/// The account with a number, as the pretend sender and the load both know it.
+fn account(number: u32) -> String {
+    (1_688_850_407_900_000 + u64::from(number)).to_string()
+}
+
+/// Runs on this thread alone: the load and the sender are to take as little of the machine as they can.
+fn run_alone(work: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(work);
+}

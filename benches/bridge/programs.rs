@@ -1,0 +1,217 @@
+//! Starts what a measurement consists of, each in its own process on 127.0.0.1, and ends them by their ids.
+
+use crate::load::{Load, Pace};
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+/// What the logs of the programs go to, in the directory of one measurement.
+const LOG: &str = "log";
+
+/// A process that ends with its owner.
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Nothing of it is wanted any more, so there is nothing to do about an error.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program that is measured.
+#[derive(Clone, Debug)]
+pub enum Program {
+    Plain,
+    /// The bridge: its binary, and lines that replace defaults, per table of its configuration.
+    Bridge {
+        binary: PathBuf,
+        topics: &'static str,
+        sender: &'static str,
+    },
+}
+
+/// A broker, a sender and a program under test.
+pub struct Rig {
+    broker_port: u16,
+    sender_port: u16,
+    directory: PathBuf,
+    program: Process,
+    broker: Process,
+    _sender: Process,
+    runs: u32,
+}
+
+impl Rig {
+    /// Returns when the program under test has answered a first message.
+    pub fn start(program: &Program, directory: &Path) -> Self {
+        // What a killed run left behind.
+        let _ = std::fs::remove_dir_all(directory);
+        std::fs::create_dir_all(directory).expect("a directory");
+        let (broker, broker_port) = start_broker(directory);
+        let (sender, mut output) = start_self(&["sender"], directory);
+        let sender_port = read_line(&mut output).trim().parse().expect("a port");
+        let url = format!("http://127.0.0.1:{sender_port}/gnapi/open");
+        let program = match program {
+            Program::Plain => start_self(&["plain", &broker_port.to_string(), &url], directory).0,
+            Program::Bridge { binary, topics, sender } => {
+                let config = directory.join("sendbridge.toml");
+                let text = bridge_config(directory, broker_port, &url, topics, sender);
+                std::fs::write(&config, text).expect("a file");
+                let mut command = Command::new(binary);
+                command.arg("run").arg("--config").arg(config);
+                spawn(command.stdin(Stdio::null()).stdout(log(directory)).stderr(log(directory)))
+            }
+        };
+        let directory = directory.to_path_buf();
+        let mut rig = Self { broker_port, sender_port, directory, program, broker, _sender: sender, runs: 0 };
+        rig.load(Pace::Probe, Duration::ZERO, Duration::ZERO);
+        rig
+    }
+
+    /// The id of the program under test.
+    pub fn program_id(&self) -> u32 {
+        self.program.id()
+    }
+
+    /// From now on each send takes so long.
+    pub fn set_sender_wait(&self, wait: Duration) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.sender_port)).expect("the sender runs");
+        write!(stream, "POST /wait/{} HTTP/1.1\r\n\r\n", wait.as_millis()).expect("the sender reads");
+        let mut answer = [0; 15];
+        stream.read_exact(&mut answer).expect("an answer");
+    }
+
+    /// Runs a load to its end and returns the line that it reports.
+    pub fn load(&mut self, pace: Pace, warm_up: Duration, window: Duration) -> String {
+        self.runs += 1;
+        let load = Load {
+            broker_port: self.broker_port,
+            pace,
+            warm_up,
+            window,
+            name: format!("m{}", self.runs),
+            watched: [self.program.id(), self.broker.id()],
+            journal: self.directory.join("sendbridge.db").display().to_string(),
+        };
+        let arguments = to_arguments(&load);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let (_generator, mut output) = start_self(&arguments, &self.directory);
+        read_line(&mut output)
+    }
+}
+
+fn to_arguments(load: &Load) -> Vec<String> {
+    let (pace, number) = match load.pace {
+        Pace::Probe => ("probe", 0),
+        Pace::Closed { outstanding } => ("closed", outstanding),
+        Pace::Open { per_second } => ("open", per_second as usize),
+    };
+    let mut arguments = vec!["load".to_owned(), pace.to_owned()];
+    let numbers = [number, load.broker_port.into(), load.watched[0] as usize, load.watched[1] as usize];
+    arguments.extend(numbers.iter().map(ToString::to_string));
+    arguments.extend([load.warm_up, load.window].map(|span| span.as_millis().to_string()));
+    arguments.extend([load.name.clone(), load.journal.clone()]);
+    arguments
+}
+
+/// Reads what [`Rig::load`] wrote.
+pub fn from_arguments(arguments: &[String]) -> Load {
+    let [pace, number, port, program, broker, warm_up, window, name, journal] = arguments else {
+        panic!("{arguments:?} are not the arguments of a load")
+    };
+    let number: usize = number.parse().expect("a number");
+    let pace = match pace.as_str() {
+        "probe" => Pace::Probe,
+        "closed" => Pace::Closed { outstanding: number },
+        "open" => Pace::Open { per_second: u32::try_from(number).expect("a rate") },
+        other => panic!("{other:?} is no pace"),
+    };
+    let span = |text: &String| Duration::from_millis(text.parse().expect("milliseconds"));
+    Load {
+        broker_port: port.parse().expect("a port"),
+        pace,
+        warm_up: span(warm_up),
+        window: span(window),
+        name: name.clone(),
+        watched: [program, broker].map(|id| id.parse().expect("a process id")),
+        journal: journal.clone(),
+    }
+}
+
+fn start_self(arguments: &[&str], directory: &Path) -> (Process, BufReader<ChildStdout>) {
+    let own = std::env::current_exe().expect("our own path");
+    let mut command = Command::new(own);
+    let mut process = spawn(command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log(directory)));
+    let output = process.child.stdout.take().expect("piped");
+    (process, BufReader::new(output))
+}
+
+fn spawn(command: &mut Command) -> Process {
+    Process { child: command.spawn().unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}")) }
+}
+
+fn log(directory: &Path) -> Stdio {
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(directory.join(LOG));
+    Stdio::from(file.expect("a file"))
+}
+
+fn read_line(output: &mut BufReader<ChildStdout>) -> String {
+    let mut line = String::new();
+    output.read_line(&mut line).expect("text");
+    assert!(!line.is_empty(), "a process of the measurement failed: see `{LOG}` in its directory below target/tmp");
+    line
+}
+
+fn start_broker(directory: &Path) -> (Process, u16) {
+    let port = free_port();
+    let config = directory.join("mosquitto.conf");
+    let text = format!(
+        "listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nmax_inflight_messages 1000\n\
+         max_queued_messages 200000\npersistence false\nlog_type warning\nlog_type error\n"
+    );
+    std::fs::write(&config, text).expect("a file");
+    let mut command = Command::new("mosquitto");
+    command.arg("-c").arg(config).stdin(Stdio::null()).stdout(log(directory)).stderr(log(directory));
+    let broker = spawn(&mut command);
+    let started = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(started.elapsed() < DEADLINE, "Mosquitto does not listen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    (broker, port)
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// Every default but for the limits, which are what the bridge is for and would be all that is measured.
+fn bridge_config(directory: &Path, broker_port: u16, url: &str, topics: &str, sender: &str) -> String {
+    let mut text = String::new();
+    let store = directory.join("sendbridge.db");
+    write!(
+        text,
+        "[mqtt]\nurl = \"mqtt://127.0.0.1:{broker_port}\"\n[topics]\n{topics}\n\
+         [[senders]]\nname = \"main\"\nkind = \"quntool\"\nurl = \"{url}\"\napi_key = \"key\"\n{sender}\n\
+         [limits]\naccount_interval = \"1ms\"\nmeasured_from = \"request\"\ncorp_per_hour = 10000000\n\
+         [store]\npath = \"{}\"\n[http]\nlisten = \"127.0.0.1:{}\"\n",
+        store.display(),
+        free_port(),
+    )
+    .expect("a string grows");
+    text
+}

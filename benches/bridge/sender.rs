@@ -1,0 +1,121 @@
+//! A pretend sender: answers every send with success after a settable wait, as cheaply as it can be done.
+//!
+//! It understands just enough HTTP for the two clients that are measured: requests with a `Content-Length`, one at a
+//! time on each connection. Its own cost is part of every measurement, and the same for all.
+
+use crate::ACCOUNTS;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// How many companies the accounts belong to.
+const CORPS: u32 = 20;
+
+/// Serves until the process is ended. Prints its port first.
+pub fn run() {
+    crate::run_alone(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        println!("{}", listener.local_addr().expect("its address").port());
+        let desk = Arc::new(Desk { wait_ms: AtomicU64::new(0), sent: AtomicU64::new(0), accounts: account_list() });
+        loop {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let desk = Arc::clone(&desk);
+            tokio::spawn(async move {
+                // A client that goes away is nothing to report.
+                let _ = serve(stream, &desk).await;
+            });
+        }
+    });
+}
+
+struct Desk {
+    wait_ms: AtomicU64,
+    sent: AtomicU64,
+    accounts: String,
+}
+
+async fn serve(mut stream: TcpStream, desk: &Desk) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = Vec::with_capacity(4096);
+    loop {
+        let request = loop {
+            if let Some(request) = Head::find(&buffer) {
+                break request;
+            }
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+        };
+        while buffer.len() < request.bytes {
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+        }
+        buffer.drain(..request.bytes);
+        let body = match request.target {
+            Target::Accounts => desk.accounts.clone(),
+            Target::Wait(wait_ms) => {
+                desk.wait_ms.store(wait_ms, Ordering::Relaxed);
+                String::new()
+            }
+            Target::Send => {
+                let wait_ms = desk.wait_ms.load(Ordering::Relaxed);
+                if wait_ms > 0 {
+                    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+                }
+                let number = desk.sent.fetch_add(1, Ordering::Relaxed);
+                format!(r#"{{"code":0,"msg":"","data":{{"msgId":"7B8D35DA-{number:012}"}}}}"#)
+            }
+        };
+        let length = body.len();
+        let answer =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}");
+        stream.write_all(answer.as_bytes()).await?;
+    }
+}
+
+enum Target {
+    Send,
+    Accounts,
+    /// From now on each send takes so many milliseconds.
+    Wait(u64),
+}
+
+struct Head {
+    target: Target,
+    /// Of head and body together.
+    bytes: usize,
+}
+
+impl Head {
+    fn find(buffer: &[u8]) -> Option<Self> {
+        let end = buffer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+        let head = std::str::from_utf8(&buffer[..end]).expect("our clients speak ASCII");
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let body_bytes = head.lines().find_map(content_length).unwrap_or(0);
+        let target = if let Some(wait_ms) = path.strip_prefix("/wait/") {
+            Target::Wait(wait_ms.parse().expect("milliseconds"))
+        } else if path.contains("/wx/list") {
+            Target::Accounts
+        } else {
+            Target::Send
+        };
+        Some(Self { target, bytes: end + body_bytes })
+    }
+}
+
+fn content_length(line: &str) -> Option<usize> {
+    let (name, value) = line.split_once(':')?;
+    if name.eq_ignore_ascii_case("content-length") { value.trim().parse().ok() } else { None }
+}
+
+fn account_list() -> String {
+    let entry = |number: u32| {
+        let (account, corp) = (crate::account(number), 1_970_325_057_080_000 + u64::from(number % CORPS));
+        format!(r#"{{"wxId":"{account}","corp_id":"{corp}","Status":0}}"#)
+    };
+    let entries: Vec<String> = (0..ACCOUNTS).map(entry).collect();
+    format!(r#"{{"code":0,"msg":"","data":[{}]}}"#, entries.join(","))
+}
