@@ -150,6 +150,7 @@ impl App {
         let readiness = Readiness { subscribed: subscribed.clone() };
         let listen = settings.http;
         let http = http::serve(listen, readiness).await.map_err(|error| AppError::Http { listen, error })?;
+        telemetry::http_listening(http.address());
         let bridge = Bridge::new(engine, journal, clock, inputs_due, edges, refusals);
         Ok(Self {
             inputs,

@@ -192,9 +192,16 @@ fn count(lines: &[String], text: &str) -> usize {
     lines.iter().filter(|line| line.contains(text)).count()
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its address").port()
+/// A port below those that the system gives to outgoing connections: while a server is down, nobody takes its port,
+/// and no client of it can connect to itself.
+pub fn free_port() -> u16 {
+    loop {
+        let draw = sendbridge::clock::random_uuid().as_u128() % 20_000;
+        let port = 12_000 + u16::try_from(draw).expect("below 20,000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn write_config(directory: &Path, port: u16, lines: &[&str]) {
