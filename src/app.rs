@@ -16,7 +16,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 mod parts;
@@ -33,8 +33,8 @@ pub struct App {
     publisher: publisher::Running,
     bridge: JoinHandle<Result<(), BridgeError>>,
     http: http::Server,
-    intake_open: watch::Sender<bool>,
     intake: JoinHandle<()>,
+    intake_stop: oneshot::Sender<()>,
     subscribed: watch::Receiver<bool>,
     // Ends last: the other parts speak through it.
     _broker: Option<Broker>,
@@ -129,6 +129,7 @@ impl App {
         intake.open().map_err(AppError::Tls)?;
         let acknowledgements = intake.acknowledgements();
         let (intake_open, intake_wanted) = watch::channel(true);
+        let (intake_stop, intake_stopped) = oneshot::channel();
         let edges = Edges {
             acknowledge: Box::new(move |ticket| acknowledgements.acknowledge(ticket)),
             send: perform_sends(&senders, inputs.clone()),
@@ -140,12 +141,9 @@ impl App {
                     let _ = refresh.try_send(());
                 }
             }),
-            open_intake: {
-                let intake_open = intake_open.clone();
-                Box::new(move |open| {
-                    intake_open.send_replace(open);
-                })
-            },
+            open_intake: Box::new(move |open| {
+                intake_open.send_replace(open);
+            }),
         };
         let readiness = Readiness { subscribed: subscribed.clone() };
         let listen = settings.http;
@@ -157,8 +155,8 @@ impl App {
             publisher: running,
             bridge: tokio::spawn(bridge.run()),
             http,
-            intake_open,
-            intake: tokio::spawn(keep_intake(intake, intake_wanted)),
+            intake: tokio::spawn(keep_intake(intake, intake_wanted, intake_stopped)),
+            intake_stop,
             subscribed,
             _broker: broker,
         })
@@ -188,8 +186,8 @@ impl App {
             () = stop => {}
         }
         telemetry::stopping();
-        self.intake_open.send_replace(false);
-        drop(self.intake_open);
+        // Intake ends before the bridge does: the bridge would leave what comes now without an acknowledgement.
+        let _ = self.intake_stop.send(());
         let _ = self.intake.await;
         // A bridge that is gone has said why.
         let _ = self.inputs.send(Input::Stop).await;
@@ -206,8 +204,8 @@ fn bridge_ended(ended: Result<Result<(), BridgeError>, tokio::task::JoinError>) 
     }
 }
 
-/// Opens and closes intake as the bridge wants it. Ends, with intake closed, when nobody can want anything any more.
-async fn keep_intake(mut intake: Intake, mut wanted: watch::Receiver<bool>) {
+/// Opens and closes intake as the bridge wants it. At the stop it closes intake, whatever the bridge wants, and ends.
+async fn keep_intake(mut intake: Intake, mut wanted: watch::Receiver<bool>, mut stop: oneshot::Receiver<()>) {
     loop {
         let open = *wanted.borrow_and_update();
         if !open {
@@ -216,13 +214,12 @@ async fn keep_intake(mut intake: Intake, mut wanted: watch::Receiver<bool>) {
             // The same certificates were good at the start.
             telemetry::intake_not_opened(&error);
         }
-        if !open && wanted.has_changed().is_err() {
-            return;
-        }
-        if wanted.changed().await.is_err() {
-            return intake.close().await;
+        tokio::select! {
+            changed = wanted.changed() => if changed.is_err() { break },
+            _ = &mut stop => break,
         }
     }
+    intake.close().await;
 }
 
 type Senders = BTreeMap<SenderName, (Arc<Sender>, mpsc::Sender<()>)>;

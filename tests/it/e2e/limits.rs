@@ -49,7 +49,7 @@ async fn no_gap_is_below_the_interval_whatever_the_latency_and_across_a_crash() 
 async fn an_hour_that_is_used_up_stays_so_across_a_crash() {
     const LIMIT: usize = 30;
     let limits = Limits { account_interval: Duration::ZERO, corp_limit: 30, corp_window: Duration::from_secs(3600) };
-    let accounts = (0..6).map(|number| PretendAccount::online(&number.to_string(), "small"));
+    let accounts = (1..=6).map(|number| PretendAccount::online(&number.to_string(), "small"));
     let free = PretendAccount::online("free", "large");
     let settings = Settings { limits, accounts: accounts.chain([free]).collect(), ..server(&[]) };
     let mut scene = Scene::start(settings, |config| {
@@ -59,7 +59,7 @@ async fn an_hour_that_is_used_up_stays_so_across_a_crash() {
     let send = async |scene: &Scene, numbers: std::ops::Range<usize>| {
         for number in numbers {
             // The first account has most of the messages.
-            let account = if number % 2 == 0 { 0 } else { number % 6 };
+            let account = if number % 2 == 0 { 1 } else { number % 6 + 1 };
             let id = format!("m{number}");
             scene.publisher.send(text(&account.to_string(), &id, &id)).await;
         }
@@ -73,7 +73,7 @@ async fn an_hour_that_is_used_up_stays_so_across_a_crash() {
     let waiting = async |scene: &Scene| {
         let data = scene
             .publisher
-            .ask_until("account/get", json!({ "account": "0" }), |data| data["reason"] == "quota")
+            .ask_until("account/get", json!({ "account": "1" }), |data| data["reason"] == "quota")
             .await;
         assert_eq!((&data["hour"]["used"], &data["hour"]["limit"]), (&json!(30), &json!(30)), "{data}");
         let free_at = data["hour"]["nextFreeAt"].as_str().expect("a time").to_owned();

@@ -22,11 +22,11 @@ async fn alarm(listener: &Publisher, what: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sender_that_was_gone_gets_everything_once() {
     const MESSAGES: usize = 60;
-    let names: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    let names: Vec<String> = (1..=20).map(|number| number.to_string()).collect();
     let accounts: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut scene = Scene::start(server(&accounts), |config| config).await;
     let listener = Publisher::connect(scene.broker.port(), EVENTS).await;
-    scene.still_sends("0", "before").await;
+    scene.still_sends("1", "before").await;
     scene.sender.go_down().await;
     for number in 0..MESSAGES {
         let id = format!("m{number}");
