@@ -1,8 +1,12 @@
 //! The whole bridge: the real program, a real Mosquitto, a real HTTP server. What the server saw is the oracle.
 
 mod answers;
+mod broker;
+mod commands;
 mod crash;
+mod input;
 mod limits;
+mod secure;
 mod sender;
 
 use crate::bridge::{Bridge, Config, DEADLINE};
