@@ -12,6 +12,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);
+/// Before a signal to stop is given again.
+const STOP_LOOK: Duration = Duration::from_millis(500);
 /// Another process may take the port between our choice and Mosquitto's start.
 const PORT_ATTEMPTS: usize = 20;
 
@@ -72,8 +74,16 @@ impl Mosquitto {
 
     /// Ends it in order (SIGTERM): what persists is saved.
     pub fn stop(&mut self) {
-        self.signal(Signal::SIGTERM);
-        self.process.take().expect("running").wait();
+        // It says that it is running before it listens to signals, and forgets one that comes too early.
+        let looks = DEADLINE.as_millis() / STOP_LOOK.as_millis();
+        for _ in 0..looks {
+            self.signal(Signal::SIGTERM);
+            if self.process.as_mut().expect("running").ends_within(STOP_LOOK) {
+                self.process = None;
+                return;
+            }
+        }
+        panic!("Mosquitto does not stop");
     }
 
     /// Ends it like a crash (SIGKILL): nothing is saved.
@@ -156,6 +166,18 @@ impl Process {
         let _ = process.child.kill();
         process.wait();
         Err(())
+    }
+
+    /// Its log ends with it.
+    fn ends_within(&mut self, span: Duration) -> bool {
+        let lines = self.log.lines.lock().expect("the log");
+        let (lines, _) = self.log.grown.wait_timeout_while(lines, span, |(_, ended)| !*ended).expect("the log");
+        let ended = lines.1;
+        drop(lines);
+        if ended {
+            self.wait();
+        }
+        ended
     }
 
     fn wait(&mut self) {

@@ -15,6 +15,9 @@ use tokio::task::JoinHandle;
 const WINDOW: u16 = 200;
 const PACKET_BYTES_MAX: u32 = 4 * 1024 * 1024;
 const RECONNECT_WAIT: Duration = Duration::from_millis(20);
+/// Before an order without a reply is repeated, and how often.
+const COMMAND_WAIT: Duration = Duration::from_secs(3);
+const COMMAND_REPEATS: u32 = 20;
 
 /// Something to publish.
 #[derive(Clone, Debug, Default)]
@@ -199,17 +202,26 @@ impl Publisher {
         self.seen.borrow().answers[id][index].json()
     }
 
-    /// Orders something, and returns the reply to exactly this order.
+    /// Orders something, and returns the reply to exactly this order. Replies may get lost with a connection, so the
+    /// order is repeated, as its transaction allows.
     pub async fn command(&self, name: &str, mut order: Value) -> Value {
         let number = self.transactions.fetch_add(1, Ordering::Relaxed);
         let transaction = json!(format!("{number} of {:p}", self));
         order["transaction"] = transaction.clone();
-        self.publish(Message::new(&format!("sendbridge/request/{name}"), order.to_string())).await;
         let topic = format!("sendbridge/response/{name}");
-        self.find(name, |heard| {
-            (heard.topic == topic).then(|| heard.json()).filter(|reply| reply["transaction"] == transaction)
-        })
-        .await
+        let reply_in = |seen: &Seen| {
+            let replies = seen.all.iter().rev().filter(|heard| heard.topic == topic).map(Heard::json);
+            replies.into_iter().find(|reply| reply["transaction"] == transaction)
+        };
+        let mut seen = self.seen.clone();
+        for _ in 0..COMMAND_REPEATS {
+            self.publish(Message::new(&format!("sendbridge/request/{name}"), order.to_string())).await;
+            let waiting = seen.wait_for(|seen| reply_in(seen).is_some());
+            if let Ok(seen) = tokio::time::timeout(COMMAND_WAIT, waiting).await {
+                return reply_in(&seen.expect("it polls")).expect("waited for");
+            }
+        }
+        panic!("{name} {order}: no reply")
     }
 
     /// The data of a reply that must be good.

@@ -119,7 +119,7 @@ async fn a_message_shows_its_history_and_nothing_of_its_text() {
     for part in [msg_id, "order 7", "too_frequent", "\"1\"", "\"a\""] {
         assert!(shown.contains(part), "{part} is not in {shown}");
     }
-    let attempts = find(&found, "attempts").and_then(Value::as_array).map(Vec::len);
+    let attempts = find(&found, "history").and_then(Value::as_array).map(Vec::len);
     assert_eq!(attempts, Some(2), "{found}");
     let nothing = scene.publisher.command("message/get", json!({ "id": "nothing" })).await;
     assert_eq!((&nothing["status"], &nothing["error"]["code"]), (&json!("error"), &json!("NOT_FOUND")), "{nothing}");
