@@ -33,8 +33,8 @@ pub struct App {
     publisher: publisher::Running,
     bridge: JoinHandle<Result<(), BridgeError>>,
     http: http::Server,
+    intake_end: oneshot::Sender<()>,
     intake: JoinHandle<()>,
-    intake_stop: oneshot::Sender<()>,
     subscribed: watch::Receiver<bool>,
     publishing: watch::Receiver<bool>,
     // Ends last: the other parts speak through it.
@@ -57,17 +57,13 @@ pub enum AppError {
 }
 
 impl AppError {
-    /// Whether a person has to change something before another start can succeed.
+    /// Whether a person has to change something before another start can succeed. What may pass by itself, such as a
+    /// lock or an address that the process before has not let go of yet, is not.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Self::Topics(_)
-            | Self::BrokerUrl(_)
-            | Self::Tls(_)
-            | Self::Sender(..)
-            | Self::Journal(_)
-            | Self::Broker { .. }
-            | Self::Http { .. } => true,
-            Self::Restore(_) | Self::Thread(_) | Self::Bridge(_) => false,
+            Self::Topics(_) | Self::BrokerUrl(_) | Self::Tls(_) | Self::Sender(..) => true,
+            Self::Journal(error) => error.is_lasting(),
+            Self::Restore(_) | Self::Broker { .. } | Self::Http { .. } | Self::Thread(_) | Self::Bridge(_) => false,
         }
     }
 }
@@ -110,8 +106,7 @@ impl App {
         };
         let clock = Clock::start();
         let journal = Journal::open(settings.journal).map_err(AppError::Journal)?;
-        let (engine, refusals) =
-            bridge::restore(&journal, settings.engine, clock.now()).map_err(AppError::Restore)?;
+        let (engine, refusals) = bridge::restore(&journal, settings.engine, clock.now()).map_err(AppError::Restore)?;
         telemetry::restored(&engine.counters());
         let (inputs, inputs_due) = mpsc::channel(settings.inputs_max);
         let mut senders = BTreeMap::new();
@@ -132,7 +127,7 @@ impl App {
         intake.open().map_err(AppError::Tls)?;
         let acknowledgements = intake.acknowledgements();
         let (intake_open, intake_wanted) = watch::channel(true);
-        let (intake_stop, intake_stopped) = oneshot::channel();
+        let (intake_end, intake_ended) = oneshot::channel();
         let edges = Edges {
             acknowledge: Box::new(move |ticket| acknowledgements.acknowledge(ticket)),
             send: perform_sends(&senders, inputs.clone()),
@@ -158,8 +153,8 @@ impl App {
             publisher: running,
             bridge: tokio::spawn(bridge.run()),
             http,
-            intake: tokio::spawn(keep_intake(intake, intake_wanted, intake_stopped)),
-            intake_stop,
+            intake_end,
+            intake: tokio::spawn(keep_intake(intake, intake_wanted, intake_ended)),
             subscribed,
             publishing,
             _broker: broker,
@@ -191,8 +186,8 @@ impl App {
             () = stop => {}
         }
         telemetry::stopping();
-        // Intake ends before the bridge does: the bridge would leave what comes now without an acknowledgement.
-        let _ = self.intake_stop.send(());
+        // An intake that is gone is closed.
+        let _ = self.intake_end.send(());
         let _ = self.intake.await;
         // A bridge that is gone has said why.
         let _ = self.inputs.send(Input::Stop).await;
@@ -209,8 +204,8 @@ fn bridge_ended(ended: Result<Result<(), BridgeError>, tokio::task::JoinError>) 
     }
 }
 
-/// Opens and closes intake as the bridge wants it. At the stop it closes intake, whatever the bridge wants, and ends.
-async fn keep_intake(mut intake: Intake, mut wanted: watch::Receiver<bool>, mut stop: oneshot::Receiver<()>) {
+/// Opens and closes intake as the bridge wants it, until `end`: from then on it is closed whatever the bridge wants.
+async fn keep_intake(mut intake: Intake, mut wanted: watch::Receiver<bool>, mut end: oneshot::Receiver<()>) {
     loop {
         let open = *wanted.borrow_and_update();
         if !open {
@@ -219,12 +214,15 @@ async fn keep_intake(mut intake: Intake, mut wanted: watch::Receiver<bool>, mut 
             // The same certificates were good at the start.
             telemetry::intake_not_opened(&error);
         }
-        tokio::select! {
-            changed = wanted.changed() => if changed.is_err() { break },
-            _ = &mut stop => break,
+        let goes_on = tokio::select! {
+            biased;
+            _ = &mut end => false,
+            changed = wanted.changed() => changed.is_ok(),
+        };
+        if !goes_on {
+            return intake.close().await;
         }
     }
-    intake.close().await;
 }
 
 type Senders = BTreeMap<SenderName, (Arc<Sender>, mpsc::Sender<()>)>;

@@ -56,3 +56,11 @@ pub mod publisher;
 pub mod config;
 
 pub mod cli;
+
+#[cfg(test)]
+#[path = "../tests/simulation/mod.rs"]
+mod simulation;
+
+#[cfg(test)]
+#[path = "../tests/golden/mod.rs"]
+mod golden;

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use sendbridge::app::App;
 use sendbridge::config::{self, Config};
 use sendbridge::{cli, telemetry};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,10 +25,32 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Prove the promises from the journal, also beside a running bridge: exit code 0 only if they held.
+    Audit {
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Show every mistake in a configuration, or what it comes to.
     Check {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+    },
+    /// Show everything in one process, with faults, in half a minute: nothing is needed, and nothing is left behind.
+    Demo,
+    /// A broker, a pretend sender and the bridge, to develop a publisher against.
+    Sandbox {
+        /// Where the built-in broker listens; it lets everybody in.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1883")]
+        mqtt: SocketAddr,
+        /// Where the pretend sender listens, and takes orders for faults.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+        http: SocketAddr,
+        /// Where the bridge's own HTTP server listens.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8790")]
+        listen: SocketAddr,
+        /// Where the journal is kept; left out, it goes with the sandbox.
+        #[arg(long, value_name = "FOLDER")]
+        data: Option<PathBuf>,
     },
 }
 
@@ -38,10 +61,19 @@ fn main() -> ExitCode {
     end_on_panic();
     match Arguments::parse().command {
         Command::Run { config } => run(&config),
+        Command::Audit { config } => {
+            let (report, code) = cli::audit::audit(&config, std::env::vars_os());
+            cli::print(&report);
+            ExitCode::from(code)
+        }
         Command::Check { config } => {
             let (report, code) = cli::check::check(&config, std::env::vars_os());
             cli::print(&report);
             ExitCode::from(code)
+        }
+        Command::Demo => block_on(cli::demo::run()),
+        Command::Sandbox { mqtt, http, listen, data } => {
+            block_on(cli::sandbox::run(cli::sandbox::Options { mqtt, http, listen, data }))
         }
     }
 }
@@ -51,7 +83,9 @@ fn end_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
-        std::process::abort();
+        if !sendbridge::intake::mqtt::is_contained() {
+            std::process::abort();
+        }
     }));
 }
 

@@ -32,6 +32,11 @@ pub fn broker_taken_over(client: &str, wait: Duration) {
     tracing::error!(client, retry_in = ?wait, "two processes use one client id: stop one of them");
 }
 
+/// That many connections in a row ended within a minute.
+pub fn broker_connection_short_lived(client: &str, times: u32) {
+    tracing::error!(client, times, "connections keep ending: does another process use this client id?");
+}
+
 pub fn subscribed(client: &str, filters: usize) {
     tracing::info!(client, filters, "subscribed");
 }
@@ -62,6 +67,11 @@ pub fn response_topic_refused(topic: &str) {
 pub fn foreign_topic(topic: &str) {
     let topic: String = topic.chars().take(128).collect();
     tracing::warn!(?topic, "delivery on a foreign topic dropped");
+}
+
+/// The parser panicked. The delivery was refused, and everything goes on.
+pub fn poison_contained() {
+    tracing::error!("a delivery made the parser fail; it was refused: this is a bug, report it");
 }
 
 /// A message at QoS 0 came faster than it could be taken.

@@ -29,8 +29,8 @@ impl Settings {
     pub(super) fn from(config: Config) -> Result<Self, AppError> {
         let engine = engine_settings(&config);
         let Config { mqtt, topics, messages, senders, store, http, broker, .. } = config;
-        let topics = Topics::new(&topics.send, &topics.answer, &topics.base, &topics.reply_topics)
-            .map_err(AppError::Topics)?;
+        let topics =
+            Topics::new(&topics.send, &topics.answer, &topics.base, &topics.reply_topics).map_err(AppError::Topics)?;
         let extra_types = senders.iter().flat_map(|sender| sender.types.keys()).map(|kind| Arc::from(kind.as_str()));
         // The broker's window of unacknowledged messages fits twice, with room for verdicts and acknowledgements.
         let inputs_max = 2 * usize::from(mqtt.receive_maximum) + INPUTS_OF_OTHERS;

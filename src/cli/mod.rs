@@ -1,8 +1,18 @@
 //! The commands beside the service itself.
 
+pub mod audit;
+
 pub mod check;
 
+pub mod demo;
+
+pub mod sandbox;
+
 pub mod pretend;
+
+mod workbench;
+
+mod stop;
 
 use std::io::Write;
 

@@ -1,14 +1,14 @@
 //! The configuration in force, defaults and environment included, secrets left out.
 
+use super::files::HIDDEN;
 use super::schema::{Key, ROOT, Shape};
 use super::settings::choices::{self, word};
 use super::settings::{AccountOf, Callback, Config, CorpLimit, Limits, Messages, Mqtt, Secret, Sender, Sign};
 use super::units::{show_duration, show_size};
+use crate::model::{Account, Corp};
 use serde_json::{Map, Value, json};
 use std::path::Path;
-
-/// What stands in place of a secret.
-const HIDDEN: &str = "<secret>";
+use std::time::Duration;
 
 /// As TOML, which can be loaded again once its secrets are filled in. Keys without a value are left out.
 pub fn effective(config: &Config) -> String {
@@ -121,15 +121,6 @@ fn account_json(account: &AccountOf) -> Value {
 }
 
 fn limits_json(limits: &Limits) -> Value {
-    let corp = |(corp, limit): (&crate::model::Corp, &CorpLimit)| {
-        json!({
-            "corp": corp.as_str(),
-            "per_hour": limit.per_hour,
-            "reserve": format!("{}%", limit.reserve),
-            "burst": limit.burst,
-        })
-    };
-    let account = |(account, interval): (&crate::model::Account, &std::time::Duration)| json!({ "account": account.as_str(), "interval": show_duration(*interval) });
     json!({
         "account_interval": show_duration(limits.account_interval),
         "corp_per_hour": limits.corp.per_hour,
@@ -138,9 +129,22 @@ fn limits_json(limits: &Limits) -> Value {
         "measured_from": word(choices::MEASURED_FROM, &limits.measured_from),
         "cool_down": show_duration(limits.cool_down),
         "cool_down_max": show_duration(limits.cool_down_max),
-        "corp": limits.corps.iter().map(corp).collect::<Vec<_>>(),
-        "account": limits.accounts.iter().map(account).collect::<Vec<_>>(),
+        "corp": limits.corps.iter().map(|(corp, limit)| corp_json(corp, limit)).collect::<Vec<_>>(),
+        "account": limits.accounts.iter().map(|(account, span)| interval_json(account, *span)).collect::<Vec<_>>(),
     })
+}
+
+fn corp_json(corp: &Corp, limit: &CorpLimit) -> Value {
+    json!({
+        "corp": corp.as_str(),
+        "per_hour": limit.per_hour,
+        "reserve": format!("{}%", limit.reserve),
+        "burst": limit.burst,
+    })
+}
+
+fn interval_json(account: &Account, span: Duration) -> Value {
+    json!({ "account": account.as_str(), "interval": show_duration(span) })
 }
 
 fn callback_json(callback: &Callback) -> Value {

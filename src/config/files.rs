@@ -7,6 +7,9 @@ use super::settings::{ClientCertificate, Pem, Secret};
 use secrecy::{ExposeSecret, SecretString};
 use std::path::{Path, PathBuf};
 
+/// What the effective configuration shows in place of a secret. It may be loaded again, with a warning.
+pub(super) const HIDDEN: &str = "<secret>";
+
 /// A secret that is given by itself or in a file, but not both. `None` where it is neither, or was wrong.
 pub(super) fn secret(
     section: &Section<'_>,
@@ -22,6 +25,9 @@ pub(super) fn secret(
         return None;
     }
     if let Some(text) = direct {
+        if text == HIDDEN {
+            section.warn(name, "stands for a secret that was left out; put the secret in its place", problems);
+        }
         return Some(Secret { value: SecretString::from(text), file: None });
     }
     let file = file?;
@@ -34,6 +40,11 @@ pub(super) fn secret(
         return None;
     }
     Some(Secret { value: SecretString::from(text.to_owned()), file: Some(file) })
+}
+
+/// Whether it is only the place of a secret.
+pub(super) fn is_hidden(secret: &Secret) -> bool {
+    secret.value.expose_secret() == HIDDEN
 }
 
 /// Whether a secret can be sent in an HTTP header.

@@ -31,12 +31,14 @@ pub struct Problem {
     pub message: String,
 }
 
+/// Always one line: keys and variables may have been named with line breaks or escapes in them.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.key.as_str() {
-            "" => write!(f, "{}: {}", self.origin, self.message),
-            key => write!(f, "{}: {key}: {}", self.origin, self.message),
-        }
+        let line = match self.key.as_str() {
+            "" => format!("{}: {}", self.origin, self.message),
+            key => format!("{}: {key}: {}", self.origin, self.message),
+        };
+        line.chars().try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_debug()) } else { write!(f, "{c}") })
     }
 }
 

@@ -227,6 +227,9 @@ fn secrets_are_nowhere() {
         assert!(!shown.contains(CANARY), "{shown}");
     }
     assert_eq!(effective(&config).matches("<secret>").count(), 3);
+    let again = load_text(&effective(&config), &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(again.warnings.len(), 3, "each secret that is missing is named");
+    assert_eq!(effective(&again.config), effective(&config));
 }
 
 #[test]
@@ -290,6 +293,13 @@ fn a_variable_that_is_no_text_is_a_report() {
         load(Path::new("x"), environment, &|path| if path == Path::new("x") { read(path) } else { files(path) })
             .expect_err("not UTF-8");
     assert_eq!(problems.to_string(), "SENDBRIDGE__MQTT__URL: its value is not UTF-8\n");
+}
+
+#[test]
+fn a_report_is_one_line_for_each_mistake() {
+    let text = format!("{SENDER}\"a\\nb\\u001b[2J\" = 1\n");
+    assert_eq!(report(&text).lines().count(), 1);
+    assert!(!report(&text).contains('\u{1b}'));
 }
 
 #[test]

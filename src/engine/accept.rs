@@ -1,5 +1,6 @@
 //! What comes in: accepted, known already, or refused.
 
+use super::sabotage::Sabotage;
 use super::settings::IdConflict;
 use super::tables::{DedupKey, IdKey, Live, Phase, Timer};
 use super::{Engine, status};
@@ -60,8 +61,9 @@ impl Engine {
 
     fn find_known(&self, dedup: DedupKey, id: IdKey, request: &Request) -> Option<Known> {
         let mut other = None;
-        for (_, seq) in self.ids.range((id, Seq(0))..=(id, Seq(u64::MAX))) {
-            let (key, fingerprint) = match (self.live.get(seq), self.past.get(seq)) {
+        for (_, _, seq) in self.ids.range((id, dedup, Seq(0))..=(id, dedup, Seq(u64::MAX))) {
+            let past = self.past.get(seq).filter(|_| !self.sabotaged(Sabotage::DedupSkipsPast));
+            let (key, fingerprint) = match (self.live.get(seq), past) {
                 (Some(live), _) => (live.dedup, live.fingerprint),
                 (None, Some(past)) => (past.dedup, past.fingerprint),
                 (None, None) => continue,
@@ -153,7 +155,9 @@ impl Engine {
         };
         self.counters.accepted += 1;
         self.add_live(&message, dedup, id);
-        self.record(Record::Accepted(Arc::new(message)));
+        if !self.sabotaged(Sabotage::AcceptWithoutRecord) {
+            self.record(Record::Accepted(Arc::new(message)));
+        }
         self.event(seq, State::Queued, 0, false);
         self.enqueue(seq);
     }
@@ -181,7 +185,7 @@ impl Engine {
             doubted_at: Time::default(),
         };
         self.live_bytes += u64::from(message.body_bytes);
-        self.ids.insert((id, message.seq));
+        self.ids.insert((id, dedup, message.seq));
         self.live.insert(message.seq, live);
         self.counters.states.enter(State::Queued);
     }

@@ -1,6 +1,8 @@
 //! What the end of an attempt means for its message, its account and its server.
 
 use super::Engine;
+use super::sabotage::Sabotage;
+use super::settings::MeasuredFrom;
 use super::tables::{AccountKey, Flight, Live, Past, Phase, SenderKey, Timer};
 use crate::model::{Code, Doubt, Fault, NotSent, OnDoubt, Outcome, Outgoing, Record, Seq, State, Time, Verdict};
 use std::time::Duration;
@@ -30,6 +32,8 @@ impl Engine {
         let now = self.now;
         // Only where no connection came about is it proven that nothing was written.
         let written = !matches!(verdict, Verdict::NotSent { why: NotSent::Connect, .. });
+        let refunded = !matches!(verdict, Verdict::Confirmed { .. }) && self.sabotaged(Sabotage::RefundEveryFailure);
+        let written = written && !refunded;
         self.hours.end(flight.corp, now, written);
         let account = self.account_mut(flight.account);
         account.in_flight -= 1;
@@ -40,7 +44,10 @@ impl Engine {
                 self.hours.add_past(corp, now, 1, now);
             }
         }
-        self.spacing.restart(flight.account, now);
+        let from_response = self.settings.limits.measured_from == MeasuredFrom::Response;
+        if (from_response && !self.sabotaged(Sabotage::SpacingFromRequest)) || flight.sender.is_none() {
+            self.spacing.restart(flight.account, now);
+        }
         if !written || self.corps[flight.corp.index()].open_timer.is_none() {
             self.reopen_hour(flight.corp);
         }
@@ -71,6 +78,12 @@ impl Engine {
                 self.finish(seq, State::Failed, None, Some(fault));
             }
             Verdict::NotSent { why, .. } => self.judge_not_sent(seq, account, sender, why),
+            Verdict::Unknown { why: Doubt::Timeout, .. } if self.sabotaged(Sabotage::RetryAfterTimeout) => {
+                self.requeue(seq, self.now);
+            }
+            Verdict::Unknown { why: Doubt::Timeout, .. } if self.sabotaged(Sabotage::TimeoutIsSuccess) => {
+                self.finish(seq, State::Sent, None, None);
+            }
             Verdict::Unknown { why, .. } => {
                 if !matches!(why, Doubt::Timeout | Doubt::Reset | Doubt::Crash) {
                     self.server_answered(sender);
@@ -172,7 +185,7 @@ impl Engine {
     }
 
     /// Puts a message back to the place in its queue that it had.
-    fn requeue(&mut self, seq: Seq, earliest: Time) {
+    pub(super) fn requeue(&mut self, seq: Seq, earliest: Time) {
         let Some(live) = self.live.get_mut(&seq) else { return };
         let from = live.state();
         live.phase = Phase::Queued;
@@ -214,6 +227,7 @@ impl Engine {
     /// No proof came: what the publisher chose happens now.
     pub(super) fn doubt_ends(&mut self, seq: Seq) {
         let resends_max = self.settings.messages.resends_max;
+        let flag_forgotten = self.sabotaged(Sabotage::FlagForgotten);
         let now = self.now;
         let Some(live) = self.live.get_mut(&seq) else { return };
         let Phase::InDoubt(Some(until)) = live.phase else { return };
@@ -227,7 +241,7 @@ impl Engine {
             }
             OnDoubt::Resend => {
                 // The flag is durable with the record of the next attempt, before its first byte.
-                live.possibly_duplicate = true;
+                live.possibly_duplicate = !flag_forgotten;
                 self.requeue(seq, now);
             }
             OnDoubt::Hold => {
@@ -260,7 +274,7 @@ impl Engine {
     pub(super) fn finish(&mut self, seq: Seq, state: State, msg_id: Option<Box<str>>, fault: Option<Fault>) {
         let Some(live) = self.live.remove(&seq) else { return };
         self.leave_queue(seq, &live);
-        let doubtful = live.doubts > 0 && state != State::Sent;
+        let doubtful = live.doubts > 0 && state != State::Sent && !self.sabotaged(Sabotage::DoubtForgotten);
         let (state, fault) = if doubtful { (State::Unresolved, Some(unresolved(fault))) } else { (state, fault) };
         let outcome = Outcome {
             state,
@@ -272,13 +286,7 @@ impl Engine {
         };
         self.counters.states.change(live.state(), state);
         self.live_bytes -= u64::from(live.body_bytes);
-        let past = Past {
-            dedup: live.dedup,
-            id: live.id,
-            fingerprint: live.fingerprint,
-            state,
-            answered: false,
-        };
+        let past = Past { dedup: live.dedup, id: live.id, fingerprint: live.fingerprint, state, answered: false };
         self.past.insert(seq, past);
         self.forgetting.push_back((self.now, seq));
         self.event_final(seq, &outcome);

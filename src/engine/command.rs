@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::accept::id_key;
+use super::sabotage::Sabotage;
 use super::tables::Phase;
 use crate::model::{
     Account, Action, Code, Command, CommandOrigin, CommandRequest, Fault, Hold, HoldId, Lookup, MessageId, Record,
@@ -133,6 +134,7 @@ impl Engine {
             let Some(live) = self.live.get(&seq) else { continue };
             match live.phase {
                 Phase::Queued | Phase::Scheduled => cancelled.push(seq),
+                Phase::Sending if self.sabotaged(Sabotage::CancelWhileSending) => cancelled.push(seq),
                 Phase::Sending | Phase::InDoubt(_) => too_late.push((seq, live.state())),
             }
         }
@@ -159,7 +161,7 @@ impl Engine {
 
     fn nothing_to_cancel(&self, id: &MessageId) -> Fault {
         let id = id_key(id);
-        let past = self.ids.range((id, Seq(0))..=(id, Seq(u64::MAX))).find_map(|(_, seq)| self.past.get(seq));
+        let past = self.with_id(id).find_map(|seq| self.past.get(&seq));
         match past {
             Some(past) => {
                 let message = format!("the message is {} already", past.state.as_str());

@@ -2,7 +2,8 @@
 
 use super::Engine;
 use super::breaker::Breaker;
-use super::settings::{AccountLimits, CorpLimits, SenderSettings};
+use super::sabotage::Sabotage;
+use super::settings::{AccountLimits, AccountSettings, CorpLimits, SenderSettings};
 use super::tables::{AccountKey, AccountState, CorpKey, CorpState, Open, Place, SenderKey, SenderState, Timer};
 use crate::model::{
     Account, Action, Code, Corp, DirectoryEntry, Fault, Record, SenderName, SenderTrouble, Seq, State, Time,
@@ -83,12 +84,24 @@ impl Engine {
 
     fn account_limits(&self, name: &Account) -> AccountLimits {
         let limits = &self.settings.limits;
-        limits.accounts.iter().find(|(account, _)| account == name).map_or(limits.account, |(_, own)| *own)
+        let own = limits.accounts.binary_search_by(|(account, _)| account.cmp(name));
+        own.map_or(limits.account, |index| limits.accounts[index].1)
+    }
+
+    /// What the configuration says of an account.
+    pub(super) fn configured(&self, name: &Account) -> Option<&AccountSettings> {
+        let accounts = &self.settings.accounts;
+        accounts.binary_search_by(|own| own.account.cmp(name)).ok().map(|index| &accounts[index])
     }
 
     fn corp_limits(&self, name: &Corp) -> CorpLimits {
         let limits = &self.settings.limits;
-        limits.corps.iter().find(|(corp, _)| corp == name).map_or(limits.corp, |(_, own)| *own)
+        let own = limits.corps.binary_search_by(|(corp, _)| corp.cmp(name));
+        let own = own.map_or(limits.corp, |index| limits.corps[index].1);
+        if self.sabotaged(Sabotage::PlainQuota) {
+            return CorpLimits { per_hour: own.per_hour * 2, burst: Some(own.per_hour), ..own };
+        }
+        own
     }
 
     pub(super) fn handle_directory(&mut self, sender: &SenderName, entries: Vec<DirectoryEntry>) {
@@ -104,15 +117,14 @@ impl Engine {
     }
 
     fn locate(&mut self, sender: SenderKey, entry: DirectoryEntry) {
-        let configured = self.settings.accounts.iter().find(|configured| configured.account == entry.account).cloned();
+        let configured = self.configured(&entry.account).cloned();
         let (pinned_corp, pinned_sender) = configured.map_or((None, None), |own| (own.corp, own.sender));
         let key = self.account_key(&entry.account);
-        if let Some(online) = entry.online {
-            self.account_mut(key).offline &= !online;
-        }
         if pinned_sender.is_some_and(|pinned| pinned != self.senders[sender.index()].name) {
             return;
         }
+        // A list that does not say is no reason to wait for ever: the next attempt will tell.
+        self.account_mut(key).offline &= entry.online == Some(false);
         let corp = pinned_corp.or(entry.corp).map(|corp| self.corp_key(&corp));
         let account = self.account(key);
         let (old_corp, old_sender) = (account.corp, account.sender);
@@ -133,13 +145,19 @@ impl Engine {
     /// The account belongs to this company from now on, and so do its sends of the last hour.
     pub(super) fn move_account(&mut self, key: AccountKey, corp: CorpKey, sender: SenderKey) {
         let now = self.now;
+        let forgets = self.sabotaged(Sabotage::MoveForgetsSends);
         let account = self.account_mut(key);
-        let moved = account.corp != Some(corp);
+        let moved = account.corp != Some(corp) && !forgets;
         account.corp = Some(corp);
         account.sender = Some(sender);
         let carried = if moved { account.minutes.as_mut().map(|minutes| minutes.iter(now)) } else { None };
         for (at, sends) in carried.into_iter().flatten() {
             self.hours.add_past(corp, at.min(now), sends, now);
+        }
+        let under_way = self.account(key).in_flight;
+        if moved && under_way > 0 {
+            // Counted once more when it ends, at its true time: one place too many rather than one too few until then.
+            self.hours.add_past(corp, now, under_way, now);
         }
     }
 
@@ -158,12 +176,13 @@ impl Engine {
         let server = &mut self.senders[sender.index()];
         let name = server.name.clone();
         if !std::mem::replace(&mut server.unauthorized, true) {
+            // One timer keeps asking; every further refusal would start another one that never ends.
+            self.timers.insert((self.now + ASK_INTERVAL, Timer::Sender(sender)));
             let message = "the sender does not take the API key (401 or 403); its messages wait, and the account list \
                  is asked for until it does"
                 .to_owned();
             self.alarm("sender_unauthorized", name.as_str(), message);
         }
-        self.timers.insert((self.now + ASK_INTERVAL, Timer::Sender(sender)));
     }
 
     pub(super) fn wake_sender(&mut self, sender: SenderKey) {

@@ -21,6 +21,7 @@ mod hour;
 mod limits;
 mod outbox;
 mod restore;
+mod sabotage;
 mod schedule;
 mod settings;
 mod status;
@@ -28,6 +29,8 @@ mod steady;
 mod tables;
 mod timer;
 
+#[cfg(test)]
+pub(crate) use sabotage::Sabotage;
 pub use settings::{
     AccountLimits, AccountSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom, MessageSettings,
     SenderSettings, Settings,
@@ -45,7 +48,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use steady::SteadyClock;
-use tables::{AccountKey, AccountState, CorpKey, CorpState, Flight, IdKey, Live, Past, SenderKey, SenderState, Timer};
+use tables::{
+    AccountKey, AccountState, CorpKey, CorpState, DedupKey, Flight, IdKey, Live, Past, SenderKey, SenderState, Timer,
+};
 
 /// How long after a start nothing is sent: bytes of the process before may still be on their way.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -72,7 +77,8 @@ pub struct Engine {
     past: BTreeMap<Seq, Past>,
     /// Past messages in the order in which deduplication forgets them.
     forgetting: VecDeque<(Time, Seq)>,
-    ids: BTreeSet<(IdKey, Seq)>,
+    /// By id for those who ask, and within one id by key: many accounts may use the same id.
+    ids: BTreeSet<(IdKey, DedupKey, Seq)>,
     flights: BTreeMap<Seq, Flight>,
 
     accounts: Vec<AccountState>,
@@ -92,6 +98,8 @@ pub struct Engine {
     counters: Counters,
     storage: Latch,
     ready: Ready,
+    #[cfg(test)]
+    sabotage: Option<Sabotage>,
 }
 
 impl Engine {
@@ -100,8 +108,12 @@ impl Engine {
     ///
     /// # Panics
     /// When `settings.senders` is empty.
-    pub fn new(settings: Settings, now: Time, shift_nanos: i128, last: LastNumbers) -> Self {
+    pub fn new(mut settings: Settings, now: Time, shift_nanos: i128, last: LastNumbers) -> Self {
         assert!(!settings.senders.is_empty(), "a bridge needs a server to send through");
+        // Looked up for every entry of an account list.
+        settings.accounts.sort_by(|a, b| a.account.cmp(&b.account));
+        settings.limits.accounts.sort_by(|a, b| a.0.cmp(&b.0));
+        settings.limits.corps.sort_by(|a, b| a.0.cmp(&b.0));
         let clock = SteadyClock::default();
         let mut engine = Self {
             now,
@@ -135,6 +147,8 @@ impl Engine {
             storage: Latch::default(),
             ready: Ready::default(),
             settings,
+            #[cfg(test)]
+            sabotage: None,
         };
         engine.clock.set(now);
         engine.add_configured_accounts();

@@ -1,6 +1,7 @@
 //! What the broker must have: answers, published until it acknowledges them.
 
 use super::Engine;
+use super::sabotage::Sabotage;
 use crate::model::{Action, Outgoing, Record};
 use std::collections::BTreeSet;
 
@@ -92,6 +93,9 @@ impl Engine {
     pub(super) fn publish(&mut self) {
         while let Some(what) = self.outbox.next() {
             self.act(Action::Publish(what));
+            if self.sabotaged(Sabotage::AnswerClosedEarly) {
+                self.handle_published(what, None);
+            }
         }
     }
 

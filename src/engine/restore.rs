@@ -2,7 +2,8 @@
 
 use super::accept::{dedup_key, id_key};
 use super::attempt::retry_wait;
-use super::tables::{Flight, Past, Phase, Timer};
+use super::sabotage::Sabotage;
+use super::tables::{AccountKey, CorpKey, Flight, Past, Phase, Timer};
 use super::{Engine, SETTLE};
 use crate::model::{Account, Corp, Doubt, NotSent, OnDoubt, Outgoing, Record, Seq, State, Time, Verdict};
 use std::time::Duration;
@@ -44,6 +45,7 @@ impl Engine {
             }
             Record::Refused { number, .. } => self.outbox.push(Outgoing::Refusal(number)),
             Record::RefusalAnswered { number } => self.outbox.remove(Outgoing::Refusal(number)),
+            Record::Held(_) if self.sabotaged(Sabotage::HoldsForgotten) => {}
             Record::Held(hold) => self.add_hold(hold),
             Record::Released { hold, .. } => {
                 if let Some(hold) = self.holds.remove(&hold)
@@ -70,6 +72,10 @@ impl Engine {
             let verdict = Verdict::Unknown { why: Doubt::Crash, detail: Box::default() };
             self.record(Record::Ended { seq, attempt: flight.attempt, at: self.now, verdict: verdict.clone() });
             self.count_end(&flight, &verdict);
+            if self.sabotaged(Sabotage::CrashRetries) {
+                self.requeue(seq, now);
+                continue;
+            }
             self.doubt(seq, None);
         }
         let waiting: Vec<Seq> =
@@ -110,6 +116,8 @@ impl Engine {
         live.possibly_duplicate |= possibly_duplicate;
         live.last_in_doubt = false;
         live.phase = Phase::Sending;
+        // What was tried once is past its notBefore, also where the wall clock was set back since.
+        live.earliest = Time::default();
         self.counters.states.change(State::Queued, State::Sending);
         self.account_mut(account).in_flight += 1;
         self.flights.insert(seq, Flight { attempt, account, sender: None, corp });
@@ -124,8 +132,7 @@ impl Engine {
         self.account_mut(flight.account).in_flight -= 1;
         self.hours.end(flight.corp, now, false);
         if written {
-            self.hours.add_past(flight.corp, aged, 1, now);
-            self.count_past_send(flight.account, aged);
+            self.replay_send(flight.account, flight.corp, aged);
         }
         self.spacing.restart(flight.account, aged);
         let Some(live) = self.live.get_mut(&seq) else { return };
@@ -151,20 +158,14 @@ impl Engine {
         let Some(live) = self.live.remove(&seq) else { return };
         self.counters.states.change(live.state(), state);
         self.live_bytes -= u64::from(live.body_bytes);
-        let past = Past {
-            dedup: live.dedup,
-            id: live.id,
-            fingerprint: live.fingerprint,
-            state,
-            answered: false,
-        };
+        let past = Past { dedup: live.dedup, id: live.id, fingerprint: live.fingerprint, state, answered: false };
         self.past.insert(seq, past);
-        self.forgetting.push_back((at.min(self.now), seq));
+        self.forgetting.push_back((self.aged(at), seq));
         self.outbox.push(Outgoing::Answer(seq));
     }
 
     fn replay_located(&mut self, account: &Account, corp: &Corp, sender: &crate::model::SenderName) {
-        let pinned = self.settings.accounts.iter().find(|own| own.account == *account).cloned();
+        let pinned = self.configured(account).cloned();
         let Some(sender) = self.sender_key(sender) else { return };
         let key = self.account_key(account);
         let corp = self.corp_key(&pinned.as_ref().and_then(|own| own.corp.clone()).unwrap_or_else(|| corp.clone()));
@@ -176,10 +177,23 @@ impl Engine {
         self.sent_before = true;
         let account = self.account_key(account);
         let corp = self.corp_key(corp);
-        let (at, now) = (self.aged(ended_at), self.now);
-        self.hours.add_past(corp, at, 1, now);
-        self.count_past_send(account, at);
+        let at = self.aged(ended_at);
+        self.replay_send(account, corp, at);
         self.spacing.restart(account, at);
+    }
+
+    /// Counts a send of an earlier life for the company that it was made for, and for the one that its account belongs
+    /// to now: a move carries the sends of the last hour over, and a restart does not undo that.
+    fn replay_send(&mut self, account: AccountKey, corp: CorpKey, at: Time) {
+        let now = self.now;
+        if self.sabotaged(Sabotage::HourForgotten) {
+            return;
+        }
+        self.hours.add_past(corp, at, 1, now);
+        if let Some(current) = self.account(account).corp.filter(|current| *current != corp) {
+            self.hours.add_past(current, at, 1, now);
+        }
+        self.count_past_send(account, at);
     }
 
     /// A time of an earlier life on today's axis: as long ago as it truly is, and never in the future.

@@ -5,6 +5,7 @@
 //! asks the company's hour, then the account's spacing. A company whose hour is used up costs one timer; its accounts
 //! stay where they are.
 
+use super::sabotage::Sabotage;
 use super::settings::MeasuredFrom;
 use super::tables::{AccountKey, CorpKey, Flight, Lane, Open, Order, Phase, Place, Rank, SenderKey, Timer};
 use super::{Engine, limits};
@@ -44,7 +45,7 @@ impl Engine {
     /// one still goes first.
     pub(super) fn place_for(&mut self, key: AccountKey, rank: Rank) {
         let account = self.account(key);
-        if account.place == Place::Idle || account.queue.first() == Some(&rank) {
+        if account.place == Place::Idle || self.head(key) == Some(rank) {
             self.place(key);
         }
     }
@@ -95,6 +96,11 @@ impl Engine {
     /// The first message of the account's queue whose conversation is not held.
     fn head(&self, key: AccountKey) -> Option<Rank> {
         let account = self.account(key);
+        if self.sabotaged(Sabotage::RetryToTail) {
+            let tried = |rank: &&Rank| self.live.get(&rank.1).is_some_and(|live| live.attempts > 0);
+            let untried = account.queue.iter().find(|rank| !tried(rank));
+            return untried.or(account.queue.first()).copied();
+        }
         if !self.holds.values().any(|hold| matches!(&hold.scope, Scope::Conversation(name, _) if *name == account.name))
         {
             return account.queue.first().copied();
@@ -214,14 +220,16 @@ impl Engine {
         let server = &mut self.senders[sender.index()];
         server.in_flight += 1;
         let sender_name = server.name.clone();
-        self.record(Record::Attempted {
-            seq,
-            attempt,
-            at: now,
-            account: account_name,
-            corp: self.corps[corp.index()].name.clone(),
-            possibly_duplicate: flagged,
-        });
+        if !self.sabotaged(Sabotage::NoAttemptRecord) {
+            self.record(Record::Attempted {
+                seq,
+                attempt,
+                at: now,
+                account: account_name,
+                corp: self.corps[corp.index()].name.clone(),
+                possibly_duplicate: flagged,
+            });
+        }
         self.act(Action::Send { seq, attempt, sender: sender_name });
         self.event(seq, State::Sending, attempt, flagged);
         // Where the spacing counts from the request, the next message need not wait for the answer.

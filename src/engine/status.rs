@@ -1,7 +1,7 @@
 //! What the engine can say about itself.
 
 use super::Engine;
-use super::tables::{AccountKey, Phase};
+use super::tables::{AccountKey, DedupKey, IdKey, Phase};
 use crate::model::{Account, HoldReason, MessageId, Seq, State, Time};
 use serde_json::{Value, json};
 
@@ -82,15 +82,21 @@ impl Engine {
     pub(super) fn live_with_id(&self, id: &MessageId, account: Option<&Account>) -> Vec<Seq> {
         let id = super::accept::id_key(id);
         let account = account.map(|name| self.account_keys.get(name));
-        self.ids
-            .range((id, Seq(0))..=(id, Seq(u64::MAX)))
-            .map(|(_, seq)| *seq)
+        let mut found: Vec<Seq> = self
+            .with_id(id)
             .filter(|seq| match (self.live.get(seq), account) {
                 (Some(live), Some(wanted)) => wanted == Some(&live.account),
                 (Some(_), None) => true,
                 (None, _) => false,
             })
-            .collect()
+            .collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Live and past messages with this id.
+    pub(super) fn with_id(&self, id: IdKey) -> impl Iterator<Item = Seq> {
+        self.ids.range((id, 0, Seq(0))..=(id, DedupKey::MAX, Seq(u64::MAX))).map(|(_, _, seq)| *seq)
     }
 
     /// What is known of a live message without its text.

@@ -3,6 +3,7 @@
 use super::Engine;
 use super::tables::{Phase, Timer};
 use crate::model::{HoldId, Seq};
+use std::time::Duration;
 
 impl Engine {
     /// Does everything that is due by now, in the order in which it became due.
@@ -45,6 +46,7 @@ impl Engine {
         state.scheduled -= 1;
         state.queue.insert(rank);
         self.place_for(account, rank);
+        self.expect_directory(account);
     }
 
     /// Forgets messages whose deduplication window is over.
@@ -58,10 +60,11 @@ impl Engine {
             match self.past.get(&seq) {
                 Some(past) if !past.answered => {
                     // The broker was away for the whole window: it stays known until its answer is out.
-                    self.forgetting.push_back((self.now, seq));
+                    // Looked at again no sooner than in a minute, also where nothing is deduplicated.
+                    self.forgetting.push_back((self.now + UNANSWERED_WAIT.saturating_sub(window), seq));
                 }
                 Some(past) => {
-                    self.ids.remove(&(past.id, seq));
+                    self.ids.remove(&(past.id, past.dedup, seq));
                     self.past.remove(&seq);
                 }
                 None => {}
@@ -73,6 +76,9 @@ impl Engine {
         }
     }
 }
+
+/// When a message whose answer the broker does not take is looked at again, at the earliest.
+const UNANSWERED_WAIT: Duration = Duration::from_secs(60);
 
 /// Replies kept for repeats before old ones are looked for.
 const TRANSACTIONS_MAX: usize = 1000;

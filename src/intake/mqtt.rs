@@ -1,10 +1,12 @@
 //! Deliveries from the broker, as inputs.
 
 use super::{PacketMeta, Settings, parse_command, parse_request};
-use crate::model::{Input, Ticket};
+use crate::model::{Code, Fault, Input, Origin, Refusal, Ticket};
 use crate::mqtt::topics::{self, Topics};
 use crate::mqtt::{self, Acknowledger, Incoming, Overrun, Packet, Task, TlsError};
 use crate::telemetry;
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -97,6 +99,31 @@ impl Intake {
     }
 }
 
+thread_local! {
+    static CONTAINED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread stays inside the parser: everywhere else it has to end the process.
+pub fn is_contained() -> bool {
+    CONTAINED.get()
+}
+
+/// Parses, and turns a panic of the parser into a refusal. A delivery that ends the process would be delivered again
+/// after every start, for ever.
+fn contained(ticket: Option<Ticket>, suffix: Option<&str>, parse: impl FnOnce() -> Input) -> Input {
+    CONTAINED.set(true);
+    let parsed = panic::catch_unwind(AssertUnwindSafe(parse));
+    CONTAINED.set(false);
+    parsed.unwrap_or_else(|_| {
+        telemetry::poison_contained();
+        let message = "the bridge failed to read this message, which is a mistake of the bridge; it is not sent: report \
+             it with the payload";
+        let origin = Origin { suffix: suffix.map(Box::from), reply_to: None, weak: ticket.is_none() };
+        let fault = Fault::new(Code::Internal, message);
+        Input::Refused { ticket, refusal: Box::new(Refusal { id: None, account: None, origin, fault }) }
+    })
+}
+
 /// What the polling task calls.
 struct Reception {
     opened: u64,
@@ -142,10 +169,13 @@ impl Reception {
         };
         match topics.classify(&packet.topic) {
             topics::Incoming::Send { suffix } => {
-                room.send(parse_request(&self.settings, suffix, meta, &packet.payload));
+                let ticket = meta.ticket;
+                let parse = || parse_request(&self.settings, suffix, meta, &packet.payload);
+                room.send(contained(ticket, suffix, parse));
             }
             topics::Incoming::Command { name } => {
-                room.send(parse_command(&self.settings, name, meta, &packet.payload));
+                let ticket = meta.ticket;
+                room.send(contained(ticket, None, || parse_command(&self.settings, name, meta, &packet.payload)));
             }
             // A subscription of an earlier configuration that the broker still keeps: take it, or it blocks the rest.
             topics::Incoming::Other => {
@@ -156,5 +186,21 @@ impl Reception {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parser_that_panics_refuses_the_delivery_and_goes_on() {
+        let ticket = Some(Ticket { generation: 1, packet: 7 });
+        let input = contained(ticket, Some("app"), || panic!("a bug"));
+        let Input::Refused { ticket: Some(returned), refusal } = input else { panic!("{input:?}") };
+        assert_eq!(Some(returned), ticket);
+        assert_eq!((refusal.fault.code, refusal.origin.suffix.as_deref()), (Code::Internal, Some("app")));
+        assert!(!is_contained());
+        assert_eq!(contained(ticket, None, || Input::Stop), Input::Stop);
     }
 }

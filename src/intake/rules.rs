@@ -106,7 +106,12 @@ pub(super) fn check(settings: &Settings, object: &Object<'_>) -> Result<Addresse
 
 /// The account that a `wxId` names.
 pub(super) fn account(raw: &str) -> Result<Account, Fault> {
-    Ok(Account::new(&field::name("wxId", raw)?))
+    let name = field::name("wxId", raw)?;
+    // A sender that trims would see one account where the limits see two.
+    if name.trim() != name {
+        return Err(invalid("wxId", "wxId must not begin or end with white space: write it without".to_owned()));
+    }
+    Ok(Account::new(&name))
 }
 
 fn find_kind(settings: &Settings, object: &Object<'_>) -> Result<(Arc<str>, Required), Fault> {

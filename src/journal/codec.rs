@@ -50,11 +50,11 @@ pub(super) fn bad<T>(index: usize, column: &'static str, found: impl ToString) -
 }
 
 pub(super) fn text(row: &Row<'_>, index: usize) -> Result<Box<str>> {
-    row.get::<_, String>(index).map(String::into_boxed_str)
+    Ok(Box::from(row.get_ref(index)?.as_str()?))
 }
 
 pub(super) fn maybe_text(row: &Row<'_>, index: usize) -> Result<Option<Box<str>>> {
-    Ok(row.get::<_, Option<String>>(index)?.map(String::into_boxed_str))
+    Ok(row.get_ref(index)?.as_str_or_null()?.map(Box::from))
 }
 
 pub(super) fn maybe_time(row: &Row<'_>, index: usize) -> Result<Option<Time>> {

@@ -25,6 +25,19 @@ pub enum OpenError {
     Thread { error: io::Error },
 }
 
+impl OpenError {
+    /// Whether it stays so until a person acts. A lock is let go of by the process that holds it.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::OldSqlite { .. } | Self::NotAJournal { .. } | Self::Newer { .. } | Self::Damaged { .. } => true,
+            Self::File { error, .. } => {
+                matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+            }
+            Self::Locked { .. } | Self::Database { .. } | Self::Thread { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

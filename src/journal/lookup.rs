@@ -17,7 +17,8 @@ impl Reader {
             }
         };
         if found.rows.is_empty() {
-            let message = "no message with this id is known; the outcomes of older ones are deleted after store.retention";
+            let message =
+                "no message with this id is known; the outcomes of older ones are deleted after store.retention";
             return Reply { origin, result: Err(Fault::of_field(Code::NotFound, "id", message)) };
         }
         let messages: Vec<Value> = found
@@ -40,7 +41,8 @@ fn describe(row: &Row) -> Value {
     // A number that JSON's usual reader would change is shown as its text.
     let written = row.id.as_json();
     let id: Value = serde_json::from_str(written).unwrap_or_default();
-    let id = if id.is_string() || id.to_string() == written { id } else { json!(written) };
+    let shown = id.to_string();
+    let id = if id.is_string() || shown == written { id } else { json!(written) };
     let mut data = json!({
         "seq": row.seq.0,
         "id": id,

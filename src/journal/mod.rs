@@ -30,6 +30,7 @@ mod codec;
 mod prune;
 mod writer;
 
+mod audit;
 mod lookup;
 mod query;
 mod replay;
@@ -37,6 +38,7 @@ mod replay;
 #[cfg(test)]
 mod tests;
 
+pub use audit::{Audit, AuditLimits, Violation};
 pub use error::{CommitError, OpenError, ReadError, UnknownCause};
 pub use open::{QUICK_CHECK_BYTES_MAX, check};
 pub use prune::Pruned;
@@ -87,7 +89,8 @@ pub struct LastNumbers {
     pub hold: u64,
 }
 
-/// What one commit makes durable. An empty batch writes nothing and only looks at the free space.
+/// What one commit makes durable. An empty batch writes nothing; one with an anchor
+/// looks at the free space.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub records: Vec<Record>,

@@ -74,7 +74,8 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
 }
 
 fn connect(path: &Path, access: OpenFlags) -> Result<Connection, rusqlite::Error> {
-    // Without SQLITE_OPEN_URI, so that a path is a path whatever it looks like.
+    // The bundled SQLite takes what begins with `file:` for a URI. An absolute path stays what it is.
+    let path = Path::new(".").join(path);
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);

@@ -26,8 +26,8 @@ const ATTEMPTS_KEPT_MIN: Duration = Duration::from_secs(2 * 3600);
 /// Rows that one slice looks at.
 const LOOKS_PER_SLICE: u32 = 1000;
 
-/// Messages that one slice erases or moves; each costs several statements.
-const MOVES_PER_SLICE: usize = 250;
+/// Messages that one slice erases or moves; each costs a row in four tables.
+const MOVES_PER_SLICE: u32 = 250;
 
 /// Rows that one slice deletes.
 const DELETES_PER_SLICE: u32 = 1000;
@@ -35,8 +35,8 @@ const DELETES_PER_SLICE: u32 = 1000;
 /// Free pages that are never given back, because the next messages need them: 16 MB.
 const FREE_PAGES_KEPT: i64 = 4096;
 
-/// Pages that one slice gives back to the file system.
-const PAGES_PER_SLICE: u32 = 256;
+/// Gives back as many pages to the file system as one slice may.
+const VACUUM_SQL: &str = "PRAGMA incremental_vacuum(256)";
 
 /// What a pass did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -183,49 +183,49 @@ fn before(now: Time, span: Duration) -> i64 {
 }
 
 /// Outcomes lie in the order of acceptance, not of their ends, so a pass looks at all of them; only those of the last
-/// hour or so are there.
+/// hour or so are there. A slice takes a range of numbers and moves what is due in it with one statement per table.
 fn messages(connection: &Connection, cursor: i64, cutoffs: &Cutoffs) -> Result<Slice, UnknownCause> {
-    const LOOK_SQL: &str = "SELECT o.seq, o.answered AND o.at < ?2, b.seq IS NOT NULL AND o.at < ?3
-        FROM outcome o LEFT JOIN body b ON b.seq = o.seq WHERE o.seq > ?1 ORDER BY o.seq LIMIT ?4";
+    const ERASE_SQL: &str = "DELETE FROM body WHERE seq IN
+        (SELECT seq FROM outcome WHERE seq > ?1 AND seq <= ?2 AND at < ?3)";
     const MOVE_SQL: &str = "INSERT INTO history (seq, id, account, kind, tag, received_at, state, at, msg_id, attempts,
         possibly_duplicate, fault_code, fault_message, fault_field, sender_http, sender_code, sender_msg)
         SELECT m.seq, m.id, m.account, m.kind, m.tag, m.received_at, o.state, o.at, o.msg_id, o.attempts,
         o.possibly_duplicate, o.fault_code, o.fault_message, o.fault_field, o.sender_http, o.sender_code, o.sender_msg
-        FROM message m JOIN outcome o ON o.seq = m.seq WHERE m.seq = ?1";
-    let mut slice = Slice { pruned: Pruned::default(), cursor, over: true };
-    let mut look = connection.prepare_cached(LOOK_SQL)?;
-    let mut rows = look.query(params![cursor, cutoffs.message, cutoffs.body, LOOKS_PER_SLICE])?;
-    let mut due: Vec<(i64, bool, bool)> = Vec::new();
-    let mut looks = 0;
-    while let Some(row) = rows.next()? {
-        looks += 1;
-        let (seq, is_over, has_old_body) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        slice.cursor = seq;
-        if is_over || has_old_body {
-            due.push((seq, is_over, has_old_body));
+        FROM outcome o CROSS JOIN message m ON m.seq = o.seq
+        WHERE o.seq > ?1 AND o.seq <= ?2 AND o.answered AND o.at < ?3 ORDER BY o.seq";
+    const MESSAGE_SQL: &str = "DELETE FROM message WHERE seq IN
+        (SELECT seq FROM outcome WHERE seq > ?1 AND seq <= ?2 AND answered AND at < ?3)";
+    const OUTCOME_SQL: &str = "DELETE FROM outcome WHERE seq > ?1 AND seq <= ?2 AND answered AND at < ?3";
+    let (end, over, any_due) = end_of_slice(connection, cursor, cutoffs)?;
+    let mut slice = Slice { pruned: Pruned::default(), cursor: end, over };
+    if any_due {
+        let run = |sql: &str, cutoff: i64| connection.prepare_cached(sql)?.execute([cursor, end, cutoff]);
+        slice.pruned.bodies_erased = run(ERASE_SQL, cutoffs.body)? as u64;
+        let moved = run(MOVE_SQL, cutoffs.message)?;
+        let (messages, outcomes) = (run(MESSAGE_SQL, cutoffs.message)?, run(OUTCOME_SQL, cutoffs.message)?);
+        if messages != moved || outcomes != moved {
+            return Err(UnknownCause::Contradiction { record: "outcome", number: end.unsigned_abs() });
         }
-        if looks == LOOKS_PER_SLICE || due.len() == MOVES_PER_SLICE {
-            slice.over = false;
+        slice.pruned.messages_moved = moved as u64;
+    }
+    Ok(slice)
+}
+
+/// The last number that a slice takes after `cursor`, whether it is the last of all, and whether anything is due.
+fn end_of_slice(connection: &Connection, cursor: i64, cutoffs: &Cutoffs) -> Result<(i64, bool, bool), UnknownCause> {
+    const SQL: &str = "SELECT seq, at < ?2 OR (answered AND at < ?3) FROM outcome WHERE seq > ?1 ORDER BY seq LIMIT ?4";
+    let mut look = connection.prepare_cached(SQL)?;
+    let mut rows = look.query(params![cursor, cutoffs.body, cutoffs.message, LOOKS_PER_SLICE])?;
+    let (mut end, mut looks, mut due) = (cursor, 0, 0);
+    while let Some(row) = rows.next()? {
+        end = row.get(0)?;
+        looks += 1;
+        due += u32::from(row.get::<_, bool>(1)?);
+        if due == MOVES_PER_SLICE {
             break;
         }
     }
-    drop(rows);
-    for (seq, is_over, has_old_body) in due {
-        let run = |sql: &str| connection.prepare_cached(sql)?.execute([seq]);
-        if has_old_body {
-            run("DELETE FROM body WHERE seq = ?1")?;
-            slice.pruned.bodies_erased += 1;
-        }
-        if is_over {
-            if run(MOVE_SQL)? != 1 {
-                return Err(UnknownCause::Contradiction { record: "outcome", number: seq.unsigned_abs() });
-            }
-            run("DELETE FROM message WHERE seq = ?1")?;
-            run("DELETE FROM outcome WHERE seq = ?1")?;
-            slice.pruned.messages_moved += 1;
-        }
-    }
-    Ok(slice)
+    Ok((end, looks < LOOKS_PER_SLICE && due < MOVES_PER_SLICE, due > 0))
 }
 
 /// Attempts lie in the order of their start. Those of a message that is still live stay, however old.
@@ -295,7 +295,10 @@ impl Store {
             let (free, all) = (count("freelist_count")?, count("page_count")?);
             let over = free <= FREE_PAGES_KEPT || free * 4 <= all;
             if !over {
-                connection.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES_PER_SLICE});"))?;
+                // Each page is a step of the statement, so it has to be stepped to its end.
+                let mut vacuum = connection.prepare_cached(VACUUM_SQL)?;
+                let mut pages = vacuum.query([])?;
+                while pages.next()?.is_some() {}
             }
             Ok(Slice { pruned: Pruned::default(), cursor: 0, over })
         })

@@ -63,7 +63,15 @@ pub struct Attempt {
 }
 
 impl Reader {
-    pub(super) fn open(path: &Path) -> Result<Self, ReadError> {
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Opens a journal for questions only, beside a running bridge or without one.
+    ///
+    /// # Errors
+    /// [`ReadError`] when there is none, or none that can be read.
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
         let connection = open::open_reader(path).map_err(|error| ReadError { what: "the file", error })?;
         Ok(Self { connection })
     }

@@ -19,8 +19,8 @@ const SPENT_WINDOW: Duration = Duration::from_secs(3601);
 /// No attempt lasts longer, so none that started before that ended within [`SPENT_WINDOW`].
 const ATTEMPT_MAX: Duration = Duration::from_secs(600);
 
-/// Attempts read at a time.
-const PAGE: i64 = 512;
+/// Attempts read at a time: few in tests, so that pages end in the middle of a message.
+const PAGE: i64 = if cfg!(test) { 3 } else { 512 };
 
 pub(super) fn replay(settings: &Settings, now: Time, mut sink: impl FnMut(Record)) -> Result<(), ReadError> {
     let doing = |what: &'static str| move |error: rusqlite::Error| ReadError { what, error };

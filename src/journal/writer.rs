@@ -101,8 +101,8 @@ impl Store {
             self.last_numbers = last_numbers;
         }
         let messages = self.load(&batch.load).map_err(|error| self.stop(UnknownCause::Database(error)))?;
-        let answers =
-            replay::answered(&self.connection, &batch.load_answers).map_err(|error| self.stop(UnknownCause::Database(error)))?;
+        let answers = replay::answered(&self.connection, &batch.load_answers)
+            .map_err(|error| self.stop(UnknownCause::Database(error)))?;
         if let Some(anchor) = &batch.anchor {
             self.read_space(anchor.time);
         }

@@ -34,7 +34,9 @@ pub enum Input {
         request: Box<CommandRequest>,
     },
     /// A delivery that is none of ours.
-    Ignored { ticket: Ticket },
+    Ignored {
+        ticket: Ticket,
+    },
     /// An attempt ended.
     Ended {
         seq: Seq,
@@ -47,7 +49,9 @@ pub enum Input {
         refused: Option<Box<str>>,
     },
     /// The broker refused something published, for now.
-    PublishAgain { what: Outgoing },
+    PublishAgain {
+        what: Outgoing,
+    },
     /// The outgoing connection came up (all that was not acknowledged is published again) or went down.
     Connected(bool),
     /// A server's account list.

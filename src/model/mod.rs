@@ -13,7 +13,8 @@ mod time;
 
 pub use command::{Command, CommandOrigin, CommandRequest, Reply, Scope};
 pub use flow::{
-    Action, Alarm, DirectoryEntry, Input, Job, Lookup, Outgoing, Publication, Ready, Record, SendEvent, SenderTrouble, Ticket,
+    Action, Alarm, DirectoryEntry, Input, Job, Lookup, Outgoing, Publication, Ready, Record, SendEvent, SenderTrouble,
+    Ticket,
 };
 pub use hold::{Hold, HoldId, HoldReason};
 pub use ids::{Account, Corp, MessageId, SenderName, Seq};

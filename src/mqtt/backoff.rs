@@ -2,8 +2,8 @@ use std::time::Duration;
 
 /// How long to wait before the next attempt: doubles from the minimum to the maximum.
 ///
-/// A connection that lasted longer than the wait before it starts it over. Being accepted alone does not: a broker
-/// that accepts and closes at once would be asked ten times a second.
+/// Only a connection that lasted longer than the maximum starts it over. Being accepted does not: a broker may accept
+/// and close at once, and of two processes with one client id each ends the other's connection by making its own.
 #[derive(Clone, Debug)]
 pub(super) struct Backoff {
     min: Duration,
@@ -20,7 +20,7 @@ impl Backoff {
 
     /// The longest wait due now, when the last connection lasted that long; `None` when there was none.
     pub(super) fn next(&mut self, lasted: Option<Duration>) -> Duration {
-        let proven = lasted.is_some_and(|lasted| lasted > self.last);
+        let proven = lasted.is_some_and(|lasted| lasted > self.max);
         self.last = if proven { self.min } else { (self.last * 2).clamp(self.min, self.max) };
         self.last
     }
@@ -48,13 +48,29 @@ mod tests {
     }
 
     #[test]
-    fn starts_over_after_a_connection_that_outlasted_the_wait() {
+    fn starts_over_after_a_connection_that_outlasted_the_maximum() {
         let mut backoff = Backoff::new(ms(100), ms(1000));
         assert_eq!(backoff.next(None), ms(100));
         assert_eq!(backoff.next(Some(ms(50))), ms(200), "closed at once");
-        assert_eq!(backoff.next(Some(ms(5000))), ms(100));
+        assert_eq!(backoff.next(Some(ms(1001))), ms(100));
         assert_eq!(backoff.longest(), ms(1000));
         assert_eq!(backoff.next(Some(ms(900))), ms(1000), "taken over again");
+    }
+
+    #[test]
+    fn two_processes_with_one_client_id_do_not_fight_fast() {
+        let mut backoffs = [Backoff::new(ms(100), ms(30_000)), Backoff::new(ms(100), ms(30_000))];
+        let mut connections = 0;
+        let mut now = Duration::ZERO;
+        let mut connected_at = Duration::ZERO;
+        // Each connection ends the other's, which comes back after the shortest wait that jitter makes of its turn.
+        while now < Duration::from_secs(3600) {
+            let wait = backoffs[connections % 2].next(Some(now - connected_at)) / 2;
+            connected_at = now;
+            now += wait;
+            connections += 1;
+        }
+        assert!(connections < 300, "{connections} connections in an hour");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! Speaks MQTT 3.1.1 and 5 on one port and keeps sessions in memory only: what is queued in it does not survive the
 //! process. The journal does.
 
-use mqtt5::broker::config::{BrokerConfig, StorageBackend, StorageConfig};
 use mqtt5::broker::MqttBroker;
+use mqtt5::broker::config::{BrokerConfig, StorageBackend, StorageConfig};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;

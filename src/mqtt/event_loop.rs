@@ -17,6 +17,11 @@ use tokio::{select, time};
 /// a peer that stopped reading, for which rumqttc has no time-out.
 const WATCHDOG_SLACK: Duration = Duration::from_secs(10);
 
+/// A connection that is ended within this time, again and again, is ended by somebody: old brokers close the
+/// connection that another process takes over without a word.
+const RIVAL_PATIENCE: Duration = Duration::from_secs(60);
+const SHORT_LIVED_MAX: u32 = 3;
+
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lost {
@@ -36,6 +41,21 @@ pub enum Lost {
     Inconsistent,
     /// The network, TLS, or the packets on it.
     Broken { error: String },
+}
+
+impl Lost {
+    /// Whether another process with our client id would look like this from here.
+    const fn may_be_a_rival(&self) -> bool {
+        match self {
+            Self::Broken { .. } | Self::Closed { .. } => true,
+            Self::Refused { .. }
+            | Self::TakenOver
+            | Self::Overrun
+            | Self::Silent
+            | Self::UnreadableReason { .. }
+            | Self::Inconsistent => false,
+        }
+    }
 }
 
 impl fmt::Display for Lost {
@@ -177,6 +197,7 @@ enum Turn {
 async fn run<S: Side>(mut wire: Wire, mut side: S, mut backoff: Backoff, mut stop: watch::Receiver<bool>) {
     let clock = Clock::start();
     let mut closing = false;
+    let mut short_lived: u32 = 0;
     loop {
         let mut connected_at = None;
         let lost = loop {
@@ -203,6 +224,17 @@ async fn run<S: Side>(mut wire: Wire, mut side: S, mut backoff: Backoff, mut sto
         let wait = if lost == Lost::TakenOver { backoff.longest() } else { backoff.next(lasted) };
         let wait = wait / 2 + jitter(wait / 2);
         tell(side.client(), &lost, wait);
+        if lost.may_be_a_rival() {
+            // None says nothing: there was no connection to end.
+            match lasted {
+                Some(lasted) if lasted > RIVAL_PATIENCE => short_lived = 0,
+                Some(_) => short_lived += 1,
+                None => {}
+            }
+            if short_lived >= SHORT_LIVED_MAX {
+                telemetry::broker_connection_short_lived(side.client(), short_lived);
+            }
+        }
         select! {
             () = clock.sleep_until(Some(clock.now() + wait)) => {}
             () = requested(&mut stop) => return,

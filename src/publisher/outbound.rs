@@ -69,10 +69,8 @@ impl Outbound {
 
     fn reply(&self, reply: &Reply) -> Vec<Part> {
         let body = payload::reply(reply);
-        let mut parts = vec![Part {
-            what: None,
-            publish: Publish::new(self.topics.response(&reply.origin.name), body.clone()),
-        }];
+        let mut parts =
+            vec![Part { what: None, publish: Publish::new(self.topics.response(&reply.origin.name), body.clone()) }];
         if let Some(reply_to) = &reply.origin.reply_to {
             parts.push(Part { what: None, publish: to(reply_to, body) });
         }

@@ -165,7 +165,11 @@ impl Bridge {
     /// Returns when a path is answered with this status.
     pub async fn answers(&self, path: &str, status: u16) {
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
-        let asking = async { while self.get(path).await.0 != status { looks.tick().await; } };
+        let asking = async {
+            while self.get(path).await.0 != status {
+                looks.tick().await;
+            }
+        };
         tokio::time::timeout(DEADLINE, asking).await.unwrap_or_else(|_| panic!("{path} never was {status}"));
     }
 

@@ -58,16 +58,22 @@ impl Broker {
                 .status();
             assert!(made.expect("mosquitto_passwd").success());
         }
-        let mut process = Command::new(mosquitto)
-            .arg("-c")
-            .arg(folder.path().join("mosquitto.conf"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("mosquitto");
-        let log = lines(process.stderr.take().expect("its log"));
+        let (process, log) = spawn(&mosquitto, folder.path());
         let broker = Self { process, port, log, folder };
         broker.wait_for(" running");
         Some(broker)
+    }
+
+    /// Stops it as a service manager would, and starts it again. Only after it has served somebody: Mosquitto forgets
+    /// a signal that comes between its "running" and its first turn.
+    fn restart(&mut self) {
+        let id = nix::unistd::Pid::from_raw(i32::try_from(self.process.id()).expect("an id"));
+        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).expect("SIGTERM");
+        self.wait_for(" terminating");
+        self.process.wait().expect("its end");
+        let mosquitto = program("mosquitto").expect("it was there before");
+        (self.process, self.log) = spawn(&mosquitto, self.folder.path());
+        self.wait_for(" running");
     }
 
     fn wait_for(&self, words: &str) {
@@ -149,7 +155,20 @@ fn configuration(file: &str, port: u16, folder: &Path) -> String {
         .replace("\nacl_file /etc/mosquitto/acl", &format!("\nacl_file {folder}/acl"));
     // Started by root it would become another user, who may not read the folder of this test.
     let root = if nix::unistd::Uid::effective().is_root() { "user root\n" } else { "" };
-    format!("{text}\n{root}log_dest stderr\n")
+    // Debian's own file has these two, and the snippet for service relies on them.
+    let persistence = match text.lines().any(|line| line.starts_with("persistence ")) {
+        true => String::new(),
+        false => format!("persistence true\npersistence_location {folder}/\n"),
+    };
+    format!("{text}\n{root}{persistence}log_dest stderr\n")
+}
+
+fn spawn(mosquitto: &Path, folder: &Path) -> (Child, Receiver<String>) {
+    let mut command = Command::new(mosquitto);
+    command.arg("-c").arg(folder.join("mosquitto.conf")).stderr(Stdio::piped());
+    let mut process = command.spawn().expect("mosquitto");
+    let log = lines(process.stderr.take().expect("its log"));
+    (process, log)
 }
 
 /// The lines of a stream as they come. The bound is far above what a broker says in a test; then it would wait.
@@ -239,28 +258,11 @@ fn nobody_reads_anothers_answers() {
 /// What came while the bridge was away is still there after the broker was stopped and started.
 #[test]
 fn a_restart_of_the_broker_keeps_what_waits() {
-    let Some(mosquitto) = program("mosquitto") else { return };
     let Some(mut broker) = Broker::start("mosquitto/sendbridge.conf", USERS) else { return };
-    let file = broker.folder.path().join("mosquitto.conf");
-    let text = fs::read_to_string(&file).expect("its configuration");
-    // Debian's own file has these two; the snippet relies on them.
-    let persistence = format!("persistence true\npersistence_location {}/\n", broker.folder.path().display());
-    fs::write(&file, text + &persistence).expect("write");
-    restart(&mut broker, &mosquitto, &file);
     broker.subscribe("sendbridge", "SendMessage/+");
     assert!(broker.may_publish("shop", "SendMessage/shop"));
-    restart(&mut broker, &mosquitto, &file);
+    broker.restart();
     assert_eq!(broker.first_message("sendbridge", "SendMessage/+"), "SendMessage/shop");
-}
-
-fn restart(broker: &mut Broker, mosquitto: &Path, file: &Path) {
-    let id = nix::unistd::Pid::from_raw(i32::try_from(broker.process.id()).expect("an id"));
-    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).expect("SIGTERM");
-    broker.process.wait().expect("its end");
-    let mut process = Command::new(mosquitto).arg("-c").arg(file).stderr(Stdio::piped()).spawn().expect("mosquitto");
-    broker.log = lines(process.stderr.take().expect("its log"));
-    broker.process = process;
-    broker.wait_for(" running");
 }
 
 /// 15 is 1.5 of 10; what is left above zero is the network, which is the bridge's work.

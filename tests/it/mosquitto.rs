@@ -5,17 +5,20 @@ use nix::unistd::Pid;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);
-/// Before a signal to stop is given again.
-const STOP_LOOK: Duration = Duration::from_millis(500);
 /// Another process may take the port between our choice and Mosquitto's start.
 const PORT_ATTEMPTS: usize = 20;
+const SIGNAL_ATTEMPTS: usize = 100;
+const SIGNAL_PATIENCE: Duration = Duration::from_millis(300);
+/// Below the ports that the system gives to whoever asks for any, so that a stopped broker's is not taken.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 /// A broker on 127.0.0.1, killed by its process id when dropped.
 pub struct Mosquitto {
@@ -48,23 +51,17 @@ impl Mosquitto {
         for _ in 0..PORT_ATTEMPTS {
             let port = free_port();
             write_config(directory.path(), port, lines);
-            if let Ok(process) = Process::start(directory.path()) {
-                return Self { directory, port, process: Some(process) };
+            match Process::start(directory.path()) {
+                Ok(process) => return Self { directory, port, process: Some(process) },
+                Err(log) if log.iter().any(|line| line.contains("Address already in use")) => {}
+                Err(log) => panic!("Mosquitto did not start: {log:#?}"),
             }
         }
-        panic!("Mosquitto did not start with {lines:?} on any of {PORT_ATTEMPTS} ports");
+        panic!("Mosquitto did not find a port of its own in {PORT_ATTEMPTS} attempts");
     }
 
     pub fn port(&self) -> u16 {
         self.port
-    }
-
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
     }
 
     /// `mqtt://127.0.0.1:<port>`
@@ -74,16 +71,15 @@ impl Mosquitto {
 
     /// Ends it in order (SIGTERM): what persists is saved.
     pub fn stop(&mut self) {
-        // It says that it is running before it listens to signals, and forgets one that comes too early.
-        let looks = DEADLINE.as_millis() / STOP_LOOK.as_millis();
-        for _ in 0..looks {
+        // It says that it runs a moment before it does, and forgets a signal of that moment.
+        for _ in 0..SIGNAL_ATTEMPTS {
             self.signal(Signal::SIGTERM);
-            if self.process.as_mut().expect("running").ends_within(STOP_LOOK) {
-                self.process = None;
-                return;
+            let log = &self.process.as_ref().expect("running").log;
+            if log.wait_until(SIGNAL_PATIENCE, |lines| count(lines, " terminating") > 0) {
+                break;
             }
         }
-        panic!("Mosquitto does not stop");
+        self.process.take().expect("running").wait();
     }
 
     /// Ends it like a crash (SIGKILL): nothing is saved.
@@ -109,20 +105,7 @@ impl Mosquitto {
         let log = &self.process.as_ref().expect("running").log;
         let saved = log.count("Saving in-memory database");
         self.signal(Signal::SIGUSR1);
-        assert!(log.wait_until(|lines| count(lines, "Saving in-memory database") > saved), "it did not save");
-    }
-
-    /// Asks it to read its password and ACL files again (SIGHUP).
-    pub fn reload(&self) {
-        let log = &self.process.as_ref().expect("running").log;
-        let reloaded = log.count("Reloading config");
-        self.signal(Signal::SIGHUP);
-        assert!(log.wait_until(|lines| count(lines, "Reloading config") > reloaded), "it did not reload");
-    }
-
-    /// How many lines of its log hold `text`, since its last start.
-    pub fn count_log(&self, text: &str) -> usize {
-        self.process.as_ref().expect("running").log.count(text)
+        assert!(log.wait_until(DEADLINE, |lines| count(lines, "Saving in-memory database") > saved), "it did not save");
     }
 
     fn signal(&self, signal: Signal) {
@@ -142,8 +125,8 @@ impl Drop for Mosquitto {
 }
 
 impl Process {
-    /// Returns when it accepts connections; an error when it ended instead.
-    fn start(directory: &Path) -> Result<Self, ()> {
+    /// Returns when it accepts connections; its log when it ended instead.
+    fn start(directory: &Path) -> Result<Self, Vec<String>> {
         let mut child = Command::new("mosquitto")
             .arg("-c")
             .arg(directory.join("mosquitto.conf"))
@@ -158,26 +141,15 @@ impl Process {
             let log = Arc::clone(&log);
             move || log.read(stderr)
         });
-        let is_running = log.wait_until(|lines| count(lines, " running") > 0);
+        let is_running = log.wait_until(DEADLINE, |lines| count(lines, " running") > 0);
         let mut process = Self { child, log };
         if is_running {
             return Ok(process);
         }
         let _ = process.child.kill();
         process.wait();
-        Err(())
-    }
-
-    /// Its log ends with it.
-    fn ends_within(&mut self, span: Duration) -> bool {
-        let lines = self.log.lines.lock().expect("the log");
-        let (lines, _) = self.log.grown.wait_timeout_while(lines, span, |(_, ended)| !*ended).expect("the log");
-        let ended = lines.1;
-        drop(lines);
-        if ended {
-            self.wait();
-        }
-        ended
+        let lines = process.log.lines.lock().expect("the log").0.clone();
+        Err(lines)
     }
 
     fn wait(&mut self) {
@@ -199,12 +171,12 @@ impl Log {
         count(&self.lines.lock().expect("the log").0, text)
     }
 
-    /// False when the process ended, or the deadline passed, before `is_there`.
-    fn wait_until(&self, is_there: impl Fn(&[String]) -> bool) -> bool {
+    /// False when the process ended, or `patience` did, before `is_there`.
+    fn wait_until(&self, patience: Duration, is_there: impl Fn(&[String]) -> bool) -> bool {
         let lines = self.lines.lock().expect("the log");
         let (lines, _) = self
             .grown
-            .wait_timeout_while(lines, DEADLINE, |(lines, ended)| !is_there(lines) && !*ended)
+            .wait_timeout_while(lines, patience, |(lines, ended)| !is_there(lines) && !*ended)
             .expect("the log");
         is_there(&lines.0)
     }
@@ -214,12 +186,12 @@ fn count(lines: &[String], text: &str) -> usize {
     lines.iter().filter(|line| line.contains(text)).count()
 }
 
-/// A port below those that the system gives to outgoing connections: while a server is down, nobody takes its port,
-/// and no client of it can connect to itself.
+/// A port that no other broker of this process has, and nobody else has now.
 pub fn free_port() -> u16 {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
     loop {
-        let draw = sendbridge::clock::random_uuid().as_u128() % 20_000;
-        let port = 12_000 + u16::try_from(draw).expect("below 20,000");
+        let offset = GIVEN.fetch_add(1, Ordering::Relaxed) as u32 + std::process::id() * 61;
+        let port = PORTS.start + (offset % PORTS.len() as u32) as u16;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }

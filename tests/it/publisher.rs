@@ -76,7 +76,8 @@ pub struct Seen {
 impl Seen {
     fn hear(&mut self, heard: Heard) {
         if heard.topic.starts_with("SendMessageResp")
-            && let Ok(answer) = serde_json::from_slice::<BTreeMap<String, Box<serde_json::value::RawValue>>>(&heard.payload)
+            && let Ok(answer) =
+                serde_json::from_slice::<BTreeMap<String, Box<serde_json::value::RawValue>>>(&heard.payload)
             && let Some(id) = answer.get("id")
         {
             self.answers.entry(id.get().to_owned()).or_default().push(heard.clone());
@@ -148,8 +149,7 @@ impl Publisher {
                 client.publish(topic, qos, retain, payload).await.expect("it polls");
             }
             Client::Five(client) => {
-                let qos =
-                    if weak { v5::mqttbytes::QoS::AtMostOnce } else { v5::mqttbytes::QoS::AtLeastOnce };
+                let qos = if weak { v5::mqttbytes::QoS::AtMostOnce } else { v5::mqttbytes::QoS::AtLeastOnce };
                 let properties = packets::PublishProperties {
                     response_topic,
                     correlation_data: correlation,

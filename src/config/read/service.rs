@@ -71,7 +71,7 @@ fn callback_secret(section: &Section<'_>, read: &ReadFile<'_>, problems: &mut Pr
         section.missing("secret_file", message, problems);
     }
     let found = files::secret(section, "secret", read, problems);
-    let short = |secret: &Secret| secret.value.expose_secret().len() < SECRET_LENGTH_LEAST;
+    let short = |secret: &Secret| secret.value.expose_secret().len() < SECRET_LENGTH_LEAST && !files::is_hidden(secret);
     if found.as_ref().is_some_and(|secret| short(secret) || !files::is_visible_ascii(secret)) {
         let name = if section.has("secret") { "secret" } else { "secret_file" };
         section.error(name, "the secret must have at least 16 visible ASCII characters; make a random one", problems);

@@ -74,6 +74,7 @@ fn options() -> impl Strategy<Value = Options> {
         maybe_text(),
     )
         .prop_map(|(priority, not_before, lifetime, on_doubt, tag)| Options {
+            message_expiry: None,
             priority,
             not_before,
             lifetime,

@@ -134,7 +134,7 @@ impl Bench {
         let live: Vec<&Life> = self.model.lives.values().filter(|life| life.is_live(self.now, window)).collect();
         let load: Vec<Seq> = live.iter().rev().map(|life| life.message.seq).collect();
         let records = std::mem::take(&mut self.records);
-        let batch = Batch { records, load, anchor: Some(anchor) };
+        let batch = Batch { records, load, load_answers: Vec::new(), anchor: Some(anchor) };
         let committed = self.journal.commit(batch).await.expect("a commit");
         let expected: Vec<Message> =
             live.iter().rev().filter(|life| !life.body_erased).map(|life| life.message.clone()).collect();
@@ -215,7 +215,7 @@ fn nth<T>(mut candidates: Vec<T>, which: usize) -> Option<T> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_replays_as_the_model_says(steps in proptest::collection::vec(step(), 1..120)) {

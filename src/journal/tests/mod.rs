@@ -1,5 +1,6 @@
 //! Tests of the room: everything through the public surface, but for the lack of room, which needs the store.
 
+mod audit;
 mod generate;
 mod histories;
 mod model;

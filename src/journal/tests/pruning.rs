@@ -39,9 +39,18 @@ async fn a_message_moves_to_the_history_once_nobody_needs_it_live() {
     assert_eq!(count(directory.path(), "outcome"), 2);
 
     // The body of the unanswered one is gone, its answer is still due, and closing it lets it go.
-    let batch = Batch { records: vec![answered(2)], load: vec![Seq(2), Seq(3), Seq(4)], anchor: None };
+    let batch = Batch {
+        records: vec![answered(2)],
+        load: vec![Seq(2), Seq(3), Seq(4)],
+        load_answers: vec![Seq(2), Seq(99)],
+        anchor: None,
+    };
     let committed = journal.commit(batch).await.expect("a commit");
     assert_eq!(committed.messages, [message(3, START), message(4, later)]);
+    // Its answer can be made all the same.
+    assert_eq!(committed.answers.len(), 1);
+    assert_eq!(committed.answers[0].message.seq, Seq(2));
+    assert_eq!(committed.answers[0].outcome.as_ref().map(|outcome| outcome.state), Some(crate::model::State::Sent));
     assert_eq!(prune(&journal, now).await.messages_moved, 1);
     let file = Connection::open(settings(directory.path()).path).expect("the file");
     let row: (String, String, String) = file

@@ -2,10 +2,11 @@
 
 use super::{START, accepted, directory, life, open, replayed, settings};
 use crate::journal::writer::Store;
-use crate::journal::{Batch, CommitError, Journal, LastNumbers, open as opening};
+use crate::journal::{Anchor, Batch, CommitError, Journal, LastNumbers, open as opening};
 use crate::model::Record;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn limit_pages(store: &Store, pages: i64) {
     store.connection.pragma_update(None, "max_page_count", pages).expect("a limit");
@@ -46,10 +47,13 @@ fn a_refused_commit_leaves_nothing_behind_and_the_next_one_works_when_there_is_r
 }
 
 #[tokio::test]
-async fn an_empty_batch_tells_whether_the_disk_has_room() {
+async fn a_batch_with_an_anchor_tells_whether_the_disk_has_room() {
     let directory = directory();
     let mut settings = settings(directory.path());
     settings.low_space_bytes = u64::MAX;
     let journal = Journal::open(settings).expect("a journal");
-    assert!(journal.commit(Batch::default()).await.expect("a look").low_space);
+    assert!(!journal.commit(Batch::default()).await.expect("no look").low_space);
+    let anchor = Anchor { time: START, boot_id: "a boot".to_owned(), since_boot: Duration::from_secs(1) };
+    let batch = Batch { anchor: Some(anchor), ..Batch::default() };
+    assert!(journal.commit(batch).await.expect("a look").low_space);
 }

@@ -81,9 +81,8 @@ fn expected_body(open: &str, id: &str) -> String {
 async fn ids_are_echoed_as_they_came() {
     let scene = Scene::start(by_digest(), |config| config).await;
     for id in ["1", "-7", "1.10", "9007199254740993", "1e3", r#""1""#, r#""é 😀 \" \\ \/ \u00e9""#, r#""<&>""#] {
-        let message = format!(
-            r#"{{"WXID":"{ACCOUNT}","ConversationId":"S:1_2","content":"hi","TYPE":"Text","id":{id}}}"#
-        );
+        let message =
+            format!(r#"{{"WXID":"{ACCOUNT}","ConversationId":"S:1_2","content":"hi","TYPE":"Text","id":{id}}}"#);
         scene.publisher.send(message).await;
         scene.publisher.answer(id).await;
         assert_sent(&scene.publisher.seen().answers[id][0], id);
@@ -110,7 +109,9 @@ async fn answers_go_where_they_were_asked_for_and_nowhere_else() {
     listener.publish(asked("SendMessage", "loop")).await;
     for id in ["suffix", "asked", "below", "same", "forbidden", "loop"] {
         listener.answer_to(id).await;
-        listener.find(id, |heard| heard.topic.contains("Resp").then(|| heard.text().contains(id)).filter(|is| *is)).await;
+        listener
+            .find(id, |heard| heard.topic.contains("Resp").then(|| heard.text().contains(id)).filter(|is| *is))
+            .await;
     }
     listener.find("the answer on reply/here", |heard| (heard.topic == "reply/here").then_some(())).await;
     // Everything published before this one has been delivered when its answer is.

@@ -26,7 +26,10 @@ fn slow_server() -> Settings {
 async fn repeat_until_answered(scene: &Scene, messages: usize) {
     let unanswered: Vec<String> = {
         let seen = scene.publisher.seen();
-        (0..messages).map(|number| format!("m{number}")).filter(|id| !seen.answers.contains_key(&format!("{id:?}"))).collect()
+        (0..messages)
+            .map(|number| format!("m{number}"))
+            .filter(|id| !seen.answers.contains_key(&format!("{id:?}")))
+            .collect()
     };
     for id in &unanswered {
         let number: usize = id[1..].parse().expect("a number");
@@ -171,8 +174,10 @@ async fn answers_of_a_time_without_broker_come_when_it_is_back() {
     // The last attempt ends while nobody can be told.
     let ended = |line: &str| line.contains("attempt ended").then_some(());
     scene.bridge.logged(0, ended).await;
-    super::eventually("all attempts ended", || scene.bridge.log().iter().filter(|line| ended(line).is_some()).count() == 20)
-        .await;
+    super::eventually("all attempts ended", || {
+        scene.bridge.log().iter().filter(|line| ended(line).is_some()).count() == 20
+    })
+    .await;
     tokio::task::block_in_place(|| scene.broker.start_again());
     reconnected(&scene, subscribed).await;
     repeat_until_answered(&scene, 20).await;
@@ -183,8 +188,8 @@ async fn answers_of_a_time_without_broker_come_when_it_is_back() {
 async fn the_state_topic_tells_whether_the_bridge_is_there() {
     let mut scene = Scene::start(server(&["1"]), |config| config).await;
     let listener = Publisher::connect(scene.broker.port(), &["sendbridge/state", "sendbridge/hold"]).await;
-    let last = |topic: &'static str| move |seen: &crate::publisher::Seen| {
-        seen.on(topic).last().map(Heard::json).unwrap_or_default()
+    let last = |topic: &'static str| {
+        move |seen: &crate::publisher::Seen| seen.on(topic).last().map(Heard::json).unwrap_or_default()
     };
     let state = last("sendbridge/state");
     listener.wait("online", |seen| state(seen) == json!({ "state": "online" })).await;

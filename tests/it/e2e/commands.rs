@@ -18,8 +18,13 @@ async fn paused(scene: &Scene, account: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_of_any_scope_survives_a_crash() {
-    let scopes = [json!({ "account": "1" }), json!({ "corp": "a" }), json!({ "sender": "main" }), json!({ "all": true }),
-        json!({ "account": "1", "conversation": "S:1_2" })];
+    let scopes = [
+        json!({ "account": "1" }),
+        json!({ "corp": "a" }),
+        json!({ "sender": "main" }),
+        json!({ "all": true }),
+        json!({ "account": "1", "conversation": "S:1_2" }),
+    ];
     let mut scene = Scene::start(two_companies(), |config| config).await;
     for (number, scope) in scopes.iter().enumerate() {
         let mut order = scope.clone();
@@ -62,7 +67,9 @@ async fn a_pause_ends_by_itself_and_holds_are_retained() {
     scene.publisher.send(text("1", "a", "a")).await;
     paused(&scene, "1").await;
     let holds = |seen: &crate::publisher::Seen, count: usize| {
-        seen.on("sendbridge/hold").last().is_some_and(|heard| heard.json()["holds"].as_array().map(Vec::len) == Some(count))
+        seen.on("sendbridge/hold")
+            .last()
+            .is_some_and(|heard| heard.json()["holds"].as_array().map(Vec::len) == Some(count))
     };
     watcher.wait("the hold", |seen| holds(seen, 1) || seen.all.len() > 1).await;
     assert!(scene.publisher.answer_to("a").await["msgId"].is_string());
@@ -93,10 +100,12 @@ async fn a_message_can_be_cancelled_while_it_waits() {
     scene.bridge.kill();
     scene.bridge.start_again().await;
     scene.publisher.ask("resume", json!({ "all": true })).await;
-    scene.publisher.wait("the one that is left", |seen| {
-        seen.answers[r#""b""#].iter().any(|answer| answer.json()["msgId"].is_string())
-    })
-    .await;
+    scene
+        .publisher
+        .wait("the one that is left", |seen| {
+            seen.answers[r#""b""#].iter().any(|answer| answer.json()["msgId"].is_string())
+        })
+        .await;
     let sent = ["a of 1", "b of 1", "b of 2"].map(|content| scene.arrivals(content));
     assert_eq!(sent, [0, 1, 0]);
     assert_eq!(scene.health().await["states"]["cancelled"], 2);
@@ -128,9 +137,7 @@ async fn a_message_shows_its_history_and_nothing_of_its_text() {
 /// The first member of this name, however deep.
 fn find<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     match value {
-        Value::Object(members) => {
-            members.get(name).or_else(|| members.values().find_map(|member| find(member, name)))
-        }
+        Value::Object(members) => members.get(name).or_else(|| members.values().find_map(|member| find(member, name))),
         Value::Array(items) => items.iter().find_map(|item| find(item, name)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
@@ -143,7 +150,8 @@ async fn an_account_and_the_whole_can_be_asked_about() {
         scene.still_sends("1", &format!("m{number}")).await;
     }
     let account = scene.publisher.ask("account/get", json!({ "account": "1" })).await;
-    let expected = json!({ "corp": "a", "sender": "main", "queued": 0, "sending": 0, "sentLastHour": 3, "state": "idle" });
+    let expected =
+        json!({ "corp": "a", "sender": "main", "queued": 0, "sending": 0, "sentLastHour": 3, "state": "idle" });
     for (name, value) in expected.as_object().expect("an object") {
         assert_eq!(&account[name], value, "{name} of {account}");
     }
@@ -151,7 +159,10 @@ async fn an_account_and_the_whole_can_be_asked_about() {
     let unknown = scene.publisher.command("account/get", json!({ "account": "nobody" })).await;
     assert_eq!(unknown["error"]["code"], "NOT_FOUND", "{unknown}");
     let health = scene.health().await;
-    assert_eq!((&health["accepted"], &health["states"]["sent"], &health["senders"][0]["state"]), (&json!(3), &json!(3), &json!("up")));
+    assert_eq!(
+        (&health["accepted"], &health["states"]["sent"], &health["senders"][0]["state"]),
+        (&json!(3), &json!(3), &json!("up"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

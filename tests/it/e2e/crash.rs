@@ -67,9 +67,10 @@ async fn nothing_is_lost_or_doubled_by_kills_in_the_middle_of_5000_messages() {
     const KILLS: u64 = 4;
     const CONNECTIONS: usize = 256;
     let accounts: Vec<String> = (0..300).map(|number| format!("account-{number}")).collect();
-    let mut scene =
-        Scene::start(slow(&accounts, 20..=50), |config| config.with("senders.connections", "256").with("log.level", r#""info""#))
-            .await;
+    let mut scene = Scene::start(slow(&accounts, 20..=50), |config| {
+        config.with("senders.connections", "256").with("log.level", r#""info""#)
+    })
+    .await;
     let (faults, mut arrivals) = counted();
     scene.sender.set_faults(faults);
     let publishing = async {

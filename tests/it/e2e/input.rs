@@ -56,7 +56,10 @@ async fn names_that_the_sender_might_read_differently_are_refused() {
     for (message, id) in messages.into_iter().zip(["case", "twice", "content", "unknown"]) {
         scene.publisher.send(message).await;
         let answer = scene.publisher.answer_to(id).await;
-        assert!(["INVALID_FIELD", "INVALID_JSON"].contains(&answer["error"]["code"].as_str().expect("a code")), "{answer}");
+        assert!(
+            ["INVALID_FIELD", "INVALID_JSON"].contains(&answer["error"]["code"].as_str().expect("a code")),
+            "{answer}"
+        );
     }
     assert_eq!(scene.sender.ledger().arrivals, 0);
     let ids = [r#""a\r\nb""#, r#""\u001b[31m""#, r#""\u0000""#, r#"{"a":1}"#, "null", "true", r#""""#];
@@ -132,11 +135,26 @@ async fn the_log_stays_one_line_per_event_and_keeps_secrets() {
     scene.publisher.publish(asking).await;
     scene.publisher.answer_to("asked").await;
     for (id, message) in [
-        ("type", json!({"wxId": "1", "conversationId": "S:1_2", "type": escapes, "id": "type", "content": "text-canary"})),
-        ("wxid", json!({"wxId": escapes, "conversationId": "S:1_2", "type": "text", "id": "wxid", "content": "text-canary"})),
-        ("conv", json!({"wxId": "1", "conversationId": escapes, "type": "text", "id": "conv", "content": "text-canary"})),
-        ("text", json!({"wxId": "1", "conversationId": "S:1_2", "type": "text", "id": "text", "content": format!("text-canary{escapes}")})),
-        ("name", json!({"wxId": "1", "conversationId": "S:1_2", "type": "text", "id": "name", "content": "text-canary", escapes: 1})),
+        (
+            "type",
+            json!({"wxId": "1", "conversationId": "S:1_2", "type": escapes, "id": "type", "content": "text-canary"}),
+        ),
+        (
+            "wxid",
+            json!({"wxId": escapes, "conversationId": "S:1_2", "type": "text", "id": "wxid", "content": "text-canary"}),
+        ),
+        (
+            "conv",
+            json!({"wxId": "1", "conversationId": escapes, "type": "text", "id": "conv", "content": "text-canary"}),
+        ),
+        (
+            "text",
+            json!({"wxId": "1", "conversationId": "S:1_2", "type": "text", "id": "text", "content": format!("text-canary{escapes}")}),
+        ),
+        (
+            "name",
+            json!({"wxId": "1", "conversationId": "S:1_2", "type": "text", "id": "name", "content": "text-canary", escapes: 1}),
+        ),
     ] {
         scene.publisher.send(message.to_string()).await;
         scene.publisher.answer_to(id).await;

@@ -39,7 +39,8 @@ async fn no_gap_is_below_the_interval_whatever_the_latency_and_across_a_crash() 
     for account in &accounts {
         // One that was on its way when the crash came may never have arrived; none may arrive out of order.
         let history = &ledger.accounts[account.as_str()].history;
-        let number = |message: &str| -> usize { message.rsplit_once('-').expect("a number").1.parse().expect("digits") };
+        let number =
+            |message: &str| -> usize { message.rsplit_once('-').expect("a number").1.parse().expect("digits") };
         assert!(history.is_sorted_by_key(|arrived| number(&arrived.message)), "not in order: {history:?}");
     }
     scene.health().await;
@@ -71,10 +72,8 @@ async fn an_hour_that_is_used_up_stays_so_across_a_crash() {
     send(&scene, 20..40).await;
     scene.publisher.wait("a full hour", |seen| seen.answers.len() >= LIMIT).await;
     let waiting = async |scene: &Scene| {
-        let data = scene
-            .publisher
-            .ask_until("account/get", json!({ "account": "1" }), |data| data["reason"] == "quota")
-            .await;
+        let data =
+            scene.publisher.ask_until("account/get", json!({ "account": "1" }), |data| data["reason"] == "quota").await;
         assert_eq!((&data["hour"]["used"], &data["hour"]["limit"]), (&json!(30), &json!(30)), "{data}");
         let free_at = data["hour"]["nextFreeAt"].as_str().expect("a time").to_owned();
         let free_at = sendbridge::model::Time::parse_rfc3339(&free_at).expect("a time");
@@ -130,7 +129,8 @@ async fn what_is_too_late_expires_and_what_is_early_waits() {
     let not_before = wall() + Duration::from_millis(700);
     publisher.send(text_with("2", "later", "later", &json!({ "notBefore": not_before.to_string() }))).await;
     publisher.send(text("2", "now", "now")).await;
-    let scheduled = publisher.ask_until("message/get", json!({ "id": "later" }), |data| data.to_string().contains("scheduled"));
+    let scheduled =
+        publisher.ask_until("message/get", json!({ "id": "later" }), |data| data.to_string().contains("scheduled"));
     let (scheduled, now) = tokio::join!(scheduled, publisher.answer_to("now"));
     assert!(now["msgId"].is_string(), "{now} {scheduled}");
     for id in ["ttl", "until", "expiry", "past"] {

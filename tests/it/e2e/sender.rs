@@ -33,10 +33,7 @@ async fn a_sender_that_was_gone_gets_everything_once() {
         scene.publisher.send(text(accounts[number % accounts.len()], &id, &id)).await;
     }
     alarm(&listener, "sender_down").await;
-    let health = scene
-        .publisher
-        .ask_until("health", json!({}), |health| health["senders"][0]["state"] == "down")
-        .await;
+    let health = scene.publisher.ask_until("health", json!({}), |health| health["senders"][0]["state"] == "down").await;
     assert_eq!(health["balanced"], true);
     scene.sender.come_up().await.expect("the same port");
     scene.publisher.wait("all answers", |seen| seen.answers.len() == MESSAGES + 1).await;
@@ -50,8 +47,10 @@ async fn a_sender_that_was_gone_gets_everything_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_is_said_to_be_unknown_and_nothing_is_repeated() {
-    let scene = Scene::start(server(&["1", "2"]), |config| config.with("senders.timeout", r#""1s""#)
-        .with("senders.connect_timeout", r#""500ms""#)).await;
+    let scene = Scene::start(server(&["1", "2"]), |config| {
+        config.with("senders.timeout", r#""1s""#).with("senders.connect_timeout", r#""500ms""#)
+    })
+    .await;
     let acts = [Act::Silence, Act::Reset, Act::Cut, Act::Html, Act::Status { status: 502, retry_after: None }];
     for (number, act) in acts.into_iter().enumerate() {
         scene.sender.set_faults(Faults::Rules(vec![Rule::always(Behaviour::despite(act)).times(1)]));
@@ -109,11 +108,10 @@ async fn a_held_doubt_stays_open_across_a_crash() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_account_waits_and_is_then_said_to_be_unknown() {
-    let scene = Scene::start(server(&["1"]), |config| config.with("messages.unknown_account_grace", r#""700ms""#)).await;
+    let scene =
+        Scene::start(server(&["1"]), |config| config.with("messages.unknown_account_grace", r#""700ms""#)).await;
     scene.publisher.send(text("nobody", "lost", "lost")).await;
-    let waiting = scene
-        .publisher
-        .ask_until("account/get", json!({ "account": "1" }), |_| true);
+    let waiting = scene.publisher.ask_until("account/get", json!({ "account": "1" }), |_| true);
     waiting.await;
     let answer = scene.publisher.answer_to("lost").await;
     assert_eq!((code(&answer), &answer["error"]["retryable"]), ("UNKNOWN_ACCOUNT", &json!(true)));
@@ -132,7 +130,8 @@ async fn an_account_that_logs_in_is_found_without_waiting_for_the_next_refresh()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_key_holds_the_sender_and_burns_no_message() {
-    let scene = Scene::start(server(&["1", "2", "3"]), |config| config.with("senders.directory_refresh", r#""10s""#)).await;
+    let scene =
+        Scene::start(server(&["1", "2", "3"]), |config| config.with("senders.directory_refresh", r#""10s""#)).await;
     let listener = Publisher::connect(scene.broker.port(), EVENTS).await;
     scene.sender.set_api_key("another");
     for account in ["1", "2", "3"] {
@@ -144,7 +143,9 @@ async fn a_refused_key_holds_the_sender_and_burns_no_message() {
     alarm(&listener, "sender_unauthorized").await;
     scene
         .publisher
-        .ask_until("health", json!({}), |health| health["senders"][0]["state"] == "unauthorized" && health["states"]["sending"] == 0)
+        .ask_until("health", json!({}), |health| {
+            health["senders"][0]["state"] == "unauthorized" && health["states"]["sending"] == 0
+        })
         .await;
     assert!(scene.publisher.seen().answers.is_empty());
     // At most one message of each account was tried; after that only the account list is.

@@ -3,6 +3,7 @@
 mod connecting;
 mod incoming;
 mod outgoing;
+mod peers;
 
 use sendbridge::mqtt::{
     Acknowledger, BrokerUrl, Incoming, Lost, OutgoingEvent, Outlet, Overrun, Packet, Publish, PublishRefusal, Settings,

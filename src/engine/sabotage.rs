@@ -1,0 +1,87 @@
+//! Deliberate mistakes, one place each, by which the simulation proves that it would notice.
+//!
+//! Outside of unit tests no mistake can be chosen, and the compiler removes every question about one.
+
+use super::Engine;
+
+/// A mistake that somebody could make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sabotage {
+    /// A message is acknowledged and not recorded.
+    AcceptWithoutRecord,
+    /// An answer counts as delivered as soon as it is published.
+    AnswerClosedEarly,
+    /// What is on its way can be cancelled.
+    CancelWhileSending,
+    /// A restart tries again what was under way.
+    CrashRetries,
+    /// What is over is not known when it comes again.
+    DedupSkipsPast,
+    /// What a doubt lies behind may still be called failed, expired or cancelled.
+    DoubtForgotten,
+    /// A resend is not flagged.
+    FlagForgotten,
+    /// A restart forgets what was paused.
+    HoldsForgotten,
+    /// A restart forgets the sends of the last hour.
+    HourForgotten,
+    /// An account takes nothing along into its new company.
+    MoveForgetsSends,
+    /// An attempt leaves no trace before its request.
+    NoAttemptRecord,
+    /// A plain quota per hour, which lets through nearly twice its number within an hour.
+    PlainQuota,
+    /// Every failed attempt gives its place in the hour back.
+    RefundEveryFailure,
+    /// A time-out is tried again.
+    RetryAfterTimeout,
+    /// A message that is tried again goes behind those that came later.
+    RetryToTail,
+    /// Spacing counts from the request, whatever the answer takes.
+    SpacingFromRequest,
+    /// A message that waits for its answer for ever is told that it was sent.
+    TimeoutIsSuccess,
+}
+
+impl Sabotage {
+    #[cfg(test)]
+    pub const ALL: [Self; 17] = [
+        Self::AcceptWithoutRecord,
+        Self::AnswerClosedEarly,
+        Self::CancelWhileSending,
+        Self::CrashRetries,
+        Self::DedupSkipsPast,
+        Self::DoubtForgotten,
+        Self::FlagForgotten,
+        Self::HoldsForgotten,
+        Self::HourForgotten,
+        Self::MoveForgetsSends,
+        Self::NoAttemptRecord,
+        Self::PlainQuota,
+        Self::RefundEveryFailure,
+        Self::RetryAfterTimeout,
+        Self::RetryToTail,
+        Self::SpacingFromRequest,
+        Self::TimeoutIsSuccess,
+    ];
+}
+
+#[cfg(test)]
+impl Engine {
+    /// Makes this mistake from now on.
+    pub(crate) fn sabotage(&mut self, sabotage: Option<Sabotage>) {
+        self.sabotage = sabotage;
+    }
+
+    pub(super) fn sabotaged(&self, sabotage: Sabotage) -> bool {
+        self.sabotage == Some(sabotage)
+    }
+}
+
+#[cfg(not(test))]
+impl Engine {
+    #[allow(clippy::unused_self, reason = "asked like its counterpart in unit tests")]
+    pub(super) const fn sabotaged(&self, _: Sabotage) -> bool {
+        false
+    }
+}

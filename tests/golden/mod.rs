@@ -1,0 +1,328 @@
+//! What the engine does, as dialogues: `tests/data/engine/*.txt`.
+//!
+//! A line at the margin is something that happens; the lines indented below it are what the engine decides: first the
+//! records, then the actions with an arrow. `SENDBRIDGE_REWRITE=1` writes the files anew; read the difference.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "a check picks the few cases that it is about")]
+
+mod parse;
+mod print;
+
+use crate::engine::{Engine, Settings};
+use crate::model::{
+    Action, Code, CommandOrigin, CommandRequest, Fault, Input, Origin, Outgoing, Ready, Refusal, SenderName,
+    SenderTrouble, Seq, Ticket, Time, Verdict,
+};
+use crate::simulation::disk::Disk;
+use parse::{Line, duration, number};
+use print::Printer;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::Duration;
+
+const START: Time = Time::from_millis(1_700_000_000_000);
+
+struct Dialogue {
+    settings: Settings,
+    engine: Option<Engine>,
+    disk: Disk,
+    now: Time,
+    packet: u16,
+    attempts: BTreeMap<Seq, u32>,
+    /// Requests that `serve` confirms, by the time of their answer.
+    serving: Option<Duration>,
+    answers: BTreeSet<(Time, Seq)>,
+    /// What it acknowledges at once.
+    published: Vec<Outgoing>,
+    printer: Printer,
+    output: Vec<String>,
+}
+
+/// Plays a script and returns it with what the engine really decided.
+fn play(script: &str) -> String {
+    let mut dialogue = Dialogue {
+        settings: parse::default_settings(),
+        engine: None,
+        disk: Disk::default(),
+        now: START,
+        packet: 0,
+        attempts: BTreeMap::new(),
+        serving: None,
+        answers: BTreeSet::new(),
+        published: Vec::new(),
+        printer: Printer { start: START },
+        output: Vec::new(),
+    };
+    let mut played = String::new();
+    for text in script.lines().filter(|line| !line.starts_with(' ')) {
+        played += text;
+        played += "\n";
+        if !text.is_empty() && !text.starts_with('#') {
+            dialogue.happen(text);
+        }
+        for line in dialogue.output.drain(..) {
+            played += &format!("    {line}\n");
+        }
+    }
+    played
+}
+
+impl Dialogue {
+    fn happen(&mut self, text: &str) {
+        let (text, goes_on) = text.strip_suffix(" &").map_or((text, false), |text| (text, true));
+        let line = Line::new(text);
+        if line.word(0) == "config" {
+            return parse::configure(&mut self.settings, &line);
+        }
+        if self.engine.is_none() {
+            self.restart(Duration::ZERO);
+        }
+        match line.word(0) {
+            "advance" => return self.advance(duration(line.word(1))),
+            "serve" => {
+                self.serving = line.duration("latency");
+                let open = self.disk.messages.iter().filter(|(_, kept)| kept.open_attempt().is_some());
+                self.answers.extend(open.map(|(seq, _)| (self.now, *seq)));
+                self.advance(duration(line.word(1)));
+                self.serving = None;
+                return;
+            }
+            "crash" => return self.restart(line.duration("after").unwrap_or(Duration::from_secs(5))),
+            "requests" => {
+                for number in 1..=number(line.word(1)) {
+                    let mut line = Line::new(text);
+                    let id = format!("\"{}{number}\"", line.value("account").unwrap_or_default());
+                    line.values.insert("id", &id);
+                    let request = Box::new(parse::request(&line, self.now));
+                    self.handle(Input::Request { ticket: None, request });
+                }
+            }
+            _ => {
+                let input = self.input(&line);
+                self.handle(input);
+            }
+        }
+        if !goes_on {
+            self.poll();
+        }
+    }
+
+    fn input(&mut self, line: &Line<'_>) -> Input {
+        self.packet += 1;
+        let ticket = (!line.words.contains(&"qos0")).then_some(Ticket { generation: 1, packet: self.packet });
+        match line.word(0) {
+            "request" => Input::Request { ticket, request: Box::new(parse::request(line, self.now)) },
+            "unreadable" => {
+                let fault = Fault::new(Code::InvalidJson, "the payload is no JSON");
+                let refusal = Refusal { id: None, account: None, origin: Origin::default(), fault };
+                Input::Refused { ticket, refusal: Box::new(refusal) }
+            }
+            "ended" => {
+                let (seq, attempt) = line.word(1).split_once('/').unwrap_or((line.word(1), ""));
+                let seq = Seq(number(seq));
+                let attempt = if attempt.is_empty() {
+                    self.attempts.get(&seq).copied().unwrap_or_default()
+                } else {
+                    number(attempt) as u32
+                };
+                Input::Ended { seq, attempt, verdict: parse::verdict(line, line.word(2)) }
+            }
+            "published" => {
+                let what = match line.word(1) {
+                    "answer" => Outgoing::Answer(Seq(number(line.word(2)))),
+                    _ => Outgoing::Refusal(number(line.word(2))),
+                };
+                Input::Published { what, refused: line.value("refused").map(Box::from) }
+            }
+            "connected" => Input::Connected(true),
+            "disconnected" => Input::Connected(false),
+            "directory" => {
+                let sender = if line.words.len() > 1 { line.word(1) } else { "main" };
+                Input::Directory { sender: SenderName::new(sender), entries: parse::entries(line) }
+            }
+            "directory_failed" => {
+                let unauthorized = line.words.contains(&"unauthorized");
+                let trouble = if unauthorized { SenderTrouble::Unauthorized } else { SenderTrouble::Unreachable };
+                Input::DirectoryFailed { sender: SenderName::new("main"), trouble }
+            }
+            "storage" => Input::StorageLow(line.word(1) == "low"),
+            "stop" => Input::Stop,
+            "command" => {
+                let command = parse::command(line, self.now);
+                let transaction = line.value("transaction").map(Box::from);
+                let name = print::command_name(&command).into();
+                let origin = CommandOrigin { name, reply_to: None, transaction, by: None };
+                Input::Command { ticket, request: Box::new(CommandRequest { origin, command: Ok(command) }) }
+            }
+            other => panic!("nothing is called {other}"),
+        }
+    }
+
+    fn engine(&mut self) -> &mut Engine {
+        self.engine.as_mut().expect("the engine runs")
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = self.now;
+        self.engine().handle(input, now);
+        assert!(self.engine().counters().is_balanced(), "{:?}", self.engine().counters());
+    }
+
+    fn poll(&mut self) {
+        let now = self.now;
+        let ready = self.engine().poll_ready(now);
+        if let Some(at) = self.engine().poll_timeout() {
+            assert!(at > now, "it would be asked again at once");
+        }
+        self.take(&ready);
+        if !self.published.is_empty() {
+            for what in std::mem::take(&mut self.published) {
+                self.handle(Input::Published { what, refused: None });
+            }
+            self.poll();
+        }
+    }
+
+    fn take(&mut self, ready: &Ready) {
+        for record in &ready.records {
+            if let Err(violation) = self.disk.append(record.clone(), self.settings.messages.dedup_window, self.now) {
+                panic!("{record:?}: {violation}\n{:#?}", self.output);
+            }
+            if self.serving.is_none() {
+                self.output.push(self.printer.record(record));
+            }
+        }
+        for action in &ready.actions {
+            if let Action::Send { seq, attempt, .. } = action {
+                self.attempts.insert(*seq, *attempt);
+                if let Some(latency) = self.serving {
+                    self.answers.insert((self.now + latency, *seq));
+                    let account = &self.disk.messages[seq].message.request.account;
+                    self.output.push(format!("{} {account} sends {seq}/{attempt}", self.printer.time(self.now)));
+                }
+            }
+            match action {
+                Action::Publish(what) if self.serving.is_some() => self.published.push(*what),
+                _ if self.serving.is_some() => {}
+                _ => self.output.push(format!("-> {}", self.printer.action(action))),
+            }
+        }
+    }
+
+    /// Lets time pass, with a stop at every moment at which the engine wants to be asked.
+    fn advance(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            let timeout = self.engine().poll_timeout();
+            let answer = self.answers.first().map(|(at, _)| *at);
+            let Some(at) = timeout.into_iter().chain(answer).min().filter(|at| *at <= end) else { break };
+            self.now = self.now.max(at);
+            while let Some((_, seq)) = self.answers.first().copied().filter(|(at, _)| *at <= self.now) {
+                self.answers.pop_first();
+                let verdict = Verdict::Confirmed { msg_id: None };
+                let attempt = self.attempts[&seq];
+                self.handle(Input::Ended { seq, attempt, verdict });
+            }
+            let before = self.output.len();
+            self.poll();
+            if self.serving.is_none() && self.output.len() > before {
+                self.output.insert(before, self.printer.time(self.now));
+            }
+        }
+        self.now = end;
+        self.poll();
+    }
+
+    /// Starts from the disk, which is empty the first time.
+    fn restart(&mut self, after: Duration) {
+        self.now = self.now + after;
+        let mut engine = Engine::new(self.settings.clone(), self.now, 0, self.disk.numbers());
+        for record in self.disk.replay(self.now, 0, self.settings.messages.dedup_window) {
+            engine.replay(record);
+        }
+        engine.start(self.now);
+        engine.handle(Input::Connected(true), self.now);
+        self.engine = Some(engine);
+        self.answers.clear();
+        self.poll();
+    }
+}
+
+#[test]
+fn the_engine_decides_as_written() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/engine");
+    let mut scripts: Vec<_> = fs::read_dir(directory)
+        .expect("the scripts are there")
+        .map(|entry| entry.expect("a directory can be read").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
+        .collect();
+    scripts.sort();
+    assert!(!scripts.is_empty(), "no scripts in {directory}");
+    let mut different = Vec::new();
+    for path in scripts {
+        let script = fs::read_to_string(&path).expect("a script can be read");
+        let played = play(&script);
+        assert_eq!(played, play(&played), "{}: the same inputs give the same outputs", path.display());
+        if played == script {
+            continue;
+        }
+        if std::env::var_os("SENDBRIDGE_REWRITE").is_some() {
+            fs::write(&path, played).expect("a script can be written");
+        } else {
+            different.push(format!("{}\n{}", path.display(), first_difference(&script, &played)));
+        }
+    }
+    assert!(different.is_empty(), "{}\nSENDBRIDGE_REWRITE=1 writes them anew", different.join("\n"));
+}
+
+fn first_difference(script: &str, played: &str) -> String {
+    let mut lines = script.lines().zip(played.lines()).enumerate();
+    match lines.find(|(_, (wanted, got))| wanted != got) {
+        Some((index, (wanted, got))) => format!("  line {}:\n  - {wanted}\n  + {got}", index + 1),
+        None => "  one of them ends early".to_owned(),
+    }
+}
+
+/// One decision takes every account into view without looking at each: only that it works is asserted here.
+#[test]
+fn a_hundred_thousand_accounts_are_served_in_turn() {
+    const ACCOUNTS: usize = 100_000;
+    let mut settings = parse::default_settings();
+    settings.senders[0].connections = 1000;
+    settings.messages.queue_messages = 2 * ACCOUNTS;
+    settings.messages.queue_bytes = u64::MAX;
+    settings.events = crate::engine::EventLevel::Off;
+    let mut engine = Engine::new(settings, START, 0, crate::engine::LastNumbers::default());
+    engine.start(START);
+    let name = |index: usize| format!("account{index}");
+    let entries = (0..ACCOUNTS).map(|index| crate::model::DirectoryEntry {
+        account: crate::model::Account::new(&name(index)),
+        corp: Some(crate::model::Corp::new(&format!("corp{}", index % 500))),
+        online: Some(true),
+    });
+    engine.handle(Input::Directory { sender: SenderName::new("main"), entries: entries.collect() }, START);
+    for id in 0..2 {
+        for index in 0..ACCOUNTS {
+            let text = format!("request id={id} account={}", name(index));
+            let request = Box::new(parse::request(&Line::new(&text), START));
+            engine.handle(Input::Request { ticket: None, request }, START);
+        }
+    }
+    let (mut now, mut sent) = (START, Vec::new());
+    while sent.len() < 2 * ACCOUNTS {
+        let sends = engine.poll_ready(now).actions.into_iter().filter_map(|action| match action {
+            Action::Send { seq, attempt, .. } => Some((seq, attempt)),
+            _ => None,
+        });
+        let sends: Vec<_> = sends.collect();
+        assert!(sends.len() == 1000, "the server is used to its cap: {}", sends.len());
+        now = now + Duration::from_millis(10);
+        for (seq, attempt) in sends {
+            engine.handle(Input::Ended { seq, attempt, verdict: Verdict::Confirmed { msg_id: None } }, now);
+            sent.push(seq);
+        }
+    }
+    let first: BTreeSet<Seq> = sent[..ACCOUNTS].iter().copied().collect();
+    assert_eq!(first.last(), Some(&Seq(ACCOUNTS as u64)), "every account sends once before any sends twice");
+    assert!(engine.counters().is_balanced());
+}

@@ -1,0 +1,232 @@
+//! The words of a script.
+
+use crate::engine::{
+    AccountLimits, AccountSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom, MessageSettings,
+    SenderSettings, Settings,
+};
+use crate::model::{
+    Account, Command, Corp, DirectoryEntry, Doubt, HoldId, Lifetime, MessageId, NotSent, OnDoubt, Options, Origin,
+    ReplyTo, Request, Scope, Sender, SenderName, Time, Verdict,
+};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A line of a script: words, of which some are `key=value`.
+pub struct Line<'a> {
+    pub words: Vec<&'a str>,
+    pub values: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Line<'a> {
+    pub fn new(text: &'a str) -> Self {
+        let (values, words): (Vec<_>, Vec<_>) = text.split_whitespace().partition(|word| word.contains('='));
+        Self { words, values: values.iter().filter_map(|word| word.split_once('=')).collect() }
+    }
+
+    pub fn word(&self, index: usize) -> &'a str {
+        self.words.get(index).copied().unwrap_or_default()
+    }
+
+    pub fn value(&self, key: &str) -> Option<&'a str> {
+        self.values.get(key).copied()
+    }
+
+    pub fn duration(&self, key: &str) -> Option<Duration> {
+        self.value(key).map(duration)
+    }
+
+    fn number(&self, key: &str) -> Option<u64> {
+        self.value(key).map(number)
+    }
+}
+
+pub fn duration(text: &str) -> Duration {
+    humantime::parse_duration(text).unwrap_or_else(|error| panic!("{text:?} is no duration: {error}"))
+}
+
+pub fn number(text: &str) -> u64 {
+    text.parse().unwrap_or_else(|error| panic!("{text:?} is no number: {error}"))
+}
+
+pub fn default_settings() -> Settings {
+    Settings {
+        senders: vec![SenderSettings {
+            name: SenderName::new("main"),
+            connections: 8,
+            doubt_window: Duration::ZERO,
+            default_corp: None,
+        }],
+        accounts: Vec::new(),
+        limits: LimitSettings {
+            account: AccountLimits { interval: Duration::from_millis(500) },
+            corp: CorpLimits { per_hour: 50_000, reserve: 1000, burst: None },
+            accounts: Vec::new(),
+            corps: Vec::new(),
+            measured_from: MeasuredFrom::Response,
+            cool_down: Duration::from_secs(2),
+            cool_down_max: Duration::from_secs(60),
+        },
+        messages: MessageSettings {
+            ttl: Duration::from_secs(86_400),
+            dedup_window: Duration::from_secs(3600),
+            id_conflict: IdConflict::Reject,
+            on_doubt: OnDoubt::Report,
+            resends_max: 1,
+            queue_messages: 1000,
+            queue_bytes: 1_000_000,
+            queue_time: None,
+            unknown_account_grace: Duration::from_secs(300),
+        },
+        events: EventLevel::Final,
+        publish_window: 100,
+    }
+}
+
+/// `account:corp:sender`
+fn account_settings(text: &str) -> AccountSettings {
+    let mut parts = text.split(':');
+    AccountSettings {
+        account: Account::new(parts.next().unwrap_or_default()),
+        corp: parts.next().map(Corp::new),
+        sender: parts.next().map(SenderName::new),
+    }
+}
+
+pub fn configure(settings: &mut Settings, line: &Line<'_>) {
+    for (key, value) in &line.values {
+        let limits = &mut settings.limits;
+        let messages = &mut settings.messages;
+        match *key {
+            "senders" => {
+                let first = settings.senders[0].clone();
+                let named = |name| SenderSettings { name: SenderName::new(name), ..first.clone() };
+                settings.senders = value.split(',').map(named).collect();
+            }
+            "connections" => settings.senders.iter_mut().for_each(|one| one.connections = number(value) as usize),
+            "doubt_window" => settings.senders.iter_mut().for_each(|one| one.doubt_window = duration(value)),
+            "default_corp" => settings.senders[0].default_corp = Some(Corp::new(value)),
+            "accounts" => settings.accounts = value.split(',').map(account_settings).collect(),
+            "interval" => limits.account.interval = duration(value),
+            "per_hour" => limits.corp.per_hour = number(value) as u32,
+            "reserve" => limits.corp.reserve = number(value) as u32,
+            "burst" => limits.corp.burst = Some(number(value) as u32),
+            "measured_from" if *value == "request" => limits.measured_from = MeasuredFrom::Request,
+            "ttl" => messages.ttl = duration(value),
+            "dedup_window" => messages.dedup_window = duration(value),
+            "id_conflict" if *value == "accept" => messages.id_conflict = IdConflict::Accept,
+            "resends_max" => messages.resends_max = number(value) as u32,
+            "queue_messages" => messages.queue_messages = number(value) as usize,
+            "queue_bytes" => messages.queue_bytes = number(value),
+            "queue_time" => messages.queue_time = Some(duration(value)),
+            "grace" => messages.unknown_account_grace = duration(value),
+            "publish_window" => settings.publish_window = number(value) as usize,
+            "events" if *value == "all" => settings.events = EventLevel::All,
+            "events" if *value == "off" => settings.events = EventLevel::Off,
+            other => panic!("config does not know {other}={value}"),
+        }
+    }
+}
+
+pub fn request(line: &Line<'_>, now: Time) -> Request {
+    let text = line.value("body").unwrap_or("hello");
+    let mut fingerprint = [0; 16];
+    for (slot, byte) in fingerprint.iter_mut().zip(text.bytes()) {
+        *slot = byte;
+    }
+    let reply_to = line.value("reply").map(|topic| ReplyTo { topic: topic.into(), correlation: None });
+    let on_doubt = line.value("onDoubt").map(|word| match word {
+        "report" => OnDoubt::Report,
+        "resend" => OnDoubt::Resend,
+        "hold" => OnDoubt::Hold,
+        other => panic!("onDoubt is not {other}"),
+    });
+    Request {
+        id: MessageId::from_json(line.value("id").expect("a request has an id")),
+        kind: Arc::from(line.value("type").unwrap_or("text")),
+        account: Account::new(line.value("account").expect("a request has an account")),
+        conversation: line.value("conversation").unwrap_or("S:1").into(),
+        origin: Origin { suffix: line.value("suffix").map(Box::from), reply_to, weak: line.words.contains(&"qos0") },
+        options: Options {
+            priority: line.number("priority").map(|number| number as u8),
+            not_before: line.duration("notBefore").map(|after| now + after),
+            lifetime: line.duration("ttl").map(Lifetime::For),
+            message_expiry: line.duration("expiry"),
+            on_doubt,
+            tag: None,
+        },
+        fingerprint,
+        body: Bytes::from(text.to_owned()),
+    }
+}
+
+pub fn verdict(line: &Line<'_>, word: &str) -> Verdict {
+    let not_sent = |why| Verdict::NotSent { why, detail: Box::default() };
+    let unknown = |why| Verdict::Unknown { why, detail: Box::default() };
+    let retry_after = line.duration("retryAfter");
+    match word {
+        "confirmed" => Verdict::Confirmed { msg_id: line.value("msgId").map(Box::from) },
+        "refused" => Verdict::Refused {
+            sender: Sender { http: 200, code: Some(-1), msg: line.value("msg").unwrap_or_default().into() },
+        },
+        "connect" => not_sent(NotSent::Connect),
+        "busy" => not_sent(NotSent::Busy { retry_after }),
+        "too_frequent" => not_sent(NotSent::TooFrequent { retry_after }),
+        "temporary" => not_sent(NotSent::Temporary),
+        "offline" => not_sent(NotSent::Offline),
+        "unauthorized" => not_sent(NotSent::Unauthorized),
+        "timeout" => unknown(Doubt::Timeout),
+        "reset" => unknown(Doubt::Reset),
+        "unreadable" => unknown(Doubt::Unreadable),
+        other => panic!("no attempt ends {other}"),
+    }
+}
+
+fn scope(text: &str) -> Scope {
+    let (kind, name) = text.split_once(':').unwrap_or((text, ""));
+    match kind {
+        "all" => Scope::All,
+        "sender" => Scope::Sender(SenderName::new(name)),
+        "corp" => Scope::Corp(Corp::new(name)),
+        "account" => Scope::Account(Account::new(name)),
+        "conversation" => {
+            let (account, conversation) = name.split_once('/').expect("account/conversation");
+            Scope::Conversation(Account::new(account), conversation.into())
+        }
+        other => panic!("nothing is held by {other}"),
+    }
+}
+
+pub fn command(line: &Line<'_>, now: Time) -> Command {
+    let account = line.value("account").map(Account::new);
+    let id = || MessageId::from_json(line.value("id").expect("an id"));
+    match line.word(1) {
+        "pause" => Command::Pause {
+            scope: scope(line.word(2)),
+            reason: "test".into(),
+            duration: line.duration("duration"),
+            until: line.duration("until").map(|after| now + after),
+        },
+        "resume" => match line.word(2).strip_prefix("hold:") {
+            Some(hold) => Command::ResumeHold { hold: HoldId(number(hold)) },
+            None => Command::Resume { scope: scope(line.word(2)) },
+        },
+        "cancel" => Command::MessageCancel { id: id(), account, dry_run: line.words.contains(&"dry") },
+        "get" => Command::MessageGet { id: id(), account },
+        "account" => Command::AccountGet { account: Account::new(line.word(2)) },
+        other => panic!("there is no command {other}"),
+    }
+}
+
+pub fn entries(line: &Line<'_>) -> Vec<DirectoryEntry> {
+    let entry = |(account, value): (&&str, &&str)| {
+        let (corp, status) = value.split_once(':').unwrap_or((value, "online"));
+        DirectoryEntry {
+            account: Account::new(account),
+            corp: (!corp.is_empty()).then(|| Corp::new(corp)),
+            online: (status != "unknown").then_some(status == "online"),
+        }
+    };
+    line.values.iter().map(entry).collect()
+}

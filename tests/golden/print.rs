@@ -1,0 +1,124 @@
+//! Records and actions as one line each, short enough to read a dialogue at a glance.
+
+use crate::model::{Action, Command, Outcome, Outgoing, Record, Scope, Time, Verdict};
+
+pub struct Printer {
+    pub start: Time,
+}
+
+fn flag(set: bool, word: &str) -> String {
+    if set { format!(" {word}") } else { String::new() }
+}
+
+impl Printer {
+    pub fn time(&self, at: Time) -> String {
+        if at < self.start {
+            return format!("-{:.3}s", self.start.since(at).as_secs_f64());
+        }
+        format!("+{:.3}s", at.since(self.start).as_secs_f64())
+    }
+
+    pub fn record(&self, record: &Record) -> String {
+        match record {
+            Record::Accepted(message) => {
+                let not_before = message.not_before.map(|at| format!(" notBefore={}", self.time(at)));
+                format!(
+                    "accepted {} id={} account={} priority={} expires={}{}",
+                    message.seq,
+                    message.request.id.as_json(),
+                    message.request.account,
+                    message.priority,
+                    self.time(message.expires_at),
+                    not_before.unwrap_or_default()
+                )
+            }
+            Record::Attempted { seq, attempt, account, corp, possibly_duplicate, .. } => {
+                format!("attempted {seq}/{attempt} {account} of {corp}{}", flag(*possibly_duplicate, "duplicate"))
+            }
+            Record::Ended { seq, attempt, verdict, .. } => format!("ended {seq}/{attempt} {}", verdict_line(verdict)),
+            Record::Finished { seq, outcome } => format!("finished {seq} {}", outcome_line(outcome)),
+            Record::Readdressed { seq, reply_to, again } => {
+                let to = reply_to.as_ref().map(|to| format!(" to {}", to.topic)).unwrap_or_default();
+                format!("readdressed {seq}{to}{}", flag(*again, "again"))
+            }
+            Record::Answered { seq } => format!("answered {seq}"),
+            Record::Refused { number, refusal, .. } => {
+                format!("refused {number} {} {:?}", refusal.fault.code.as_str(), refusal.fault.message)
+            }
+            Record::RefusalAnswered { number } => format!("refusal answered {number}"),
+            Record::Held(hold) => {
+                let until = hold.until.map(|at| format!(" until {}", self.time(at))).unwrap_or_default();
+                format!("held {} {}{until}", hold.id.0, scope_line(&hold.scope))
+            }
+            Record::Released { hold, .. } => format!("released {}", hold.0),
+            Record::Located { account, corp, sender, .. } => format!("located {account} of {corp} at {sender}"),
+            Record::Commanded { origin, reply, .. } => format!("commanded {} {reply}", origin.name),
+            Record::Spent { account, corp, .. } => format!("spent {account} of {corp}"),
+        }
+    }
+
+    pub fn action(&self, action: &Action) -> String {
+        match action {
+            Action::Acknowledge(ticket) => format!("acknowledge {}", ticket.packet),
+            Action::Send { seq, attempt, sender } => format!("send {seq}/{attempt} to {sender}"),
+            Action::Publish(Outgoing::Answer(seq)) => format!("publish answer {seq}"),
+            Action::Publish(Outgoing::Refusal(number)) => format!("publish refusal {number}"),
+            Action::Event(event) => {
+                let seq = event.seq.map_or("-".to_owned(), |seq| seq.to_string());
+                let state = event.state.map_or("rejected", |state| state.as_str());
+                format!("event {seq} {state}{}", flag(event.possibly_duplicate, "duplicate"))
+            }
+            Action::Reply(reply) => match &reply.result {
+                Ok(data) => format!("reply {} {data}", reply.origin.name),
+                Err(fault) => format!("reply {} error {fault}", reply.origin.name),
+            },
+            Action::Lookup(lookup) => {
+                let live: Vec<_> = lookup.live.iter().map(|(seq, data)| format!("{seq} {data}")).collect();
+                format!("lookup {} [{}]", lookup.id.as_json(), live.join(", "))
+            }
+            Action::Holds(holds) => {
+                format!("holds {:?}", holds.iter().map(|hold| hold.id.0).collect::<Vec<_>>())
+            }
+            Action::Alarm(alarm) => format!("alarm {} {}", alarm.what, alarm.about),
+            Action::RefreshDirectory { sender } => format!("refresh directory of {sender}"),
+            Action::Intake { open } => format!("intake {}", if *open { "open" } else { "closed" }),
+        }
+    }
+}
+
+fn verdict_line(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Confirmed { msg_id } => format!("confirmed {}", msg_id.as_deref().unwrap_or("-")),
+        Verdict::Refused { sender } => format!("refused {:?}", sender.msg),
+        Verdict::NotSent { why, .. } => format!("not sent: {}", why.as_str()),
+        Verdict::Unknown { why, .. } => format!("unknown: {}", why.as_str()),
+    }
+}
+
+fn outcome_line(outcome: &Outcome) -> String {
+    let msg_id = outcome.msg_id.as_ref().map(|id| format!(" {id}")).unwrap_or_default();
+    let code = outcome.fault.as_ref().map(|fault| format!(" {}", fault.code.as_str())).unwrap_or_default();
+    let duplicate = flag(outcome.possibly_duplicate, "duplicate");
+    format!("{}{msg_id}{code} attempts={}{duplicate}", outcome.state.as_str(), outcome.attempts)
+}
+
+fn scope_line(scope: &Scope) -> String {
+    match scope {
+        Scope::All => "all".to_owned(),
+        Scope::Sender(name) => format!("sender:{name}"),
+        Scope::Corp(name) => format!("corp:{name}"),
+        Scope::Account(name) => format!("account:{name}"),
+        Scope::Conversation(name, conversation) => format!("conversation:{name}/{conversation}"),
+    }
+}
+
+pub fn command_name(command: &Command) -> &'static str {
+    match command {
+        Command::Pause { .. } => "pause",
+        Command::Resume { .. } | Command::ResumeHold { .. } => "resume",
+        Command::MessageGet { .. } => "message/get",
+        Command::MessageCancel { .. } => "message/cancel",
+        Command::AccountGet { .. } => "account/get",
+        Command::Health => "health",
+    }
+}

@@ -1,0 +1,399 @@
+//! The virtual edges: broker, publishers and account lists, and what every action does to them.
+
+use super::disk::may_resend;
+use super::promises::{Promise, Violation, broken};
+use super::scenario::{FaultKind, Mood, Payload, sender_name};
+use super::server::{Sent, fate};
+use super::world::{Event, World};
+use crate::model::{
+    Action, CommandOrigin, CommandRequest, DirectoryEntry, Input, Outgoing, SendEvent, SenderTrouble, Seq, State,
+    Ticket, Time, Verdict,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// What a request of a life before may still need to arrive without being called late.
+const ON_ITS_WAY: Duration = Duration::from_millis(400);
+
+pub(super) struct Broker {
+    incoming_up: bool,
+    incoming: u64,
+    intake_open: bool,
+    pub(super) unacknowledged: BTreeSet<usize>,
+    outgoing_up: bool,
+    outgoing: u64,
+    /// Answers that reached their publisher, and how often.
+    pub(super) answers: BTreeMap<Outgoing, u32>,
+    /// What the broker has said to have, or to refuse for good.
+    pub(super) acknowledged: BTreeSet<Outgoing>,
+    refused: BTreeSet<Outgoing>,
+    deliver_last: Time,
+}
+
+impl Default for Broker {
+    fn default() -> Self {
+        Self {
+            incoming_up: false,
+            incoming: 0,
+            intake_open: true,
+            unacknowledged: BTreeSet::new(),
+            outgoing_up: false,
+            outgoing: 0,
+            answers: BTreeMap::new(),
+            acknowledged: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            deliver_last: Time::default(),
+        }
+    }
+}
+
+impl Broker {
+    pub(super) fn lose_connections(&mut self) {
+        (self.incoming_up, self.outgoing_up, self.intake_open) = (false, false, true);
+        self.incoming += 1;
+        self.outgoing += 1;
+    }
+}
+
+impl World {
+    pub(super) fn happen(&mut self, event: Event) -> Result<(), Violation> {
+        match event {
+            Event::Packet(packet) => self.packet(packet),
+            Event::Deliver { generation, packet } if generation == self.broker.incoming => self.deliver(packet),
+            Event::AckArrives { generation, packet } if generation == self.broker.incoming => {
+                self.broker.unacknowledged.remove(&packet);
+            }
+            Event::IncomingUp { generation } if generation == self.broker.incoming => self.incoming_up(),
+            Event::OutgoingUp { generation } if generation == self.broker.outgoing => {
+                self.broker.outgoing_up = true;
+                self.input(Input::Connected(true));
+            }
+            Event::PublishArrives { generation, what } if generation == self.broker.outgoing => {
+                self.publish_arrives(generation, what);
+            }
+            Event::Published { generation, what, refused } if generation == self.broker.outgoing => {
+                self.broker.acknowledged.insert(what);
+                self.input(Input::Published { what, refused: refused.then(|| "not authorised".into()) });
+            }
+            Event::Fault(fault) => self.fault(fault),
+            Event::Arrival(request) => return self.arrival(request),
+            Event::Answer { request, echo } => self.answer(request, echo),
+            Event::DirectoryTick { life } if life == self.life => {
+                for sender in 0..self.moods.len() {
+                    self.ask_directory(sender);
+                }
+                self.schedule(Duration::from_secs(60), Event::DirectoryTick { life });
+            }
+            Event::DirectoryAnswer { life, sender } if life == self.life => self.directory_answer(sender),
+            Event::CommitDone { life } if life == self.life => return self.commit_done(),
+            Event::Restart => return self.restart(),
+            Event::Deliver { .. }
+            | Event::AckArrives { .. }
+            | Event::IncomingUp { .. }
+            | Event::OutgoingUp { .. }
+            | Event::PublishArrives { .. }
+            | Event::Published { .. }
+            | Event::DirectoryTick { .. }
+            | Event::DirectoryAnswer { .. }
+            | Event::CommitDone { .. }
+            | Event::Wake => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn reconnect(&mut self) {
+        let incoming = self.random.millis(1, 300);
+        self.schedule(incoming, Event::IncomingUp { generation: self.broker.incoming });
+        let outgoing = self.random.millis(1, 300);
+        self.schedule(outgoing, Event::OutgoingUp { generation: self.broker.outgoing });
+    }
+
+    fn is_weak(&self, packet: usize) -> bool {
+        matches!(self.packets[packet].1, Payload::Request { weak: true, .. })
+    }
+
+    fn packet(&mut self, packet: usize) {
+        if !self.is_weak(packet) {
+            self.broker.unacknowledged.insert(packet);
+        }
+        if self.broker.incoming_up {
+            self.send_packet(packet);
+        }
+    }
+
+    fn incoming_up(&mut self) {
+        self.broker.incoming_up = self.bridge.is_some();
+        for packet in self.broker.unacknowledged.clone() {
+            self.send_packet(packet);
+        }
+    }
+
+    /// Packets arrive in the order in which they were sent.
+    fn send_packet(&mut self, packet: usize) {
+        if !self.broker.intake_open {
+            return;
+        }
+        let at = (self.now + self.random.millis(0, 20)).max(self.broker.deliver_last);
+        self.broker.deliver_last = at;
+        self.schedule(at.since(self.now), Event::Deliver { generation: self.broker.incoming, packet });
+    }
+
+    fn deliver(&mut self, packet: usize) {
+        let ticket =
+            (!self.is_weak(packet)).then_some(Ticket { generation: self.broker.incoming, packet: packet as u16 });
+        let input = match self.packets[packet].1.clone() {
+            Payload::Request { request, .. } => Input::Request { ticket, request },
+            Payload::Bad(refusal) => Input::Refused { ticket, refusal },
+            Payload::Command { command, transaction } => {
+                let origin = CommandOrigin { name: Box::from("command"), reply_to: None, transaction, by: None };
+                Input::Command { ticket, request: Box::new(CommandRequest { origin, command: Ok(command) }) }
+            }
+        };
+        self.input(input);
+    }
+
+    fn publish_arrives(&mut self, generation: u64, what: Outgoing) {
+        let refused = !self.calm && self.random.percent(2);
+        if refused {
+            self.broker.refused.insert(what);
+        } else {
+            *self.broker.answers.entry(what).or_default() += 1;
+        }
+        let after = self.random.millis(0, 30);
+        self.schedule(after, Event::Published { generation, what, refused });
+    }
+
+    fn fault(&mut self, fault: FaultKind) {
+        self.trace.line(self.now, || format!("fault {fault:?}"));
+        match fault {
+            FaultKind::Crash(steps) => self.crash_soon(steps),
+            FaultKind::DropIncoming => self.drop_incoming(),
+            FaultKind::DropOutgoing => {
+                self.broker.outgoing += 1;
+                self.broker.outgoing_up = false;
+                self.input(Input::Connected(false));
+                let away = self.random.seconds(0, 20);
+                self.schedule(away, Event::OutgoingUp { generation: self.broker.outgoing });
+            }
+            FaultKind::Server(server, mood) => self.moods[server] = mood,
+            FaultKind::Online(account, online) => self.accounts[account].online = online,
+            FaultKind::Move(account, corp) => {
+                self.accounts[account].corp = corp;
+                self.ask_directory(self.accounts[account].sender);
+            }
+            FaultKind::StorageLow(low) => self.input(Input::StorageLow(low)),
+        }
+    }
+
+    fn drop_incoming(&mut self) {
+        self.broker.incoming += 1;
+        self.broker.incoming_up = false;
+        let away = self.random.seconds(0, 5);
+        self.schedule(away, Event::IncomingUp { generation: self.broker.incoming });
+    }
+
+    fn arrival(&mut self, request: usize) -> Result<(), Violation> {
+        self.server.under_way -= 1;
+        let Sent { seq, life, ref account, ref corp, ref fate, .. } = self.server.requests[request];
+        let is_over = life != self.life && self.lived_since + ON_ITS_WAY < self.now && self.bridge.is_some();
+        if fate.effect {
+            let requests = &self.server.by_message[&seq];
+            let effects = requests.iter().filter(|index| self.server.requests[**index].fate.effect).count();
+            if effects > 1 && !self.disk.messages.get(&seq).is_some_and(may_resend) {
+                return broken(Promise::Once, format!("{seq} has {effects} effects"));
+            }
+        }
+        if is_over || self.server.requests[request].is_late() {
+            return Ok(());
+        }
+        self.receiver.arrive(account, corp, self.now)?;
+        self.arrivals.push((self.now, account.clone(), corp.clone()));
+        Ok(())
+    }
+
+    fn answer(&mut self, request: usize, echo: bool) {
+        let Sent { seq, attempt, life, ref fate, .. } = self.server.requests[request];
+        if life != self.life {
+            return;
+        }
+        let verdict = match &fate.echo {
+            Some((_, verdict)) if echo => verdict.clone(),
+            _ => fate.verdict.clone(),
+        };
+        self.input(Input::Ended { seq, attempt, verdict });
+    }
+
+    fn ask_directory(&mut self, sender: usize) {
+        let after = self.random.millis(1, 500);
+        self.schedule(after, Event::DirectoryAnswer { life: self.life, sender });
+    }
+
+    fn directory_answer(&mut self, sender: usize) {
+        let name = sender_name(sender);
+        let trouble = match self.moods[sender] {
+            Mood::Unauthorized => Some(SenderTrouble::Unauthorized),
+            Mood::Down => Some(SenderTrouble::Unreachable),
+            Mood::Up | Mood::Busy => None,
+        };
+        if let Some(trouble) = trouble {
+            return self.input(Input::DirectoryFailed { sender: name, trouble });
+        }
+        let now = self.now;
+        let entries = self.accounts.iter().filter(|truth| truth.sender == sender);
+        let entries = entries.filter(|truth| truth.listed_at.is_some_and(|at| at <= now)).map(|truth| DirectoryEntry {
+            account: truth.name.clone(),
+            corp: Some(truth.corp.clone()),
+            online: Some(truth.online),
+        });
+        let entries = entries.collect();
+        self.input(Input::Directory { sender: name, entries });
+    }
+
+    pub(super) fn perform(&mut self, action: Action) -> Result<(), Violation> {
+        match action {
+            Action::Acknowledge(ticket) => return self.acknowledge(ticket),
+            Action::Send { seq, attempt, sender } => {
+                let sender = (0..self.moods.len()).find(|index| sender_name(*index) == sender).unwrap_or_default();
+                return self.send(seq, attempt, sender);
+            }
+            Action::Publish(what) => return self.publish(what),
+            Action::Event(event) => return self.check_event(&event),
+            Action::RefreshDirectory { sender } => {
+                let sender = (0..self.moods.len()).find(|index| sender_name(*index) == sender);
+                self.ask_directory(sender.unwrap_or_default());
+            }
+            Action::Intake { open } => {
+                self.broker.intake_open = open;
+                if open {
+                    // Opening it again means to connect anew: only that brings back what was left with the broker.
+                    self.drop_incoming();
+                }
+            }
+            Action::Reply(_) | Action::Lookup(_) | Action::Holds(_) | Action::Alarm(_) => {}
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, ticket: Ticket) -> Result<(), Violation> {
+        let packet = usize::from(ticket.packet);
+        let is_kept = match &self.packets[packet].1 {
+            Payload::Request { request, .. } => {
+                self.disk.same_as(request).next().is_some()
+                    || self.disk.refusals.values().any(|kept| kept.refusal.id.as_ref() == Some(&request.id))
+            }
+            Payload::Bad(refusal) => self.disk.refusals.values().any(|kept| *kept.refusal == **refusal),
+            Payload::Command { .. } => true,
+        };
+        if !is_kept {
+            return broken(Promise::Kept, format!("packet {packet} is acknowledged and not on disk"));
+        }
+        if ticket.generation == self.broker.incoming && self.broker.incoming_up {
+            let after = self.random.millis(0, 20);
+            self.schedule(after, Event::AckArrives { generation: ticket.generation, packet });
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, seq: Seq, attempt: u32, sender: usize) -> Result<(), Violation> {
+        let kept = self.disk.messages.get(&seq);
+        let Some((kept, open)) = kept.and_then(|kept| Some((kept, kept.open_attempt()?))) else {
+            return broken(Promise::Durable, format!("{seq} is requested without an attempt on disk"));
+        };
+        if open.number != attempt {
+            return broken(Promise::Durable, format!("attempt {attempt} of {seq} is not the one on disk"));
+        }
+        let (flagged, corp) = (open.flagged, open.corp.clone());
+        let doubts = kept.attempts.iter().filter(|one| matches!(one.end, Some((_, Verdict::Unknown { .. })))).count();
+        if doubts > 0 && !may_resend(kept) {
+            return broken(Promise::Once, format!("{seq} is requested again after a doubt"));
+        }
+        if doubts > 0 && !flagged {
+            return broken(Promise::Once, format!("{seq} is requested again without a flag"));
+        }
+        if doubts > self.settings.messages.resends_max as usize {
+            return broken(Promise::Once, format!("{seq} is requested again after {doubts} doubts"));
+        }
+        let account = kept.message.request.account.clone();
+        let online = self.accounts.iter().find(|truth| truth.name == account).is_none_or(|truth| truth.online);
+        let faultless = self.calm || self.now > super::scenario::START + super::scenario::FAULTS;
+        let fate = fate(&mut self.random, seq, attempt, self.moods[sender], online, faultless);
+        self.trace.line(self.now, || format!("fate {fate:?}"));
+        let request = self.server.requests.len();
+        if let Some(after) = fate.arrives_after {
+            self.server.under_way += 1;
+            self.schedule(after, Event::Arrival(request));
+        }
+        self.schedule(fate.ends_after, Event::Answer { request, echo: false });
+        if let Some((after, _)) = fate.echo {
+            self.schedule(fate.ends_after + after, Event::Answer { request, echo: true });
+        }
+        self.server.by_message.entry(seq).or_default().push(request);
+        self.server.requests.push(Sent { seq, attempt, life: self.life, account, corp, fate });
+        Ok(())
+    }
+
+    fn publish(&mut self, what: Outgoing) -> Result<(), Violation> {
+        match what {
+            Outgoing::Answer(seq) => {
+                let Some(outcome) = self.disk.messages.get(&seq).and_then(|kept| kept.outcome.as_ref()) else {
+                    return broken(Promise::Durable, format!("the answer of {seq} is published and not on disk"));
+                };
+                self.check_flag(seq, usize::MAX, outcome.possibly_duplicate)?;
+            }
+            Outgoing::Refusal(number) if !self.disk.refusals.contains_key(&number) => {
+                return broken(Promise::Durable, format!("refusal {number} is published and not on disk"));
+            }
+            Outgoing::Refusal(_) => {}
+        }
+        if self.broker.outgoing_up {
+            let after = self.random.millis(0, 30);
+            self.schedule(after, Event::PublishArrives { generation: self.broker.outgoing, what });
+        }
+        Ok(())
+    }
+
+    fn check_event(&self, event: &SendEvent) -> Result<(), Violation> {
+        let Some(seq) = event.seq else { return Ok(()) };
+        let is_final = event.state.is_some_and(State::is_final);
+        let on_disk = self.disk.messages.get(&seq).and_then(|kept| kept.outcome.as_ref()).map(|outcome| outcome.state);
+        if is_final && on_disk != event.state {
+            return broken(Promise::True, format!("{seq} is said to be {:?} and is {on_disk:?}", event.state));
+        }
+        self.check_flag(seq, event.attempt as usize, event.possibly_duplicate)
+    }
+
+    /// After a request that followed a doubt, everything that is said of this or a later attempt carries the flag.
+    fn check_flag(&self, seq: Seq, attempt: usize, flagged: bool) -> Result<(), Violation> {
+        let Some(kept) = self.disk.messages.get(&seq) else { return Ok(()) };
+        let unknown = |verdict: &Verdict| matches!(verdict, Verdict::Unknown { .. });
+        let doubt = kept.attempts.iter().position(|one| one.end.as_ref().is_some_and(|(_, verdict)| unknown(verdict)));
+        if doubt.is_some_and(|first| first + 1 < kept.attempts.len().min(attempt)) && !flagged {
+            return broken(Promise::Once, format!("{seq} was sent again, and it is not said"));
+        }
+        Ok(())
+    }
+
+    /// Everything that was acknowledged is over and answered, at the publisher.
+    pub(super) fn look_back(&self) -> Result<(), Violation> {
+        let reached = |what: Outgoing| self.broker.answers.contains_key(&what) || self.broker.refused.contains(&what);
+        for (seq, kept) in &self.disk.messages {
+            if kept.outcome.is_none() || !reached(Outgoing::Answer(*seq)) {
+                return broken(Promise::Kept, format!("{seq} is not answered"));
+            }
+        }
+        for number in self.disk.refusals.keys() {
+            if !reached(Outgoing::Refusal(*number)) {
+                return broken(Promise::Kept, format!("refusal {number} is not answered"));
+            }
+        }
+        for (_, payload) in &self.packets {
+            if let Payload::Request { request, weak: false } = payload
+                && self.disk.same_as(request).next().is_none()
+                && !self.disk.refusals.values().any(|kept| kept.refusal.id.as_ref() == Some(&request.id))
+            {
+                return broken(Promise::Kept, format!("{:?} is lost", request.id));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,386 @@
+//! The loop of the bridge over virtual edges, one event at a time, with a crash possible between any two steps.
+
+use super::disk::Disk;
+use super::network::Broker;
+use super::promises::{Promise, Receiver, Violation, broken};
+use super::random::Random;
+use super::scenario::{AccountTruth, FAULTS, FaultKind, Mood, Payload, START, Scenario};
+use super::server::Server;
+use super::trace::Trace;
+use crate::engine::{Engine, MeasuredFrom, Sabotage, Settings};
+use crate::model::{Account, Corp, Input, NotSent, Outgoing, Ready, Record, Seq, State, Time, Verdict};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A run that is not over by then is stuck.
+const DEADLINE: Duration = Duration::from_secs(40 * 3600);
+
+pub struct World {
+    pub(super) settings: Settings,
+    pub(super) accounts: Vec<AccountTruth>,
+    pub(super) packets: Vec<(Time, Payload)>,
+    pub(super) calm: bool,
+    sabotage: Option<Sabotage>,
+    pub(super) random: Random,
+    /// The true time, which no clock of the bridge shows.
+    pub(super) now: Time,
+    pub(super) events: BTreeMap<(Time, u64), Event>,
+    event_last: u64,
+    pub(super) disk: Disk,
+    pub(super) server: Server,
+    pub(super) receiver: Receiver,
+    pub(super) broker: Broker,
+    pub(super) bridge: Option<Bridge>,
+    pub(super) life: u32,
+    /// When this life began.
+    pub(super) lived_since: Time,
+    /// What the bridge's clock shows beyond the true time.
+    wall_nanos: i128,
+    crash_in: Option<u32>,
+    /// What a commit broke of which nobody heard that it was durable.
+    failed: Option<Violation>,
+    pub(super) moods: Vec<Mood>,
+    pub(super) trace: Trace,
+    /// In which life, and until when by its clock, an account that was too fast sends nothing.
+    cooling: BTreeMap<Account, (u32, Time)>,
+    /// Every arrival, for those who want to count.
+    pub arrivals: Vec<(Time, Account, Corp)>,
+}
+
+/// What a crash takes away.
+pub(super) struct Bridge {
+    pub(super) engine: Engine,
+    pub(super) inbox: Vec<Input>,
+    /// What is being committed.
+    committing: Option<Ready>,
+    wake_at: Option<Time>,
+}
+
+#[derive(Debug)]
+pub(super) enum Event {
+    Packet(usize),
+    Deliver { generation: u64, packet: usize },
+    AckArrives { generation: u64, packet: usize },
+    IncomingUp { generation: u64 },
+    OutgoingUp { generation: u64 },
+    PublishArrives { generation: u64, what: Outgoing },
+    Published { generation: u64, what: Outgoing, refused: bool },
+    Fault(FaultKind),
+    Arrival(usize),
+    Answer { request: usize, echo: bool },
+    DirectoryTick { life: u32 },
+    DirectoryAnswer { life: u32, sender: usize },
+    Wake,
+    CommitDone { life: u32 },
+    Restart,
+}
+
+impl World {
+    pub fn new(scenario: Scenario, seed: u64, sabotage: Option<Sabotage>) -> Self {
+        let Scenario { settings, accounts, packets, faults, calm } = scenario;
+        let limits = &settings.limits;
+        let proves_spacing = limits.measured_from == MeasuredFrom::Response;
+        let receiver = Receiver::new(limits.account.interval, limits.corp.per_hour as usize, proves_spacing);
+        let mut world = Self {
+            moods: vec![Mood::Up; settings.senders.len()],
+            settings,
+            accounts,
+            packets,
+            calm,
+            sabotage,
+            random: Random::new(seed ^ 0x5eed),
+            now: START,
+            events: BTreeMap::new(),
+            event_last: 0,
+            disk: Disk::default(),
+            server: Server::default(),
+            receiver,
+            broker: Broker::default(),
+            bridge: None,
+            life: 0,
+            lived_since: START,
+            wall_nanos: 0,
+            crash_in: None,
+            failed: None,
+            trace: Trace::default(),
+            cooling: BTreeMap::new(),
+            arrivals: Vec::new(),
+        };
+        for (index, (at, _)) in world.packets.clone().into_iter().enumerate() {
+            world.schedule_at(at, Event::Packet(index));
+        }
+        for (at, fault) in faults {
+            world.schedule_at(at, Event::Fault(fault));
+        }
+        world.schedule_at(START, Event::Restart);
+        world
+    }
+
+    /// Runs until everything is answered. An error names the promise that broke first.
+    pub fn run(&mut self) -> Result<(), Violation> {
+        while let Some(((at, _), event)) = self.events.pop_first() {
+            self.now = at;
+            self.happen(event)?;
+            if !self.crashes() {
+                self.step()?;
+            }
+            if let Some(violation) = self.failed.take() {
+                return Err(violation);
+            }
+            if self.is_over() {
+                return self.look_back();
+            }
+            if self.now > START + DEADLINE {
+                break;
+            }
+        }
+        let what = format!(
+            "stuck: {} unfinished, {} unanswered, {} packets with the broker",
+            self.disk.unfinished,
+            self.disk.unanswered,
+            self.broker.unacknowledged.len()
+        );
+        broken(Promise::Progress, what)
+    }
+
+    fn is_over(&self) -> bool {
+        self.now > START + FAULTS + Duration::from_secs(1200)
+            && self.broker.unacknowledged.is_empty()
+            && self.disk.unfinished == 0
+            && self.disk.unanswered == 0
+            && self.server.under_way == 0
+            && self.bridge.as_ref().is_some_and(|bridge| bridge.committing.is_none() && bridge.engine.is_drained())
+    }
+
+    pub(super) fn schedule(&mut self, after: Duration, event: Event) {
+        self.schedule_at(self.now + after, event);
+    }
+
+    fn schedule_at(&mut self, at: Time, event: Event) {
+        self.event_last += 1;
+        self.events.insert((at, self.event_last), event);
+    }
+
+    /// What the bridge's clock shows.
+    pub(super) fn clock(&self) -> Time {
+        let nanos = i128::from(self.now.as_nanos()) + self.wall_nanos;
+        Time::from_nanos(u64::try_from(nanos).unwrap_or_default())
+    }
+
+    pub(super) fn input(&mut self, input: Input) {
+        if let Some(bridge) = &mut self.bridge {
+            bridge.inbox.push(input);
+        }
+    }
+
+    /// One round of the loop, up to the commit.
+    pub(super) fn step(&mut self) -> Result<(), Violation> {
+        let (clock, now) = (self.clock(), self.now);
+        let Some(bridge) = &mut self.bridge else { return Ok(()) };
+        let is_due = bridge.wake_at.is_some_and(|at| at <= now);
+        if bridge.committing.is_some() || (bridge.inbox.is_empty() && !is_due) {
+            return Ok(());
+        }
+        for input in std::mem::take(&mut bridge.inbox) {
+            self.trace.line(now, || format!("input {input:?}"));
+            bridge.engine.handle(input, clock);
+        }
+        let ready = bridge.engine.poll_ready(clock);
+        if !bridge.engine.counters().is_balanced() {
+            return broken(Promise::Seen, format!("{:?}", bridge.engine.counters()));
+        }
+        let timeout = bridge.engine.poll_timeout();
+        if timeout.is_some_and(|at| at <= clock) {
+            return broken(Promise::Progress, format!("asked at {clock}, to be asked again at {timeout:?}"));
+        }
+        let wake_at = timeout.filter(|at| *at < Time::MAX).map(|at| now + at.since(clock));
+        bridge.wake_at = wake_at;
+        if let Some(at) = wake_at {
+            self.schedule_at(at, Event::Wake);
+        }
+        if self.crashes() {
+            return Ok(());
+        }
+        if ready.records.is_empty() {
+            return self.perform_all(ready);
+        }
+        let Some(bridge) = &mut self.bridge else { return Ok(()) };
+        bridge.committing = Some(ready);
+        let span = if self.random.percent(3) { self.random.millis(10, 900) } else { self.random.millis(0, 5) };
+        self.schedule(span, Event::CommitDone { life: self.life });
+        Ok(())
+    }
+
+    pub(super) fn commit_done(&mut self) -> Result<(), Violation> {
+        let Some(ready) = self.bridge.as_mut().and_then(|bridge| bridge.committing.take()) else { return Ok(()) };
+        self.append(&ready.records)?;
+        self.compare_with_disk()?;
+        if self.crashes() {
+            return Ok(());
+        }
+        self.perform_all(ready)
+    }
+
+    /// What the engine knows to be under way is what the disk holds.
+    fn compare_with_disk(&self) -> Result<(), Violation> {
+        let live =
+            self.bridge.as_ref().map(|bridge| bridge.engine.counters().states).map_or(0, |states| {
+                states.get(State::Queued) + states.get(State::Sending) + states.get(State::InDoubt)
+            });
+        if live != self.disk.unfinished as u64 {
+            return broken(Promise::Seen, format!("{live} live, {} on disk", self.disk.unfinished));
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, records: &[Record]) -> Result<(), Violation> {
+        for record in records {
+            self.trace.line(self.now, || format!("record {record:?}"));
+            self.check_record(record)?;
+            if let Record::Ended { seq, at, verdict: Verdict::NotSent { why: NotSent::TooFrequent { .. }, .. }, .. } =
+                record
+                && let Some(kept) = self.disk.messages.get(seq)
+            {
+                let until = *at + self.settings.limits.cool_down;
+                self.cooling.insert(kept.message.request.account.clone(), (self.life, until));
+            }
+            self.disk.append(record.clone(), self.settings.messages.dedup_window, self.now)?;
+        }
+        self.disk.anchor = Some((self.clock(), self.now));
+        Ok(())
+    }
+
+    /// What only the world around the disk can tell of a record.
+    fn check_record(&self, record: &Record) -> Result<(), Violation> {
+        match record {
+            Record::Answered { seq } if !self.broker.acknowledged.contains(&Outgoing::Answer(*seq)) => {
+                broken(Promise::Kept, format!("the answer of {seq} is closed and the broker does not have it"))
+            }
+            Record::Attempted { seq, corp, at, account, .. } => {
+                if self.cooling.get(account).is_some_and(|(life, until)| *life == self.life && until > at) {
+                    return broken(Promise::Held, format!("{seq} is sent while {account} cools down"));
+                }
+                let located = &self.disk.located;
+                let is_member = |account: &Account| located.get(account).is_some_and(|(own, _, _)| own == corp);
+                let counted = self.receiver.counted(corp, is_member, self.now);
+                let urgent = self.disk.messages.get(seq).is_none_or(|kept| kept.message.priority >= 8);
+                let reserve = if urgent { 0 } else { self.settings.limits.corp.reserve as usize };
+                if counted + reserve >= self.receiver.per_hour {
+                    return broken(Promise::Limits, format!("{seq} would be send {} of {corp}", counted + 1));
+                }
+                Ok(())
+            }
+            Record::Finished { seq, outcome } => self.check_effects(*seq, outcome.state),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is said to have had no effect has none, now and later.
+    fn check_effects(&self, seq: Seq, state: State) -> Result<(), Violation> {
+        let requests = self.server.by_message.get(&seq).into_iter().flatten();
+        let effect = requests.clone().any(|index| self.server.requests[*index].fate.effect);
+        match state {
+            State::Failed | State::Expired | State::Cancelled if effect => {
+                broken(Promise::True, format!("{seq} is called {} and has an effect", state.as_str()))
+            }
+            State::Sent if !effect => broken(Promise::True, format!("{seq} is called sent and has no effect")),
+            _ => Ok(()),
+        }
+    }
+
+    fn perform_all(&mut self, ready: Ready) -> Result<(), Violation> {
+        for action in ready.actions {
+            self.trace.line(self.now, || format!("action {action:?}"));
+            self.perform(action)?;
+            if self.crashes() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the process dies here.
+    fn crashes(&mut self) -> bool {
+        match self.crash_in {
+            Some(0) if self.bridge.is_some() => {
+                self.crash_in = None;
+                self.crash();
+                true
+            }
+            Some(steps) => {
+                self.crash_in = Some(steps.saturating_sub(1));
+                false
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn crash_soon(&mut self, steps: u32) {
+        self.crash_in = Some(steps);
+    }
+
+    fn crash(&mut self) {
+        self.trace.line(self.now, || "crash".to_owned());
+        let committing = self.bridge.take().and_then(|bridge| bridge.committing);
+        if let Some(ready) = committing
+            && self.random.percent(50)
+        {
+            // A commit under way may be durable although nobody heard of it.
+            self.trace.line(self.now, || "the commit was durable".to_owned());
+            self.failed = self.append(&ready.records).err();
+        }
+        self.broker.lose_connections();
+        let away = match self.random.below(20) {
+            0 => self.random.seconds(600, 4000),
+            1..=5 => self.random.seconds(3, 60),
+            _ => self.random.millis(10, 3000),
+        };
+        self.schedule(away, Event::Restart);
+    }
+
+    pub(super) fn restart(&mut self) -> Result<(), Violation> {
+        self.life += 1;
+        self.lived_since = self.now;
+        let true_age = self.turn_the_wall_clock();
+        let clock = self.clock();
+        let shift = self.disk.anchor.map_or(0, |(shown, _)| {
+            i128::from(clock.as_nanos()) - i128::from(shown.as_nanos()) - true_age.as_nanos() as i128
+        });
+        let mut engine = Engine::new(self.settings.clone(), clock, shift, self.disk.numbers());
+        engine.sabotage(self.sabotage);
+        for record in self.disk.replay(clock, shift, self.settings.messages.dedup_window) {
+            engine.replay(record);
+        }
+        engine.start(clock);
+        self.disk.begin_life(clock, self.now, shift);
+        let (life, unfinished) = (self.life, self.disk.unfinished);
+        self.trace.line(self.now, || format!("life {life} begins at {clock} with {unfinished} unfinished"));
+        self.bridge = Some(Bridge { engine, inbox: Vec::new(), committing: None, wake_at: Some(self.now) });
+        self.reconnect();
+        self.schedule(Duration::ZERO, Event::DirectoryTick { life });
+        Ok(())
+    }
+
+    /// What may happen to clocks between two lives; returns how much time the bridge believes to have passed.
+    fn turn_the_wall_clock(&mut self) -> Duration {
+        let Some((shown, at)) = self.disk.anchor else { return Duration::ZERO };
+        let since = self.now.since(at);
+        match self.random.below(10) {
+            // Another boot: only the wall clock tells, and it went back or ran on.
+            0 | 1 => {
+                let back = if self.random.percent(50) { self.random.seconds(0, 5000) } else { Duration::ZERO };
+                self.wall_nanos -= back.as_nanos() as i128;
+                self.clock().since(shown)
+            }
+            2 => {
+                self.wall_nanos -= self.random.seconds(0, 3600).as_nanos() as i128;
+                since
+            }
+            3 => {
+                self.wall_nanos += self.random.seconds(0, 3600).as_nanos() as i128;
+                since
+            }
+            _ => since,
+        }
+    }
+}
