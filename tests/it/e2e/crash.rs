@@ -169,7 +169,8 @@ async fn an_interrupt_stops_like_a_termination() {
 async fn a_second_process_on_the_same_journal_is_refused() {
     let mut scene = Scene::start(server(&["1"]), |config| config).await;
     let (status, said) = tokio::task::block_in_place(|| scene.bridge.start_second());
-    assert_eq!(status.code(), Some(78), "{said}");
+    // Not a mistake of the configuration: the process before may only be slow to end.
+    assert_eq!(status.code(), Some(70), "{said}");
     let last = said.lines().last().expect("a line");
     assert!(last.contains("journal") && last.contains("another process"), "{last}");
     assert!(scene.bridge.is_running());
