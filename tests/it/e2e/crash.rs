@@ -1,10 +1,10 @@
 //! Crashes, stops and second starts of the bridge.
 
-use super::{LOOSE, Scene, eventually, server, text, text_with};
+use super::{LOOSE, Scene, server, text, text_with};
 use crate::bridge::run_with;
 use nix::sys::signal::Signal;
 use sendbridge::cli::pretend::{Act, Behaviour, Faults, Ledger, Settings};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -35,10 +35,7 @@ fn verdicts(scene: &Scene) -> BTreeMap<String, String> {
             assert_eq!(later.payload, first.payload, "two answers to {id} differ");
         }
         let answer = first.json();
-        let word = match &answer["error"]["code"] {
-            Value::String(code) => code.clone(),
-            _ => "sent".to_owned(),
-        };
+        let word = answer["error"]["code"].as_str().unwrap_or("sent").to_owned();
         (serde_json::from_str(id).expect("a string"), word)
     };
     seen.answers.iter().map(verdict).collect()
@@ -204,5 +201,4 @@ async fn what_waits_survives_a_crash_in_its_order() {
         ledger.accounts["1"].history.iter().map(|arrived| arrived.message.to_string()).collect()
     });
     assert_eq!(order, ["high", "first", "second", "low"]);
-    eventually("all closed", || scene.publisher.seen().answers.len() == 4).await;
 }

@@ -118,7 +118,6 @@ async fn a_retained_message_is_refused_and_never_comes_back() {
         scene.still_sends("1", &format!("after{restart}")).await;
     }
     assert_eq!(scene.arrivals("kept"), 0);
-    // A new client id has a new session, to which a broker would hand what is retained.
     let last = scene.health().await;
     assert_eq!(last["rejected"], 0, "it was delivered again: {last}");
 }

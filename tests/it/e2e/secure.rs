@@ -113,7 +113,6 @@ async fn a_password_comes_from_its_file_and_is_nowhere_else() {
     ];
     let sender = start_server(server(&["1"])).await;
     let broker = Mosquitto::start_in(directory, &all.each_ref().map(String::as_str));
-    // The publisher is let in by the same password, because the harness gives the first listener no settings.
     let config = Config::new(&broker, &sender)
         .with("mqtt.url", &format!("\"mqtt://127.0.0.1:{port}\""))
         .with("mqtt.username", r#""bridge""#)

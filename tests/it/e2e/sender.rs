@@ -108,11 +108,10 @@ async fn a_held_doubt_stays_open_across_a_crash() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_account_waits_and_is_then_said_to_be_unknown() {
-    let scene =
-        Scene::start(server(&["1"]), |config| config.with("messages.unknown_account_grace", r#""700ms""#)).await;
+    let scene = Scene::start(server(&["1"]), |config| config.with("messages.unknown_account_grace", r#""2s""#)).await;
     scene.publisher.send(text("nobody", "lost", "lost")).await;
-    let waiting = scene.publisher.ask_until("account/get", json!({ "account": "1" }), |_| true);
-    waiting.await;
+    let waits = |data: &Value| data["reason"] == "unknown_account";
+    scene.publisher.ask_until("account/get", json!({ "account": "nobody" }), waits).await;
     let answer = scene.publisher.answer_to("lost").await;
     assert_eq!((code(&answer), &answer["error"]["retryable"]), ("UNKNOWN_ACCOUNT", &json!(true)));
     assert_eq!(scene.arrivals("lost"), 0);
