@@ -35,6 +35,7 @@ pub struct App {
     intake_end: oneshot::Sender<()>,
     intake: JoinHandle<()>,
     subscribed: watch::Receiver<bool>,
+    publishing: watch::Receiver<bool>,
     // Ends last: the other parts speak through it.
     _broker: Option<Broker>,
 }
@@ -115,8 +116,10 @@ impl App {
             let refresh = spawn_directory(Arc::clone(&sender), refresh_interval, inputs.clone());
             senders.insert(name, (sender, refresh));
         }
+        let (connected_set, publishing) = watch::channel(false);
+        let topics = Arc::clone(&settings.intake.topics);
         let (publisher, running) =
-            publisher::start(&settings.mqtt, Arc::clone(&settings.intake.topics), PUBLISH_WINDOW, inputs.clone())
+            publisher::start(&settings.mqtt, topics, PUBLISH_WINDOW, inputs.clone(), connected_set)
                 .map_err(AppError::Tls)?;
         let (subscribed_set, subscribed) = watch::channel(false);
         let mut intake = Intake::new(settings.mqtt, Arc::new(settings.intake), inputs.clone(), subscribed_set);
@@ -139,9 +142,10 @@ impl App {
                 intake_open.send_replace(open);
             }),
         };
-        let readiness = Readiness { subscribed: subscribed.clone() };
+        let readiness = Readiness { subscribed: subscribed.clone(), publishing: publishing.clone() };
         let listen = settings.http;
         let http = http::serve(listen, readiness).await.map_err(|error| AppError::Http { listen, error })?;
+        telemetry::http_listening(http.address());
         let bridge = Bridge::new(engine, journal, clock, inputs_due, edges, refusals);
         Ok(Self {
             inputs,
@@ -151,6 +155,7 @@ impl App {
             intake_end,
             intake: tokio::spawn(keep_intake(intake, intake_wanted, intake_ended)),
             subscribed,
+            publishing,
             _broker: broker,
         })
     }
@@ -160,10 +165,11 @@ impl App {
         self.http.address()
     }
 
-    /// Returns when the broker delivers: at once if it does already.
+    /// Returns when the broker delivers and takes answers: at once if it does already.
     pub async fn ready(&mut self) {
-        // The sender of it lives as long as this does.
+        // The senders of both live as long as this does.
         let _ = self.subscribed.wait_for(|subscribed| *subscribed).await;
+        let _ = self.publishing.wait_for(|publishing| *publishing).await;
     }
 
     /// Returns when `stop` does and everything has been stopped after it, or when the bridge cannot go on.

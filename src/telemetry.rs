@@ -7,6 +7,7 @@
 
 use crate::engine::Counters;
 use crate::model::{Alarm, SenderName, SenderTrouble, Seq, Ticket, Verdict};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
@@ -167,6 +168,11 @@ pub fn init(level: &str, json: bool) {
 
 pub fn starting(version: &str) {
     tracing::info!(version, "sendbridge starts");
+}
+
+/// The HTTP server listens; with port 0 in the configuration this is where the port is told.
+pub fn http_listening(address: SocketAddr) {
+    tracing::info!(%address, "http listens");
 }
 
 pub fn stopping() {

@@ -15,6 +15,8 @@ use tokio::task::JoinHandle;
 pub struct Readiness {
     /// The incoming connection is subscribed.
     pub subscribed: watch::Receiver<bool>,
+    /// The outgoing connection is up: without it nobody would get an answer.
+    pub publishing: watch::Receiver<bool>,
 }
 
 /// The running server. Dropping it ends it.
@@ -56,7 +58,7 @@ async fn healthz() -> &'static str {
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
-    if *readiness.subscribed.borrow() {
+    if *readiness.subscribed.borrow() && *readiness.publishing.borrow() {
         (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "no session with the broker\n")

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Events, replies and alarms that wait for being published. What comes on top is dropped, and counted.
@@ -88,7 +88,8 @@ impl Running {
     }
 }
 
-/// Connects and publishes from now on. `window` is the number of answers that the engine hands out at once.
+/// Connects and publishes from now on. `window` is the number of answers that the engine hands out at once;
+/// `connected` tells whether anything can be published.
 ///
 /// # Errors
 /// [`TlsError`] when the certificates cannot be used.
@@ -97,6 +98,7 @@ pub fn start(
     topics: Arc<Topics>,
     window: usize,
     inputs: mpsc::Sender<Input>,
+    connected: watch::Sender<bool>,
 ) -> Result<(Publisher, Running), TlsError> {
     let (answers, answers_due) = mpsc::channel(window.max(1));
     let (notices, notices_due) = mpsc::channel(NOTICES_MAX);
@@ -114,6 +116,7 @@ pub fn start(
         outbound: Outbound::new(topics),
         outlet,
         connection: None,
+        connected,
         inputs,
         open: BTreeMap::new(),
         parts: BTreeMap::new(),
@@ -135,6 +138,8 @@ struct Desk {
     outlet: Outlet,
     /// The connection that publishes go over, if there is one.
     connection: Option<u64>,
+    /// Whether there is one, for whoever asks whether the bridge works.
+    connected: watch::Sender<bool>,
     inputs: mpsc::Sender<Input>,
     /// What each unacknowledged token belongs to, for the answers among them.
     open: BTreeMap<u64, Outgoing>,
@@ -181,6 +186,7 @@ impl Desk {
             OutgoingEvent::Connected { connection, .. } => {
                 self.forget();
                 self.connection = Some(connection);
+                self.connected.send_replace(true);
                 self.hand_over(STATE_TOKEN, state(self.outbound.topics(), "online")).await;
                 if let Some(holds) = self.outbound.last_holds() {
                     let token = self.token();
@@ -208,6 +214,7 @@ impl Desk {
     /// An old connection's publishes are nobody's any more: the engine hands out what is open.
     fn forget(&mut self) {
         self.connection = None;
+        self.connected.send_replace(false);
         self.open.clear();
         self.parts.clear();
         self.pending.clear();

@@ -1,0 +1,265 @@
+//! The real program, as one test runs it: own configuration, own journal, own log.
+
+use crate::mosquitto::Mosquitto;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sendbridge::cli::pretend::Pretend;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
+
+/// No test needs it; a broken one ends by it.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+/// Between two looks at what can only be asked.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// Lines of the log that a failed test shows.
+const SHOWN_LINES: usize = 80;
+
+/// A configuration file: `table.key = value`, and whole tables after them.
+#[derive(Clone)]
+pub struct Config {
+    keys: BTreeMap<String, BTreeMap<String, String>>,
+    tables: String,
+}
+
+impl Config {
+    /// Limits out of the way, port of the system's choice, everything logged.
+    pub fn new(broker: &Mosquitto, sender: &Pretend) -> Self {
+        let config = Self { keys: BTreeMap::new(), tables: String::new() };
+        config
+            .with("mqtt.url", &format!("{:?}", broker.url()))
+            .with("senders.name", r#""main""#)
+            .with("senders.url", &format!("{:?}", sender.url()))
+            .with("senders.api_key", r#""key-canary""#)
+            .with("limits.account_interval", r#""1ms""#)
+            .with("http.listen", r#""127.0.0.1:0""#)
+            .with("log.level", r#""debug""#)
+    }
+
+    /// Sets a key; `value` is TOML.
+    pub fn with(mut self, key: &str, value: &str) -> Self {
+        let (table, key) = key.split_once('.').expect("table.key");
+        self.keys.entry(table.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Adds tables, such as `[[accounts]]`.
+    pub fn and(mut self, tables: &str) -> Self {
+        self.tables.push_str(tables);
+        self.tables.push('\n');
+        self
+    }
+
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (table, keys) in &self.keys {
+            let head = if table == "senders" { "[[senders]]".to_owned() } else { format!("[{table}]") };
+            writeln!(text, "{head}").expect("a string grows");
+            for (key, value) in keys {
+                writeln!(text, "{key} = {value}").expect("a string grows");
+            }
+        }
+        text + &self.tables
+    }
+}
+
+/// A bridge that was started. Killed when dropped; its log is shown when the test fails.
+pub struct Bridge {
+    directory: TempDir,
+    process: Option<Process>,
+    log: watch::Sender<Vec<String>>,
+}
+
+struct Process {
+    child: Child,
+    reading: std::thread::JoinHandle<()>,
+    http: SocketAddr,
+}
+
+impl Bridge {
+    /// Starts it, and returns when its journal is restored and its HTTP server listens. The broker may be away.
+    pub async fn start(config: &Config) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let journal = directory.path().join("journal.db");
+        let text = config.clone().with("store.path", &format!("{:?}", journal.display().to_string())).text();
+        std::fs::write(directory.path().join("bridge.toml"), text).expect("the configuration");
+        let mut bridge = Self { directory, process: None, log: watch::Sender::new(Vec::new()) };
+        bridge.start_again().await;
+        bridge
+    }
+
+    /// The same, and waits for readiness.
+    pub async fn start_ready(config: &Config) -> Self {
+        let bridge = Self::start(config).await;
+        bridge.ready().await;
+        bridge
+    }
+
+    /// Starts it on the same configuration and journal.
+    pub async fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it is running");
+        let earlier = self.log.borrow().len();
+        let mut child = self.command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program");
+        let stderr = child.stderr.take().expect("piped");
+        let reading = std::thread::spawn({
+            let log = self.log.clone();
+            move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    log.send_modify(|lines| lines.push(line));
+                }
+            }
+        });
+        let http = self.logged(earlier, |line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            line["fields"]["address"].as_str()?.parse().ok()
+        });
+        let http = http.await;
+        self.process = Some(Process { child, reading, http });
+    }
+
+    /// Waits for a line of the log, from line `start` on, that `find` finds something in.
+    pub async fn logged<T>(&self, start: usize, find: impl Fn(&str) -> Option<T>) -> T {
+        let mut log = self.log.subscribe();
+        let seen = log.wait_for(|lines| lines[start..].iter().any(|line| find(line).is_some()));
+        let lines = tokio::time::timeout(DEADLINE, seen).await.expect("it is logged in time").expect("we hold the log");
+        lines[start..].iter().find_map(|line| find(line)).expect("waited for")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sendbridge"));
+        command.args(["run", "--config"]).arg(self.path("bridge.toml")).stdin(Stdio::null()).env_remove("RUST_LOG");
+        command
+    }
+
+    /// Starts a second process on the same configuration, which must end by itself. Returns how, and what it said.
+    pub fn start_second(&self) -> (ExitStatus, String) {
+        let output = self.command().output().expect("the program");
+        (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The lines logged so far, by all processes together.
+    pub fn log(&self) -> Vec<String> {
+        self.log.borrow().clone()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.child.try_wait().expect("it is ours").is_none())
+    }
+
+    /// Returns when `/readyz` says so.
+    pub async fn ready(&self) {
+        self.answers("/readyz", 200).await;
+    }
+
+    /// Returns when a path is answered with this status.
+    pub async fn answers(&self, path: &str, status: u16) {
+        let mut looks = tokio::time::interval(LOOK_INTERVAL);
+        let asking = async {
+            while self.get(path).await.0 != status {
+                looks.tick().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, asking).await.unwrap_or_else(|_| panic!("{path} never was {status}"));
+    }
+
+    /// Status and body of a path of its HTTP server.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let address = self.process.as_ref().expect("running").http;
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: bridge\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("text");
+        let status = answer.get(9..12).and_then(|digits| digits.parse().ok()).expect("a status");
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        (status, body.to_owned())
+    }
+
+    /// Ends it like a crash (SIGKILL).
+    pub fn kill(&mut self) {
+        let status = self.end(Signal::SIGKILL);
+        assert!(!status.success(), "it ended by itself before it was killed: {status}");
+    }
+
+    /// Ends it in order (SIGTERM), and returns how it ended.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.end(Signal::SIGTERM)
+    }
+
+    /// Sends a signal and does not wait.
+    pub fn signal(&self, signal: Signal) {
+        let id = self.process.as_ref().expect("running").child.id();
+        kill(Pid::from_raw(i32::try_from(id).expect("a process id")), signal).expect("it is ours");
+    }
+
+    fn end(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
+        self.wait()
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        let Process { mut child, reading, .. } = self.process.take().expect("running");
+        let status = tokio::task::block_in_place(|| wait_bounded(&mut child));
+        reading.join().expect("its log is read to the end");
+        status
+    }
+}
+
+/// Waits for a process, and kills one that does not end.
+fn wait_bounded(child: &mut Child) -> ExitStatus {
+    let looks = DEADLINE.as_millis() / LOOK_INTERVAL.as_millis();
+    for _ in 0..looks {
+        if let Some(status) = child.try_wait().expect("it is ours") {
+            return status;
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+    child.kill().expect("it is ours");
+    child.wait().expect("it is ours");
+    panic!("the process did not end within {DEADLINE:?}");
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            // Its end is certain, so there is nothing to do about an error.
+            let _ = process.child.kill();
+            let _ = process.child.wait();
+        }
+        if std::thread::panicking() {
+            let lines = self.log.borrow();
+            let shown = lines.len().saturating_sub(SHOWN_LINES);
+            eprintln!("--- the end of the bridge's log\n{}\n---", lines[shown..].join("\n"));
+        }
+    }
+}
+
+/// Runs the program with a configuration that is no use; returns how it ended and what it said.
+pub fn run_with(config: &str) -> (ExitStatus, String) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("bridge.toml");
+    std::fs::write(&path, config).expect("the configuration");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sendbridge"))
+        .args(["run", "--config"])
+        .arg(path)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let status = wait_bounded(&mut child);
+    let mut said = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+    (status, said)
+}

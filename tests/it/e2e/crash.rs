@@ -1,0 +1,204 @@
+//! Crashes, stops and second starts of the bridge.
+
+use super::{LOOSE, Scene, server, text, text_with};
+use crate::bridge::run_with;
+use nix::sys::signal::Signal;
+use sendbridge::cli::pretend::{Act, Behaviour, Faults, Ledger, Settings};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// An account that answers late, so that requests pile up in flight.
+fn slow(accounts: &[String], latency: std::ops::RangeInclusive<u64>) -> Settings {
+    let names: Vec<&str> = accounts.iter().map(String::as_str).collect();
+    let latency = Duration::from_millis(*latency.start())..=Duration::from_millis(*latency.end());
+    Settings { latency, limits: LOOSE, ..server(&names) }
+}
+
+/// Faults that do no wrong and tell how many requests have come.
+fn counted() -> (Faults, watch::Receiver<u64>) {
+    let (arrived, arrivals) = watch::channel(0);
+    let faults = Faults::script(move |request| {
+        arrived.send_replace(request.earlier + 1);
+        Behaviour::answer()
+    });
+    (faults, arrivals)
+}
+
+/// How each message was answered: `sent`, or the code of its error. All answers to one message must say the same.
+fn verdicts(scene: &Scene) -> BTreeMap<String, String> {
+    let seen = scene.publisher.seen();
+    let verdict = |(id, answers): (&String, &Vec<crate::publisher::Heard>)| {
+        let first = &answers[0];
+        for later in answers {
+            assert_eq!(later.payload, first.payload, "two answers to {id} differ");
+        }
+        let answer = first.json();
+        let word = answer["error"]["code"].as_str().unwrap_or("sent").to_owned();
+        (serde_json::from_str(id).expect("a string"), word)
+    };
+    seen.answers.iter().map(verdict).collect()
+}
+
+/// Holds the promises against what the server saw, and returns how many messages are in doubt.
+fn judge(verdicts: &BTreeMap<String, String>, ledger: &Ledger, messages: usize) -> usize {
+    assert_eq!(verdicts.len(), messages, "unanswered");
+    let twice: Vec<&str> = ledger.repeated().collect();
+    assert!(twice.is_empty(), "sent twice: {twice:?}");
+    let mut unresolved = 0;
+    for (id, verdict) in verdicts {
+        let effects = ledger.messages.get(id.as_str()).map_or(0, |entry| entry.effects);
+        match verdict.as_str() {
+            "sent" => assert_eq!(effects, 1, "{id} was answered as sent"),
+            "UNRESOLVED" => unresolved += 1,
+            other => panic!("{id} was answered {other}, with {effects} effects"),
+        }
+    }
+    unresolved
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_or_doubled_by_kills_in_the_middle_of_5000_messages() {
+    const MESSAGES: usize = 5000;
+    const KILLS: u64 = 4;
+    const CONNECTIONS: usize = 256;
+    let accounts: Vec<String> = (0..300).map(|number| format!("account-{number}")).collect();
+    let mut scene = Scene::start(slow(&accounts, 20..=50), |config| {
+        config.with("senders.connections", "256").with("log.level", r#""info""#)
+    })
+    .await;
+    let (faults, mut arrivals) = counted();
+    scene.sender.set_faults(faults);
+    let publishing = async {
+        for number in 0..MESSAGES {
+            let id = format!("m{number}");
+            scene.publisher.send(text(&accounts[number % accounts.len()], &id, &id)).await;
+        }
+    };
+    let bridge = &mut scene.bridge;
+    let killing = async {
+        for kill in 1..=KILLS {
+            let so_far = *arrivals.borrow_and_update();
+            // Each life of the bridge gets a good part of the work done before it ends.
+            let least = (so_far + 300).max(kill * MESSAGES as u64 / (KILLS + 2));
+            let waiting = tokio::time::timeout(crate::bridge::DEADLINE, arrivals.wait_for(|seen| *seen >= least)).await;
+            waiting.expect("requests arrive in time").expect("the server runs");
+            bridge.kill();
+            bridge.start_again().await;
+        }
+    };
+    tokio::join!(publishing, killing);
+    scene.publisher.wait("all answers", |seen| seen.answers.len() >= MESSAGES).await;
+    let health = scene.publisher.ask_until("health", json!({}), |health| health["answersOpen"] == 0).await;
+    assert_eq!(health["balanced"], true, "{health}");
+
+    let ledger = scene.sender.ledger();
+    assert!(ledger.in_flight_max >= 100, "only {} requests were ever in flight", ledger.in_flight_max);
+    let unresolved = judge(&verdicts(&scene), &ledger, MESSAGES);
+    let bound = usize::try_from(KILLS).expect("few") * CONNECTIONS;
+    assert!(unresolved > 0 && unresolved <= bound, "{unresolved} in doubt");
+    let states = &health["states"];
+    assert_eq!(states["sent"].as_u64().expect("a count") + states["unresolved"].as_u64().expect("a count"), 5000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_in_order_finishes_what_is_in_flight() {
+    const MESSAGES: usize = 40;
+    let accounts: Vec<String> = (0..MESSAGES).map(|number| format!("account-{number}")).collect();
+    let mut scene = Scene::start(slow(&accounts, 300..=600), |config| config).await;
+    let (faults, mut arrivals) = counted();
+    scene.sender.set_faults(faults);
+    for account in &accounts {
+        scene.publisher.send(text(account, account, account)).await;
+        // A second one for each waits for the first and must not start any more.
+        let second = format!("{account}-second");
+        scene.publisher.send(text(account, &second, &second)).await;
+    }
+    arrivals.wait_for(|seen| *seen >= 20).await.expect("the server runs");
+    let clock = sendbridge::clock::Clock::start();
+    let begun = clock.now();
+    let status = scene.bridge.terminate();
+    assert!(status.success(), "{status}");
+    assert!(clock.now().since(begun) < Duration::from_secs(15));
+    let at_stop = scene.sender.ledger();
+    // What was in flight had its answer before the process ended.
+    scene.publisher.wait("the answers", |seen| seen.answers.len() as u64 >= at_stop.arrivals).await;
+    assert_eq!(scene.publisher.seen().answers.len() as u64, at_stop.arrivals);
+
+    scene.bridge.start_again().await;
+    scene.publisher.wait("all answers", |seen| seen.answers.len() >= 2 * MESSAGES).await;
+    assert_eq!(judge(&verdicts(&scene), &scene.sender.ledger(), 2 * MESSAGES), 0);
+    assert!(scene.publisher.seen().answers.values().all(|answers| answers.len() == 1), "answered twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_bounded_when_the_sender_is_silent() {
+    let mut scene = Scene::start(server(&["1", "2"]), |config| config.with("senders.timeout", r#""60s""#)).await;
+    let (arrived, mut arrivals) = watch::channel(0);
+    scene.sender.set_faults(Faults::script(move |request| {
+        arrived.send_replace(request.earlier + 1);
+        Behaviour::despite(Act::Silence)
+    }));
+    scene.publisher.send(text("1", "silent", "silent")).await;
+    arrivals.wait_for(|seen| *seen == 1).await.expect("the server runs");
+    let clock = sendbridge::clock::Clock::start();
+    let begun = clock.now();
+    let status = scene.bridge.terminate();
+    let took = clock.now().since(begun);
+    assert!(status.success() && took < Duration::from_secs(18), "{status} after {took:?}");
+    scene.sender.set_faults(Faults::None);
+    scene.bridge.start_again().await;
+    assert_eq!(scene.publisher.answer_to("silent").await["error"]["code"], "UNRESOLVED");
+    scene.still_sends("2", "after").await;
+    assert_eq!(scene.arrivals("silent"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_stops_like_a_termination() {
+    let mut scene = Scene::start(server(&["1"]), |config| config).await;
+    scene.still_sends("1", "before").await;
+    scene.bridge.signal(Signal::SIGINT);
+    assert!(scene.bridge.wait().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_the_same_journal_is_refused() {
+    let mut scene = Scene::start(server(&["1"]), |config| config).await;
+    let (status, said) = tokio::task::block_in_place(|| scene.bridge.start_second());
+    // Not a mistake of the configuration: the process before may only be slow to end.
+    assert_eq!(status.code(), Some(70), "{said}");
+    let last = said.lines().last().expect("a line");
+    assert!(last.contains("journal") && last.contains("another process"), "{last}");
+    assert!(scene.bridge.is_running());
+    scene.still_sends("1", "after").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_configuration_is_refused_with_every_mistake() {
+    let (status, said) = tokio::task::block_in_place(|| {
+        run_with("[mqtt]\nulr = \"mqtt://127.0.0.1\"\n[messages]\nttl = \"soon\"\n[[senders]]\nname = \"main\"\n")
+    });
+    assert_eq!(status.code(), Some(78), "{said}");
+    for mistake in ["mqtt.ulr", "messages.ttl", "senders[0].url", "senders[0].api_key"] {
+        assert!(said.contains(mistake), "{mistake} is not in {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_survives_a_crash_in_its_order() {
+    let mut scene = Scene::start(server(&["1"]), |config| config.with("limits.account_interval", r#""20ms""#)).await;
+    scene.publisher.ask("pause", json!({ "all": true, "reason": "test" })).await;
+    for (id, priority) in [("low", 0), ("first", 4), ("second", 4), ("high", 9)] {
+        scene.publisher.send(text_with("1", id, id, &json!({ "priority": priority }))).await;
+    }
+    scene.publisher.ask_until("account/get", json!({ "account": "1" }), |data| data["queued"] == 4).await;
+    scene.bridge.kill();
+    scene.bridge.start_again().await;
+    scene.publisher.ask("resume", json!({ "all": true })).await;
+    scene.publisher.wait("all answers", |seen| seen.answers.len() == 4).await;
+    let order = scene.sender.with_ledger(|ledger| -> Vec<String> {
+        ledger.accounts["1"].history.iter().map(|arrived| arrived.message.to_string()).collect()
+    });
+    assert_eq!(order, ["high", "first", "second", "low"]);
+}

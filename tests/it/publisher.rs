@@ -1,0 +1,316 @@
+//! A publisher, as services are: MQTT 3.1.1 or 5, publishes with a window, remembers what it hears.
+
+use crate::bridge::DEADLINE;
+use bytes::Bytes;
+use rumqttc::v5::mqttbytes::v5 as packets;
+use rumqttc::{mqttbytes, v5};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Publishes that are under way at once.
+const WINDOW: u16 = 200;
+const PACKET_BYTES_MAX: u32 = 4 * 1024 * 1024;
+const RECONNECT_WAIT: Duration = Duration::from_millis(20);
+/// Before an order without a reply is repeated, and how often.
+const COMMAND_WAIT: Duration = Duration::from_secs(3);
+const COMMAND_REPEATS: u32 = 20;
+
+/// Something to publish.
+#[derive(Clone, Debug, Default)]
+pub struct Message {
+    pub topic: String,
+    pub payload: Bytes,
+    pub weak: bool,
+    pub retain: bool,
+    pub response_topic: Option<String>,
+    pub correlation: Option<Bytes>,
+    pub expiry_s: Option<u32>,
+}
+
+impl Message {
+    pub fn new(topic: &str, payload: impl Into<Bytes>) -> Self {
+        Self { topic: topic.to_owned(), payload: payload.into(), ..Self::default() }
+    }
+
+    /// On the topic `SendMessage`.
+    pub fn send(payload: impl Into<Bytes>) -> Self {
+        Self::new("SendMessage", payload)
+    }
+}
+
+/// Something that was delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub topic: String,
+    pub payload: Bytes,
+    pub correlation: Option<Bytes>,
+    pub retain: bool,
+}
+
+impl Heard {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.payload).expect("text")
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.payload).expect("JSON")
+    }
+}
+
+/// Everything heard so far.
+#[derive(Default)]
+pub struct Seen {
+    /// How often the subscriptions were confirmed.
+    pub subscribed: u64,
+    pub all: Vec<Heard>,
+    /// What came on the answer topics, by the JSON text of the id.
+    pub answers: BTreeMap<String, Vec<Heard>>,
+    /// Publishes that the broker has acknowledged.
+    pub acknowledged: u64,
+}
+
+impl Seen {
+    fn hear(&mut self, heard: Heard) {
+        if heard.topic.starts_with("SendMessageResp")
+            && let Ok(answer) =
+                serde_json::from_slice::<BTreeMap<String, Box<serde_json::value::RawValue>>>(&heard.payload)
+            && let Some(id) = answer.get("id")
+        {
+            self.answers.entry(id.get().to_owned()).or_default().push(heard.clone());
+        }
+        self.all.push(heard);
+    }
+
+    pub fn on<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = &'a Heard> {
+        self.all.iter().filter(move |heard| heard.topic == topic)
+    }
+}
+
+enum Client {
+    Three(rumqttc::AsyncClient),
+    Five(v5::AsyncClient),
+}
+
+/// A connected client that reconnects, and subscribes again each time.
+pub struct Publisher {
+    client: Client,
+    seen: watch::Receiver<Seen>,
+    polling: JoinHandle<()>,
+    transactions: AtomicU64,
+}
+
+/// What most tests listen to.
+pub const TOPICS: &[&str] = &["SendMessageResp/#", "sendbridge/response/#"];
+
+impl Publisher {
+    /// An MQTT 5 client, once it is subscribed.
+    pub async fn connect(port: u16, topics: &'static [&'static str]) -> Self {
+        let mut options = v5::MqttOptions::new(client_id(), "127.0.0.1", port);
+        options.set_clean_start(true);
+        options.set_keep_alive(Duration::from_secs(20));
+        options.set_max_packet_size(Some(PACKET_BYTES_MAX));
+        options.set_outgoing_inflight_upper_limit(WINDOW);
+        let (client, events) = v5::AsyncClient::new(options, 1000);
+        let (seen_set, seen) = watch::channel(Seen::default());
+        let polling = tokio::spawn(poll_five(client.clone(), events, topics, seen_set));
+        Self::subscribed(Client::Five(client), seen, polling).await
+    }
+
+    /// The same with MQTT 3.1.1.
+    pub async fn connect_three(port: u16, topics: &'static [&'static str]) -> Self {
+        let mut options = rumqttc::MqttOptions::new(client_id(), "127.0.0.1", port);
+        options.set_clean_session(true);
+        options.set_keep_alive(Duration::from_secs(20));
+        options.set_max_packet_size(PACKET_BYTES_MAX as usize, PACKET_BYTES_MAX as usize);
+        options.set_inflight(WINDOW);
+        let (client, events) = rumqttc::AsyncClient::new(options, 1000);
+        let (seen_set, seen) = watch::channel(Seen::default());
+        let polling = tokio::spawn(poll_three(client.clone(), events, topics, seen_set));
+        Self::subscribed(Client::Three(client), seen, polling).await
+    }
+
+    async fn subscribed(client: Client, seen: watch::Receiver<Seen>, polling: JoinHandle<()>) -> Self {
+        let publisher = Self { client, seen, polling, transactions: AtomicU64::new(0) };
+        publisher.wait("a subscription", |seen| seen.subscribed > 0).await;
+        publisher
+    }
+
+    /// Hands a message to the client, which waits when the window is full.
+    pub async fn publish(&self, message: Message) {
+        let Message { topic, payload, weak, retain, response_topic, correlation, expiry_s } = message;
+        match &self.client {
+            Client::Three(client) => {
+                assert!(response_topic.is_none() && correlation.is_none() && expiry_s.is_none(), "MQTT 3.1.1 has none");
+                let qos = if weak { rumqttc::QoS::AtMostOnce } else { rumqttc::QoS::AtLeastOnce };
+                client.publish(topic, qos, retain, payload).await.expect("it polls");
+            }
+            Client::Five(client) => {
+                let qos = if weak { v5::mqttbytes::QoS::AtMostOnce } else { v5::mqttbytes::QoS::AtLeastOnce };
+                let properties = packets::PublishProperties {
+                    response_topic,
+                    correlation_data: correlation,
+                    message_expiry_interval: expiry_s,
+                    ..packets::PublishProperties::default()
+                };
+                client.publish_with_properties(topic, qos, retain, payload, properties).await.expect("it polls");
+            }
+        }
+    }
+
+    /// Publishes to `SendMessage`.
+    pub async fn send(&self, payload: impl Into<Bytes>) {
+        self.publish(Message::send(payload)).await;
+    }
+
+    pub fn seen(&self) -> watch::Ref<'_, Seen> {
+        self.seen.borrow()
+    }
+
+    /// Returns once `is_there` holds of what was heard.
+    pub async fn wait(&self, what: &str, is_there: impl FnMut(&Seen) -> bool) {
+        let mut seen = self.seen.clone();
+        let waiting = tokio::time::timeout(DEADLINE, seen.wait_for(is_there)).await;
+        if waiting.is_err() {
+            let seen = self.seen.borrow();
+            let last: Vec<&Heard> = seen.all.iter().rev().take(20).collect();
+            panic!("{what}: not heard in time; {} answers, last heard: {last:#?}", seen.answers.len());
+        }
+    }
+
+    /// Waits for something heard that `find` finds something in.
+    pub async fn find<T>(&self, what: &str, find: impl Fn(&Heard) -> Option<T>) -> T {
+        self.wait(what, |seen| seen.all.iter().any(|heard| find(heard).is_some())).await;
+        self.seen.borrow().all.iter().find_map(&find).expect("waited for")
+    }
+
+    /// The first answer to this id, as JSON; `id` is a JSON text.
+    pub async fn answer(&self, id: &str) -> Value {
+        self.nth_answer(id, 0).await
+    }
+
+    /// The same for a string.
+    pub async fn answer_to(&self, id: &str) -> Value {
+        self.answer(&json!(id).to_string()).await
+    }
+
+    pub async fn nth_answer(&self, id: &str, index: usize) -> Value {
+        self.wait(id, |seen| seen.answers.get(id).is_some_and(|answers| answers.len() > index)).await;
+        self.seen.borrow().answers[id][index].json()
+    }
+
+    /// Orders something, and returns the reply to exactly this order. Replies may get lost with a connection, so the
+    /// order is repeated, as its transaction allows.
+    pub async fn command(&self, name: &str, mut order: Value) -> Value {
+        let number = self.transactions.fetch_add(1, Ordering::Relaxed);
+        let transaction = json!(format!("{number} of {:p}", self));
+        order["transaction"] = transaction.clone();
+        let topic = format!("sendbridge/response/{name}");
+        let reply_in = |seen: &Seen| {
+            let replies = seen.all.iter().rev().filter(|heard| heard.topic == topic).map(Heard::json);
+            replies.into_iter().find(|reply| reply["transaction"] == transaction)
+        };
+        let mut seen = self.seen.clone();
+        for _ in 0..COMMAND_REPEATS {
+            self.publish(Message::new(&format!("sendbridge/request/{name}"), order.to_string())).await;
+            let waiting = seen.wait_for(|seen| reply_in(seen).is_some());
+            if let Ok(seen) = tokio::time::timeout(COMMAND_WAIT, waiting).await {
+                return reply_in(&seen.expect("it polls")).expect("waited for");
+            }
+        }
+        panic!("{name} {order}: no reply")
+    }
+
+    /// The data of a reply that must be good.
+    pub async fn ask(&self, name: &str, order: Value) -> Value {
+        let mut reply = self.command(name, order).await;
+        assert_eq!(reply["status"], "ok", "{name}: {reply}");
+        reply["data"].take()
+    }
+
+    /// Asks again and again until the data is as wanted.
+    pub async fn ask_until(&self, name: &str, order: Value, is_there: impl Fn(&Value) -> bool) -> Value {
+        let mut looks = tokio::time::interval(Duration::from_millis(20));
+        let mut last = Value::Null;
+        let asking = async {
+            loop {
+                looks.tick().await;
+                last = self.ask(name, order.clone()).await;
+                if is_there(&last) {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(DEADLINE, asking).await.is_err() {
+            panic!("{name} {order} never was as wanted: {last}");
+        }
+        last
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.polling.abort();
+    }
+}
+
+fn client_id() -> String {
+    format!("publisher-{}", sendbridge::clock::random_uuid())
+}
+
+async fn poll_five(
+    client: v5::AsyncClient,
+    mut events: v5::EventLoop,
+    topics: &'static [&'static str],
+    seen: watch::Sender<Seen>,
+) {
+    use packets::Packet;
+    loop {
+        match events.poll().await {
+            Ok(v5::Event::Incoming(Packet::ConnAck(_))) => {
+                let filter = |topic: &&str| packets::Filter::new(*topic, v5::mqttbytes::QoS::AtLeastOnce);
+                client.try_subscribe_many(topics.iter().map(filter)).expect("room");
+            }
+            Ok(v5::Event::Incoming(Packet::SubAck(_))) => seen.send_modify(|seen| seen.subscribed += 1),
+            Ok(v5::Event::Incoming(Packet::PubAck(_))) => seen.send_modify(|seen| seen.acknowledged += 1),
+            Ok(v5::Event::Incoming(Packet::Publish(publish))) => {
+                let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+                let correlation = publish.properties.and_then(|properties| properties.correlation_data);
+                let heard = Heard { topic, payload: publish.payload, correlation, retain: publish.retain };
+                seen.send_modify(|seen| seen.hear(heard));
+            }
+            Ok(_) => {}
+            Err(_) => tokio::time::sleep(RECONNECT_WAIT).await,
+        }
+    }
+}
+
+async fn poll_three(
+    client: rumqttc::AsyncClient,
+    mut events: rumqttc::EventLoop,
+    topics: &'static [&'static str],
+    seen: watch::Sender<Seen>,
+) {
+    use mqttbytes::v4::Packet;
+    loop {
+        match events.poll().await {
+            Ok(rumqttc::Event::Incoming(Packet::ConnAck(_))) => {
+                let filter =
+                    |topic: &&str| rumqttc::SubscribeFilter::new((*topic).to_owned(), rumqttc::QoS::AtLeastOnce);
+                client.try_subscribe_many(topics.iter().map(filter)).expect("room");
+            }
+            Ok(rumqttc::Event::Incoming(Packet::SubAck(_))) => seen.send_modify(|seen| seen.subscribed += 1),
+            Ok(rumqttc::Event::Incoming(Packet::PubAck(_))) => seen.send_modify(|seen| seen.acknowledged += 1),
+            Ok(rumqttc::Event::Incoming(Packet::Publish(publish))) => {
+                let heard =
+                    Heard { topic: publish.topic, payload: publish.payload, correlation: None, retain: publish.retain };
+                seen.send_modify(|seen| seen.hear(heard));
+            }
+            Ok(_) => {}
+            Err(_) => tokio::time::sleep(RECONNECT_WAIT).await,
+        }
+    }
+}
