@@ -345,7 +345,6 @@ pub fn restore(
     now: Time,
 ) -> Result<(Engine, BTreeMap<u64, Arc<Refusal>>), journal::ReadError> {
     let last = journal.last_numbers();
-    let last = crate::engine::LastNumbers { seq: last.seq.0, refusal: last.refusal, hold: last.hold };
     let mut engine = Engine::new(settings, now, last);
     let mut refusals = BTreeMap::new();
     journal.replay(now, |record| {

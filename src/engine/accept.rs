@@ -141,8 +141,8 @@ impl Engine {
     }
 
     fn accept(&mut self, request: Request, dedup: DedupKey, id: IdKey) {
-        self.last.seq += 1;
-        let seq = Seq(self.last.seq);
+        self.last.seq.0 += 1;
+        let seq = self.last.seq;
         let message = Message {
             seq,
             received_at: self.now,

@@ -36,10 +36,10 @@ pub use settings::{
     SenderSettings, Settings,
 };
 pub use status::Counters;
-pub use tables::LastNumbers;
 
 use crate::model::{
-    Account, Action, Alarm, Corp, Hold, HoldId, Input, Outcome, Ready, Record, Refusal, SendEvent, Seq, State, Time,
+    Account, Action, Alarm, Corp, Hold, HoldId, Input, LastNumbers, Outcome, Ready, Record, Refusal, SendEvent, Seq,
+    State, Time,
 };
 use limits::{Hours, Spacing};
 use outbox::Outbox;

@@ -1,7 +1,7 @@
 //! What the engine remembers: messages, accounts, companies and servers, each under a small key.
 
 use super::hour::Minutes;
-use crate::model::{Account, Corp, Fingerprint, OnDoubt, Record, SenderName, Seq, State, Time};
+use crate::model::{Account, Corp, Fingerprint, OnDoubt, SenderName, Seq, State, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
 macro_rules! key {
@@ -209,33 +209,4 @@ pub(super) struct Flight {
     pub(super) sender: Option<SenderKey>,
     /// In whose hour it takes a place.
     pub(super) corp: CorpKey,
-}
-
-/// Numbers that were used in this journal and are never used again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LastNumbers {
-    pub seq: u64,
-    pub refusal: u64,
-    pub hold: u64,
-}
-
-impl LastNumbers {
-    /// Takes the numbers of a record into account.
-    pub(super) fn see(&mut self, record: &Record) {
-        match record {
-            Record::Accepted(message) => self.seq = self.seq.max(message.seq.0),
-            Record::Refused { number, .. } => self.refusal = self.refusal.max(*number),
-            Record::Held(hold) => self.hold = self.hold.max(hold.id.0),
-            Record::Attempted { .. }
-            | Record::Ended { .. }
-            | Record::Finished { .. }
-            | Record::Readdressed { .. }
-            | Record::Answered { .. }
-            | Record::RefusalAnswered { .. }
-            | Record::Released { .. }
-            | Record::Located { .. }
-            | Record::Commanded { .. }
-            | Record::Spent { .. } => {}
-        }
-    }
 }

@@ -3,8 +3,8 @@
 //! A record that finds another state than it speaks of is a [`UnknownCause::Contradiction`]: the engine and the disk
 //! disagree about what happened, and going on would make it worse.
 
+use super::UnknownCause;
 use super::codec::{self, FaultColumns, MessageColumns, VerdictColumns, signed, time_in};
-use super::{LastNumbers, UnknownCause};
 use crate::model::{CommandOrigin, Hold, HoldId, Message, Outcome, Record, Refusal, ReplyTo, Seq, Time, Verdict};
 use rusqlite::{Connection, ToSql, params};
 
@@ -42,25 +42,6 @@ pub(super) fn apply(connection: &Connection, record: &Record) -> Result<()> {
         Record::Commanded { at, origin, reply } => write.commanded(*at, origin, reply),
         // Only replayed: it is made from attempts that are on disk already.
         Record::Spent { .. } => Err(UnknownCause::Contradiction { record: "Spent", number: 0 }),
-    }
-}
-
-/// Raises the highest numbers ever used by those of one record.
-pub(super) fn count(last: &mut LastNumbers, record: &Record) {
-    match record {
-        Record::Accepted(message) => last.seq = last.seq.max(message.seq),
-        Record::Refused { number, .. } => last.refusal = last.refusal.max(*number),
-        Record::Held(hold) => last.hold = last.hold.max(hold.id.0),
-        Record::Attempted { .. }
-        | Record::Ended { .. }
-        | Record::Finished { .. }
-        | Record::Readdressed { .. }
-        | Record::Answered { .. }
-        | Record::RefusalAnswered { .. }
-        | Record::Released { .. }
-        | Record::Located { .. }
-        | Record::Commanded { .. }
-        | Record::Spent { .. } => (),
     }
 }
 

@@ -44,7 +44,7 @@ pub use open::{QUICK_CHECK_BYTES_MAX, check};
 pub use prune::Pruned;
 pub use query::{Attempt, Found, Reader, Row};
 
-use crate::model::{Message, Outcome, Record, Seq, Time};
+use crate::model::{LastNumbers, Message, Outcome, Record, Seq, Time};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -81,16 +81,7 @@ pub struct Anchor {
     pub since_boot: Duration,
 }
 
-/// The highest numbers ever used, also where their rows are gone. Zero where none was.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LastNumbers {
-    pub seq: Seq,
-    pub refusal: u64,
-    pub hold: u64,
-}
-
-/// What one commit makes durable. An empty batch writes nothing; one with an anchor
-/// looks at the free space.
+/// What one commit makes durable. An empty batch writes nothing; one with an anchor looks at the free space.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub records: Vec<Record>,

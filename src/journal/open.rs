@@ -1,7 +1,8 @@
 //! Opens the file and refuses what is not ours, not readable, or not free.
 
 use super::codec::{span_out, time_out, unsigned};
-use super::{Anchor, LastNumbers, OpenError, schema};
+use super::{Anchor, OpenError, schema};
+use crate::model::LastNumbers;
 use crate::model::Seq;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};

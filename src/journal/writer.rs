@@ -1,8 +1,8 @@
 //! The one thread that writes. It takes requests in order and prunes in between.
 
 use super::prune::{Pass, Pruned};
-use super::{Anchor, Batch, CommitError, Committed, LastNumbers, Settings, UnknownCause, append, codec, replay};
-use crate::model::{Message, Seq, Time};
+use super::{Anchor, Batch, CommitError, Committed, Settings, UnknownCause, append, codec, replay};
+use crate::model::{LastNumbers, Message, Seq, Time};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::fs::File;
@@ -99,7 +99,7 @@ impl Store {
         }
         if !batch.records.is_empty() || batch.anchor.is_some() {
             let mut last_numbers = self.last_numbers;
-            batch.records.iter().for_each(|record| append::count(&mut last_numbers, record));
+            batch.records.iter().for_each(|record| last_numbers.see(record));
             let moved = last_numbers != self.last_numbers;
             self.in_transaction(|connection| write(connection, batch, moved.then_some(last_numbers)))?;
             self.last_numbers = last_numbers;

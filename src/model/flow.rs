@@ -148,8 +148,8 @@ pub enum Record {
         origin: CommandOrigin,
         reply: Box<str>,
     },
-    /// Only replayed: an attempt of the last hour that belongs to a message no longer live. `ended_at` is `None`
-    /// when it never ended.
+    /// Only replayed: an attempt of the last hour that belongs to a message no longer live. One that never ended counts
+    /// as ended at the replay.
     Spent {
         account: Account,
         corp: Corp,
@@ -161,6 +161,35 @@ impl Record {
     /// Whether its durability may wait for the next commit: losing it only repeats a publish.
     pub const fn can_wait(&self) -> bool {
         matches!(self, Self::Answered { .. } | Self::RefusalAnswered { .. })
+    }
+}
+
+/// The highest numbers that a journal ever used; none is used twice, also after its row is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastNumbers {
+    pub seq: Seq,
+    pub refusal: u64,
+    pub hold: u64,
+}
+
+impl LastNumbers {
+    /// Takes the numbers of a record into account.
+    pub fn see(&mut self, record: &Record) {
+        match record {
+            Record::Accepted(message) => self.seq = self.seq.max(message.seq),
+            Record::Refused { number, .. } => self.refusal = self.refusal.max(*number),
+            Record::Held(hold) => self.hold = self.hold.max(hold.id.0),
+            Record::Attempted { .. }
+            | Record::Ended { .. }
+            | Record::Finished { .. }
+            | Record::Readdressed { .. }
+            | Record::Answered { .. }
+            | Record::RefusalAnswered { .. }
+            | Record::Released { .. }
+            | Record::Located { .. }
+            | Record::Commanded { .. }
+            | Record::Spent { .. } => {}
+        }
     }
 }
 

@@ -8,6 +8,25 @@ use std::time::Duration;
 /// The first 16 bytes of a SHA-256, because a stranger chooses the input. `bridge` options do not enter it.
 pub type Fingerprint = [u8; 16];
 
+/// The message types that need no configuration, and the sender's path for each. The first ten are those that the
+/// vendor names for MQTT.
+pub const BUILT_IN_KINDS: [(&str, &str); 14] = [
+    ("text", "/msg/text"),
+    ("image", "/msg/image"),
+    ("personCard", "/msg/personCard"),
+    ("link", "/msg/link"),
+    ("file", "/msg/file"),
+    ("video", "/msg/video"),
+    ("miniProgram", "/msg/miniProgram"),
+    ("roomAt", "/msg/roomAt"),
+    ("gif", "/msg/gif"),
+    ("videoNum", "/msg/videoNum"),
+    ("voice", "/msg/voice"),
+    ("quote", "/msg/quote"),
+    ("miniProgramById", "/miniProgram/send"),
+    ("videoNumById", "/videonum/send"),
+];
+
 /// A message that a publisher asked for, parsed and valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {

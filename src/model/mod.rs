@@ -13,11 +13,13 @@ mod time;
 
 pub use command::{Command, CommandOrigin, CommandRequest, Reply, Scope};
 pub use flow::{
-    Action, Alarm, DirectoryEntry, Input, Job, Lookup, Outgoing, Publication, Ready, Record, SendEvent, SenderTrouble,
-    Ticket,
+    Action, Alarm, DirectoryEntry, Input, Job, LastNumbers, Lookup, Outgoing, Publication, Ready, Record, SendEvent,
+    SenderTrouble, Ticket,
 };
 pub use hold::{Hold, HoldId, HoldReason};
 pub use ids::{Account, Corp, MessageId, SenderName, Seq};
-pub use message::{Fingerprint, Lifetime, Message, OnDoubt, Options, Origin, Refusal, ReplyTo, Request};
+pub use message::{
+    BUILT_IN_KINDS, Fingerprint, Lifetime, Message, OnDoubt, Options, Origin, Refusal, ReplyTo, Request,
+};
 pub use outcome::{Code, Doubt, Fault, NotSent, Outcome, Sender, State, Verdict};
 pub use time::Time;

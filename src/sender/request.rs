@@ -1,6 +1,6 @@
 //! Makes the requests. Pure: everything that can be wrong with an address or a key is found once, at start.
 
-use crate::model::Seq;
+use crate::model::{BUILT_IN_KINDS, Seq};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::http::uri::Scheme;
@@ -10,25 +10,6 @@ use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 
 use super::SettingsError;
-
-/// Types that the API takes at `/msg/<type>`: the ten that the vendor names, and two more of its own paths.
-const MSG_KINDS: [&str; 12] = [
-    "text",
-    "image",
-    "personCard",
-    "link",
-    "file",
-    "video",
-    "miniProgram",
-    "roomAt",
-    "gif",
-    "videoNum",
-    "voice",
-    "quote",
-];
-
-/// Types with a path of their own.
-const OTHER_KINDS: [(&str, &str); 2] = [("miniProgramById", "/miniProgram/send"), ("videoNumById", "/videonum/send")];
 
 /// All accounts, not only those online.
 const DIRECTORY_PATH: &str = "/inner/user/wx/list?IsOnline=false";
@@ -56,10 +37,7 @@ impl Routes {
     ) -> Result<Self, SettingsError> {
         let base = checked_base(base_url)?;
         let mut sends = BTreeMap::new();
-        for kind in MSG_KINDS {
-            sends.insert(Box::from(kind), join(base, &format!("/msg/{kind}"))?);
-        }
-        for (kind, path) in OTHER_KINDS {
+        for (kind, path) in BUILT_IN_KINDS {
             sends.insert(Box::from(kind), join(base, path)?);
         }
         for (kind, path) in paths {
@@ -146,7 +124,10 @@ mod tests {
                 Some(request.uri().to_string())
             };
             let of = |path: &str| Some(format!("http://127.0.0.1:8080/gnapi/open{path}"));
-            for kind in MSG_KINDS {
+            for kind in ["text", "image", "personCard", "link", "file", "video", "miniProgram", "roomAt", "gif"] {
+                assert_eq!(address(kind), of(&format!("/msg/{kind}")));
+            }
+            for kind in ["videoNum", "voice", "quote"] {
                 assert_eq!(address(kind), of(&format!("/msg/{kind}")));
             }
             assert_eq!(address("miniProgramById"), of("/miniProgram/send"));

@@ -292,7 +292,7 @@ fn a_hundred_thousand_accounts_are_served_in_turn() {
     settings.messages.queue_messages = 2 * ACCOUNTS;
     settings.messages.queue_bytes = u64::MAX;
     settings.events = crate::engine::EventLevel::Off;
-    let mut engine = Engine::new(settings, START, crate::engine::LastNumbers::default());
+    let mut engine = Engine::new(settings, START, crate::model::LastNumbers::default());
     engine.start(START);
     let name = |index: usize| format!("account{index}");
     let entries = (0..ACCOUNTS).map(|index| crate::model::DirectoryEntry {

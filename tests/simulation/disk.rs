@@ -80,9 +80,9 @@ impl Disk {
         self.messages.values().filter(|kept| same(&kept.message.request, request))
     }
 
-    pub fn numbers(&self) -> crate::engine::LastNumbers {
-        crate::engine::LastNumbers {
-            seq: self.messages.last_key_value().map_or(0, |(seq, _)| seq.0),
+    pub fn numbers(&self) -> crate::model::LastNumbers {
+        crate::model::LastNumbers {
+            seq: self.messages.last_key_value().map_or(Seq(0), |(seq, _)| *seq),
             refusal: self.refusals.last_key_value().map_or(0, |(number, _)| *number),
             hold: self.hold_last,
         }

@@ -7,29 +7,12 @@ use crate::config::raw::{Node, Raw};
 use crate::config::section::{Section, text_of};
 use crate::config::settings::{AccountOf, Secret, Sender, SenderKind, Sign, choices};
 use crate::config::words;
-use crate::model::{Account, Corp, SenderName};
+use crate::model::{Account, BUILT_IN_KINDS, Corp, SenderName};
 use secrecy::SecretString;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub(super) const SCHEMES: &[&str] = &["http", "https"];
-/// The types that are built in; see the documented configuration.
-const BUILT_IN: [&str; 14] = [
-    "text",
-    "image",
-    "personCard",
-    "link",
-    "file",
-    "video",
-    "miniProgram",
-    "roomAt",
-    "gif",
-    "videoNum",
-    "voice",
-    "quote",
-    "miniProgramById",
-    "videoNumById",
-];
 
 pub(super) fn read(root: &Section<'_>, read: &ReadFile<'_>, problems: &mut Problems) -> Vec<Sender> {
     let sections = root.sections("senders");
@@ -190,7 +173,7 @@ fn types(section: &Section<'_>, problems: &mut Problems) -> BTreeMap<String, Str
     for (name, path) in section.free("types", problems) {
         let inner = section.section("types");
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        if BUILT_IN.contains(&name.as_str()) {
+        if BUILT_IN_KINDS.iter().any(|(kind, _)| *kind == name) {
             inner.error(&name, "is built in already; choose another name", problems);
         } else if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
             inner.error(&name, "cannot be the name of a type; use at most 64 of A-Z a-z 0-9 . _ -", problems);

@@ -1,7 +1,6 @@
 //! What a journal promises, in the plainest way: lists in memory.
 
-use crate::journal::LastNumbers;
-use crate::model::{Account, Corp, Hold, Message, Outcome, Record, Refusal, SenderName, Seq, Time};
+use crate::model::{Account, Corp, Hold, LastNumbers, Message, Outcome, Record, Refusal, SenderName, Seq, Time};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;

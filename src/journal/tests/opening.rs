@@ -1,6 +1,6 @@
 use super::{HOUR, START, accepted, commit, copy_as_after_a_crash, directory, life, open, replayed, settings};
-use crate::journal::{Anchor, Batch, CommitError, Journal, LastNumbers, OpenError, UnknownCause, check};
-use crate::model::{Record, Seq};
+use crate::journal::{Anchor, Batch, CommitError, Journal, OpenError, UnknownCause, check};
+use crate::model::{LastNumbers, Record, Seq};
 use rusqlite::Connection;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

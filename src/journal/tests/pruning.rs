@@ -2,8 +2,10 @@ use super::{
     HOUR, START, accepted, answered, attempted, commit, directory, ended, finished, life, message, open, replayed,
     settings,
 };
-use crate::journal::{Batch, Journal, LastNumbers, Pruned};
-use crate::model::{Code, CommandOrigin, Fault, Hold, HoldId, Origin, Record, Refusal, Scope, Seq, Time, Verdict};
+use crate::journal::{Batch, Journal, Pruned};
+use crate::model::{
+    Code, CommandOrigin, Fault, Hold, HoldId, LastNumbers, Origin, Record, Refusal, Scope, Seq, Time, Verdict,
+};
 use rusqlite::Connection;
 use std::path::Path;
 use std::sync::Arc;

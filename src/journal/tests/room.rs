@@ -2,8 +2,8 @@
 
 use super::{START, accepted, directory, life, open, replayed, settings};
 use crate::journal::writer::Store;
-use crate::journal::{Anchor, Batch, CommitError, Journal, LastNumbers, open as opening};
-use crate::model::Record;
+use crate::journal::{Anchor, Batch, CommitError, Journal, open as opening};
+use crate::model::{LastNumbers, Record};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
