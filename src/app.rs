@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::intake::http::{self, Readiness};
 use crate::intake::mqtt::Intake;
 use crate::journal::{self, Journal};
-use crate::model::{Input, Job, Lookup, Publication, SenderName};
+use crate::model::{Code, Fault, Input, Job, Lookup, Publication, Reply, SenderName};
 use crate::mqtt::broker::Broker;
 use crate::publisher::{self, Publisher};
 use crate::sender::Sender;
@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -22,6 +23,13 @@ mod parts;
 
 /// Answers published and not yet acknowledged by the broker, at most.
 const PUBLISH_WINDOW: usize = 1000;
+
+/// Questions to the journal that wait in line, at most.
+const QUESTIONS_MAX: usize = 64;
+
+/// How long a stop waits for the bridge, which has bounds of its own. Only a commit that finds no room on the disk goes
+/// beyond them.
+const BRIDGE_STOP_MAX: Duration = Duration::from_secs(12);
 
 /// The wait before an account list that could not be had is asked for again.
 const DIRECTORY_RETRY: Duration = Duration::from_secs(5);
@@ -49,10 +57,18 @@ pub enum AppError {
     Sender(SenderName, crate::sender::SettingsError),
     Journal(journal::OpenError),
     Restore(journal::ReadError),
-    Broker { listen: SocketAddr, error: std::io::Error },
-    Http { listen: SocketAddr, error: std::io::Error },
+    Broker {
+        listen: SocketAddr,
+        error: std::io::Error,
+    },
+    Http {
+        listen: SocketAddr,
+        error: std::io::Error,
+    },
     Thread(std::io::Error),
     Bridge(BridgeError),
+    /// A stop could not write the last of what happened: the next start finds its attempts without an end.
+    StopWithoutRoom,
 }
 
 impl AppError {
@@ -62,7 +78,12 @@ impl AppError {
         match self {
             Self::Topics(_) | Self::BrokerUrl(_) | Self::Tls(_) | Self::Sender(..) => true,
             Self::Journal(error) => error.is_lasting(),
-            Self::Restore(_) | Self::Broker { .. } | Self::Http { .. } | Self::Thread(_) | Self::Bridge(_) => false,
+            Self::Restore(_)
+            | Self::Broker { .. }
+            | Self::Http { .. }
+            | Self::Thread(_)
+            | Self::Bridge(_)
+            | Self::StopWithoutRoom => false,
         }
     }
 }
@@ -83,6 +104,9 @@ impl fmt::Display for AppError {
             Self::Http { listen, error } => write!(f, "http.listen: cannot listen on {listen}: {error}"),
             Self::Thread(error) => write!(f, "no thread for questions to the journal: {error}"),
             Self::Bridge(error) => error.fmt(f),
+            Self::StopWithoutRoom => f.write_str(
+                "the journal could not be closed in time, because the disk has no room; what was acknowledged is kept",
+            ),
         }
     }
 }
@@ -178,7 +202,8 @@ impl App {
     /// closes the journal: 15 s at most.
     ///
     /// # Errors
-    /// [`AppError::Bridge`] when the process has to end at once.
+    /// [`AppError::Bridge`] when the process has to end at once, [`AppError::StopWithoutRoom`] when a full disk kept it
+    /// from a clean stop.
     pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
         tokio::select! {
             ended = &mut self.bridge => return bridge_ended(ended),
@@ -189,8 +214,13 @@ impl App {
         let _ = self.intake_end.send(());
         let _ = self.intake.await;
         // A bridge that is gone has said why.
-        let _ = self.inputs.send(Input::Stop).await;
-        let ended = self.bridge.await;
+        let stopped = async {
+            let _ = self.inputs.send(Input::Stop).await;
+            (&mut self.bridge).await
+        };
+        let Ok(ended) = tokio::time::timeout(BRIDGE_STOP_MAX, stopped).await else {
+            return Err(AppError::StopWithoutRoom);
+        };
         self.publisher.stop().await;
         bridge_ended(ended)
     }
@@ -248,7 +278,8 @@ fn publish_through(publisher: Publisher) -> Box<dyn FnMut(Publication) + Send> {
 /// Questions wait in line for one thread that may block.
 fn look_up_in(journal: &Journal, publisher: Publisher) -> Result<Box<dyn FnMut(Lookup) + Send>, AppError> {
     let reader = journal.reader().map_err(AppError::Restore)?;
-    let (questions, questions_due) = std::sync::mpsc::sync_channel::<Lookup>(64);
+    let (questions, questions_due) = std::sync::mpsc::sync_channel::<Lookup>(QUESTIONS_MAX);
+    let replies = publisher.clone();
     std::thread::Builder::new()
         .name("look-up".to_owned())
         .spawn(move || {
@@ -258,10 +289,18 @@ fn look_up_in(journal: &Journal, publisher: Publisher) -> Result<Box<dyn FnMut(L
         })
         .map_err(AppError::Thread)?;
     Ok(Box::new(move |lookup| {
-        if questions.try_send(lookup).is_err() {
-            telemetry::question_dropped();
+        if let Some(reply) = ask(&questions, lookup) {
+            telemetry::question_refused();
+            replies.publish(Publication::Reply(reply));
         }
     }))
+}
+
+/// Puts a question in line. Where the line is too long it is answered with that: no one who asks waits for nothing.
+fn ask(questions: &std::sync::mpsc::SyncSender<Lookup>, lookup: Lookup) -> Option<Reply> {
+    let (TrySendError::Full(lookup) | TrySendError::Disconnected(lookup)) = questions.try_send(lookup).err()?;
+    let message = "too many questions wait for the journal: ask again, and wait for one reply before the next question";
+    Some(Reply { origin: lookup.origin, result: Err(Fault::new(Code::QueueFull, message)) })
 }
 
 /// Reads the account list at start, every `interval`, and when asked.
@@ -284,4 +323,30 @@ fn spawn_directory(sender: Arc<Sender>, interval: Duration, inputs: mpsc::Sender
         }
     });
     refresh
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CommandOrigin, MessageId};
+
+    fn lookup(transaction: &str) -> Lookup {
+        let origin = CommandOrigin {
+            name: Box::from("message/get"),
+            transaction: Some(Box::from(transaction)),
+            by: None,
+            reply_to: None,
+        };
+        Lookup { origin, id: MessageId::from_json("1"), account: None, live: Vec::new() }
+    }
+
+    #[test]
+    fn a_question_that_finds_no_room_is_answered_with_that() {
+        let (questions, _due) = std::sync::mpsc::sync_channel(1);
+        assert_eq!(ask(&questions, lookup("1")), None);
+        let refused = ask(&questions, lookup("2")).expect("a reply");
+        assert_eq!(refused.origin, lookup("2").origin);
+        let fault = refused.result.expect_err("no room");
+        assert_eq!((fault.code, fault.code.is_retryable()), (Code::QueueFull, true));
+    }
 }

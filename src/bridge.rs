@@ -18,11 +18,14 @@
 
 mod letters;
 
+#[cfg(test)]
+mod full_tests;
+
 use crate::clock::{self, BootReading, Clock};
 use crate::engine::Engine;
 use crate::journal::{self, Anchor, Batch, CommitError, Journal};
 use crate::model::{
-    Action, Input, Job, Lookup, Outgoing, Publication, Ready, Record, Refusal, SenderName, Seq, Ticket, Time,
+    Action, Alarm, Input, Job, Lookup, Outgoing, Publication, Ready, Record, Refusal, SenderName, Seq, Ticket, Time,
 };
 use crate::telemetry;
 use letters::Letters;
@@ -216,20 +219,37 @@ impl Bridge {
             load_answers: wanted.answers,
             anchor,
         });
+        let mut was_full = false;
         let committed = loop {
             match self.journal.commit(Arc::clone(&batch)).await {
                 Ok(committed) => break committed,
                 Err(CommitError::Full) => {
                     // Nothing of it happened. Until there is room nothing is taken and nothing is sent.
                     telemetry::journal_full();
+                    if !std::mem::replace(&mut was_full, true) {
+                        self.alarm_room(
+                            "storage_full",
+                            "the disk is full: nothing is taken, sent or answered until there is room",
+                        )?;
+                    }
                     tokio::time::sleep(FULL_WAIT).await;
                 }
                 Err(error) => return Err(BridgeError::Commit(error)),
             }
         };
         self.letters.load(committed.messages, committed.answers);
+        // Where space was low before, or is now, the engine says the rest.
+        if was_full && !self.low_space && !committed.low_space {
+            self.alarm_room("storage_ok", "the disk has room again")?;
+        }
         self.notice_space(committed.low_space);
         Ok(())
+    }
+
+    /// Says at once what the engine cannot decide, because it waits for the commit that found no room.
+    fn alarm_room(&mut self, what: &'static str, message: &str) -> Result<(), BridgeError> {
+        let alarm = Alarm { what, about: Box::from("store"), message: Box::from(message), at: self.clock.now() };
+        self.perform(Action::Alarm(alarm))
     }
 
     fn notice_space(&mut self, low: bool) {

@@ -125,9 +125,9 @@ pub fn journal_full() {
     tracing::error!("the disk is full: nothing is taken and nothing is sent until there is room");
 }
 
-/// A question was asked while too many waited; whoever asked has to ask again.
-pub fn question_dropped() {
-    tracing::warn!("too many questions wait for the journal, one was dropped");
+/// A question was asked while too many waited; whoever asked was told to ask again.
+pub fn question_refused() {
+    tracing::warn!("too many questions wait for the journal, one was refused");
 }
 
 // Bridge.

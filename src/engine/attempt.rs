@@ -322,7 +322,10 @@ pub(super) fn retry_wait(attempts: u32) -> Duration {
 /// The error of a message that may or may not have been sent; what ended it is said too.
 fn unresolved(ended_by: Option<Fault>) -> Fault {
     let message = match &ended_by {
-        None => "it is not known whether the message was sent: the sender did not answer, and no proof came".to_owned(),
+        None => {
+            "it is not known whether the message was sent: the sender did not answer, or not clearly, and no proof came"
+                .to_owned()
+        }
         Some(fault) => format!("it is not known whether an earlier attempt was sent; the last one ended with {fault}"),
     };
     let sender = ended_by.and_then(|fault| fault.sender);

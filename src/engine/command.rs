@@ -85,6 +85,7 @@ impl Engine {
         let by = origin.by.clone();
         match command {
             Command::Pause { scope, reason, duration, until } => {
+                self.check_scope(&scope)?;
                 let until = self.end_of(duration, until)?;
                 let hold = self.hold(scope, reason, by, until);
                 Ok(describe_hold(&hold))
@@ -106,6 +107,19 @@ impl Engine {
             }
             Command::MessageCancel { id, account, dry_run } => self.cancel(&id, account.as_ref(), dry_run),
             Command::MessageGet { .. } | Command::AccountGet { .. } | Command::Health => Ok(Value::Null),
+        }
+    }
+
+    /// Servers are all known from the configuration, so an unknown one is a slip that would hold nothing. Companies and
+    /// accounts may come later.
+    fn check_scope(&self, scope: &Scope) -> Result<(), Fault> {
+        match scope {
+            Scope::Sender(name) if self.sender_key(name).is_none() => {
+                let known: Vec<&str> = self.senders.iter().map(|sender| sender.name.as_str()).collect();
+                let message = format!("there is no sender of this name: use one of {}", known.join(", "));
+                Err(Fault::of_field(Code::NotFound, "sender", message))
+            }
+            Scope::Sender(_) | Scope::All | Scope::Corp(_) | Scope::Account(_) | Scope::Conversation(..) => Ok(()),
         }
     }
 

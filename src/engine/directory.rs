@@ -25,6 +25,7 @@ impl SenderState {
             breaker: Breaker::default(),
             unauthorized: false,
             directory_asked_at: None,
+            directory_wanted: false,
         }
     }
 }
@@ -186,9 +187,25 @@ impl Engine {
     }
 
     pub(super) fn wake_sender(&mut self, sender: SenderKey) {
+        if std::mem::take(&mut self.senders[sender.index()].directory_wanted) {
+            self.want_directory(sender);
+        }
         if self.senders[sender.index()].unauthorized {
             self.ask_directory(sender);
             self.timers.insert((self.now + ASK_INTERVAL, Timer::Sender(sender)));
+        }
+    }
+
+    /// Asks for the account list now, or as soon as it may be asked for again: the last one came before the wish.
+    fn want_directory(&mut self, sender: SenderKey) {
+        let server = &mut self.senders[sender.index()];
+        match server.directory_asked_at.map(|at| at + ASK_INTERVAL).filter(|next| *next > self.now) {
+            Some(next) => {
+                if !std::mem::replace(&mut server.directory_wanted, true) {
+                    self.timers.insert((next, Timer::Sender(sender)));
+                }
+            }
+            None => self.ask_directory(sender),
         }
     }
 
@@ -214,7 +231,7 @@ impl Engine {
         self.account_mut(key).grace_set = true;
         self.timers.insert((at, Timer::Grace(key)));
         for index in 0..self.senders.len() {
-            self.ask_directory(SenderKey(index as u32));
+            self.want_directory(SenderKey(index as u32));
         }
     }
 

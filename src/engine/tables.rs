@@ -155,6 +155,8 @@ pub(super) struct SenderState {
     pub(super) breaker: super::breaker::Breaker,
     pub(super) unauthorized: bool,
     pub(super) directory_asked_at: Option<Time>,
+    /// Whether it is to be asked for once more, because somebody needed it too soon after the last time.
+    pub(super) directory_wanted: bool,
 }
 
 /// The accounts of one company that could send now through one server.

@@ -233,6 +233,16 @@ impl Journal {
         self.ask(|reply| Request::Close { reply }).await
     }
 
+    #[cfg(test)]
+    pub(crate) fn page_limiter(&self) -> impl Fn(i64) + Send + use<> {
+        // Weak, because the writer ends with the last of those who may ask it.
+        let requests = self.requests.as_ref().expect("it is open").downgrade();
+        move |pages| {
+            let requests = requests.upgrade().expect("it is open");
+            requests.try_send(Request::LimitPages { pages }).expect("room");
+        }
+    }
+
     async fn ask<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<Result<T, CommitError>>) -> Request,

@@ -22,10 +22,27 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 
 #[derive(Debug)]
 pub(super) enum Request {
-    Commit { batch: Arc<Batch>, reply: Reply<Committed> },
-    ShiftTimes { nanos: i64, anchor: Anchor, reply: Reply<()> },
-    Prune { now: Time, reply: Option<Reply<Pruned>> },
-    Close { reply: Reply<()> },
+    Commit {
+        batch: Arc<Batch>,
+        reply: Reply<Committed>,
+    },
+    ShiftTimes {
+        nanos: i64,
+        anchor: Anchor,
+        reply: Reply<()>,
+    },
+    Prune {
+        now: Time,
+        reply: Option<Reply<Pruned>>,
+    },
+    Close {
+        reply: Reply<()>,
+    },
+    /// As if the disk held so many pages and no more.
+    #[cfg(test)]
+    LimitPages {
+        pages: i64,
+    },
 }
 
 /// Serves requests until it is closed or nobody is left to ask. Both leave a clean file behind.
@@ -62,6 +79,10 @@ pub(super) fn run(mut store: Store, mut inbox: mpsc::Receiver<Request>) {
                 Some(pass) => pass.also_tell(reply),
                 None => pass = Some(Pass::new(now, reply)),
             },
+            #[cfg(test)]
+            Some(Request::LimitPages { pages }) => {
+                store.connection.pragma_update(None, "max_page_count", pages).expect("a limit");
+            }
             Some(Request::Close { reply }) => {
                 let _ = reply.send(store.close());
                 return;

@@ -8,6 +8,8 @@
 mod parse;
 mod print;
 
+pub(crate) use parse::default_settings;
+
 use crate::engine::{Engine, Settings};
 use crate::model::{
     Action, Code, CommandOrigin, CommandRequest, Fault, Input, Origin, Outgoing, Ready, Refusal, SenderName,
