@@ -1,9 +1,8 @@
 //! A disk without room: the bridge waits, says so, and goes on by itself.
 
 use super::*;
-use crate::engine::LastNumbers;
 use crate::golden::default_settings;
-use crate::model::{Code, Fault, Origin};
+use crate::model::{Code, Fault, LastNumbers, Origin};
 use std::sync::mpsc;
 
 fn refused(body_bytes: usize) -> Input {

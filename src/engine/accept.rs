@@ -97,7 +97,13 @@ impl Engine {
 
     fn refusal_of(&self, request: &Request) -> Option<Fault> {
         let settings = &self.settings.messages;
-        if self.expires_at(request) <= self.now {
+        let expires_at = self.expires_at(request);
+        if request.options.not_before.is_some_and(|at| at >= expires_at && at > self.now) {
+            let message = "bridge.notBefore lies after the end of the message's lifetime, so it could never be sent; make \
+                 ttl, expiresAt or the message expiry longer";
+            return Some(Fault::of_field(Code::InvalidField, "bridge.notBefore", message));
+        }
+        if expires_at <= self.now {
             let message = "the message was already too old when it came: ttl, expiresAt or the message expiry is over";
             return Some(Fault::new(Code::Expired, message));
         }
@@ -132,7 +138,8 @@ impl Engine {
         let wished = match request.options.lifetime {
             Some(Lifetime::For(span)) => self.now + span,
             Some(Lifetime::Until(time)) => time,
-            None => self.now + self.settings.messages.ttl,
+            // A message for next week is worth as long from then on as one for now.
+            None => request.options.not_before.unwrap_or_default().max(self.now) + self.settings.messages.ttl,
         };
         match request.options.message_expiry {
             Some(span) => wished.min(self.now + span),

@@ -22,31 +22,30 @@ impl Engine {
         }
         let Some(flight) = self.flights.remove(&seq) else { return };
         self.record(Record::Ended { seq, attempt, at: self.now, verdict: verdict.clone() });
-        self.count_end(&flight, &verdict);
+        self.count_end(&flight, self.now, &verdict);
         self.judge(seq, flight.account, flight.sender, verdict);
         self.place(flight.account);
     }
 
-    /// Gives the limits and the server what the end of the attempt owes them.
-    pub(super) fn count_end(&mut self, flight: &Flight, verdict: &Verdict) {
-        let now = self.now;
+    /// Gives the limits and the server what the end of the attempt at `at` owes them.
+    pub(super) fn count_end(&mut self, flight: &Flight, at: Time, verdict: &Verdict) {
         // Only where no connection came about is it proven that nothing was written.
         let written = !matches!(verdict, Verdict::NotSent { why: NotSent::Connect, .. });
         let refunded = !matches!(verdict, Verdict::Confirmed { .. }) && self.sabotaged(Sabotage::RefundEveryFailure);
         let written = written && !refunded;
-        self.hours.end(flight.corp, now, written);
+        self.hours.end(flight.corp, at, written);
         let account = self.account_mut(flight.account);
         account.in_flight -= 1;
         let corp_now = account.corp;
         if written {
-            self.count_past_send(flight.account, now);
+            self.count_past_send(flight.account, at);
             if let Some(corp) = corp_now.filter(|corp| *corp != flight.corp) {
-                self.hours.add_past(corp, now, 1, now);
+                self.hours.add_past(corp, at, 1, at);
             }
         }
         let from_response = self.settings.limits.measured_from == MeasuredFrom::Response;
         if (from_response && !self.sabotaged(Sabotage::SpacingFromRequest)) || flight.sender.is_none() {
-            self.spacing.restart(flight.account, now);
+            self.spacing.restart(flight.account, at);
         }
         if !written || self.corps[flight.corp.index()].open_timer.is_none() {
             self.reopen_hour(flight.corp);

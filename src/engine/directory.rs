@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// Account lists are asked for at most this often on the engine's wish; the sender's own refresh comes on top.
 const ASK_INTERVAL: Duration = Duration::from_secs(10);
+/// How often they are asked for again while messages of an unknown account wait: it may have been added since.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 impl SenderState {
     pub(super) fn new(settings: &SenderSettings) -> Self {
@@ -227,9 +229,13 @@ impl Engine {
         if (account.corp.is_some() && account.sender.is_some()) || account.grace_set {
             return;
         }
-        let at = self.now + self.settings.messages.unknown_account_grace;
+        let at = self.now + self.settings.messages.unknown_account_grace.min(ASK_AGAIN);
         self.account_mut(key).grace_set = true;
         self.timers.insert((at, Timer::Grace(key)));
+        self.want_directories();
+    }
+
+    fn want_directories(&mut self) {
         for index in 0..self.senders.len() {
             self.want_directory(SenderKey(index as u32));
         }
@@ -259,7 +265,8 @@ impl Engine {
         }
         if let Some(at) = next {
             self.account_mut(key).grace_set = true;
-            self.timers.insert((at, Timer::Grace(key)));
+            self.timers.insert((at.min(now + ASK_AGAIN), Timer::Grace(key)));
+            self.want_directories();
         }
     }
 
@@ -272,7 +279,7 @@ impl Engine {
             self.alarm("account_offline", name.as_str(), message.to_owned());
         }
         if let Some(sender) = sender {
-            self.ask_directory(sender);
+            self.want_directory(sender);
         }
     }
 }

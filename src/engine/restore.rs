@@ -70,8 +70,10 @@ impl Engine {
         let crashed: Vec<(Seq, Flight)> = std::mem::take(&mut self.flights).into_iter().collect();
         for (seq, flight) in crashed {
             let verdict = Verdict::Unknown { why: Doubt::Crash, detail: Box::default() };
-            self.record(Record::Ended { seq, attempt: flight.attempt, at: self.now, verdict: verdict.clone() });
-            self.count_end(&flight, &verdict);
+            // What the process before had handed to the network may arrive until nothing is settled any more.
+            let at = self.settle_until;
+            self.record(Record::Ended { seq, attempt: flight.attempt, at, verdict: verdict.clone() });
+            self.count_end(&flight, at, &verdict);
             if self.sabotaged(Sabotage::CrashRetries) {
                 self.requeue(seq, now);
                 continue;

@@ -31,7 +31,13 @@ impl OpenError {
         match self {
             Self::OldSqlite { .. } | Self::NotAJournal { .. } | Self::Newer { .. } | Self::Damaged { .. } => true,
             Self::File { error, .. } => {
-                matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+                matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied
+                        | io::ErrorKind::ReadOnlyFilesystem
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::IsADirectory
+                )
             }
             Self::Locked { .. } | Self::Database { .. } | Self::Thread { .. } => false,
         }
@@ -134,6 +140,8 @@ pub enum UnknownCause {
     Contradiction { record: &'static str, number: u64 },
     /// A number does not fit the file's 63 bits.
     TooLarge { record: &'static str, number: u64 },
+    /// The file was removed or replaced while it was open.
+    Replaced,
     /// An earlier commit failed, or the writer is gone.
     Stopped,
 }
@@ -149,7 +157,7 @@ impl UnknownCause {
     pub(super) fn is_lack_of_room(&self) -> bool {
         match self {
             Self::Database(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
-            Self::Contradiction { .. } | Self::TooLarge { .. } | Self::Stopped => false,
+            Self::Contradiction { .. } | Self::TooLarge { .. } | Self::Replaced | Self::Stopped => false,
         }
     }
 }
@@ -162,6 +170,9 @@ impl fmt::Display for UnknownCause {
                 write!(f, "the record {record} of number {number} contradicts the journal")
             }
             Self::TooLarge { record, number } => write!(f, "the number {number} of the record {record} is too large"),
+            Self::Replaced => f.write_str(
+                "the journal's file was removed or replaced while it was open: put it back, or start with a new one",
+            ),
             Self::Stopped => f.write_str("the journal stopped after an earlier failure"),
         }
     }
@@ -181,7 +192,10 @@ impl std::error::Error for CommitError {
         match self {
             Self::Unknown(UnknownCause::Database(error)) => Some(error),
             Self::Unknown(
-                UnknownCause::Contradiction { .. } | UnknownCause::TooLarge { .. } | UnknownCause::Stopped,
+                UnknownCause::Contradiction { .. }
+                | UnknownCause::TooLarge { .. }
+                | UnknownCause::Replaced
+                | UnknownCause::Stopped,
             )
             | Self::Full => None,
         }

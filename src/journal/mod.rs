@@ -81,7 +81,7 @@ pub struct Anchor {
     pub since_boot: Duration,
 }
 
-/// What one commit makes durable. An empty batch writes nothing; one with an anchor looks at the free space.
+/// What one commit makes durable. An empty batch writes nothing and only looks at the free space.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub records: Vec<Record>,

@@ -6,17 +6,14 @@ use crate::model::{LastNumbers, Message, Seq, Time};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 /// With commits always waiting, a running pass gets one slice after so many of them.
 const COMMITS_PER_SLICE: u32 = 8;
-
-/// How old a reading of the free space may be, by the batches' own time.
-const SPACE_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 
@@ -106,17 +103,30 @@ pub(super) struct Store {
     /// After a failure of which nobody knows what it left behind, nothing more is written.
     stopped: bool,
     low_space: bool,
-    space_read_at: Option<Time>,
+    /// Which file the path led to when it was opened.
+    identity: Option<Identity>,
+}
+
+/// The device and the inode of a file.
+type Identity = (u64, u64);
+
+fn identity(path: &Path) -> Option<Identity> {
+    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 impl Store {
     pub(super) fn new(connection: Connection, lock: File, settings: Settings, last_numbers: LastNumbers) -> Self {
-        Self { connection, _lock: lock, settings, last_numbers, stopped: false, low_space: false, space_read_at: None }
+        let identity = identity(&settings.path);
+        Self { connection, _lock: lock, settings, last_numbers, stopped: false, low_space: false, identity }
     }
 
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<Committed, CommitError> {
         if self.stopped {
             return Err(CommitError::Unknown(UnknownCause::Stopped));
+        }
+        // A file that was removed or replaced takes every write, and is gone with the process.
+        if identity(&self.settings.path) != self.identity {
+            return Err(self.stop(UnknownCause::Replaced));
         }
         if !batch.records.is_empty() || batch.anchor.is_some() {
             let mut last_numbers = self.last_numbers;
@@ -128,9 +138,7 @@ impl Store {
         let messages = self.load(&batch.load).map_err(|error| self.stop(UnknownCause::Database(error)))?;
         let answers = replay::answered(&self.connection, &batch.load_answers)
             .map_err(|error| self.stop(UnknownCause::Database(error)))?;
-        if let Some(anchor) = &batch.anchor {
-            self.read_space(anchor.time);
-        }
+        self.read_space();
         Ok(Committed { messages, answers, low_space: self.low_space })
     }
 
@@ -179,12 +187,8 @@ impl Store {
         Ok(messages)
     }
 
-    /// Looks at the free space, at most once per [`SPACE_EVERY`] of the batches' time.
-    fn read_space(&mut self, now: Time) {
-        if self.space_read_at.is_some_and(|read_at| now.since(read_at) < SPACE_EVERY) {
-            return;
-        }
-        self.space_read_at = Some(now);
+    /// Looks at the free space, which costs nothing beside a commit.
+    fn read_space(&mut self) {
         let directory = self.settings.path.parent().filter(|directory| !directory.as_os_str().is_empty());
         // A file system that does not tell is taken to have room: a refused commit will say otherwise.
         if let Ok(space) = rustix::fs::statvfs(directory.unwrap_or(Path::new("."))) {

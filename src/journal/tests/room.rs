@@ -2,11 +2,10 @@
 
 use super::{START, accepted, directory, life, open, replayed, settings};
 use crate::journal::writer::Store;
-use crate::journal::{Anchor, Batch, CommitError, Journal, open as opening};
+use crate::journal::{Batch, CommitError, Journal, UnknownCause, open as opening};
 use crate::model::{LastNumbers, Record};
 use bytes::Bytes;
 use std::sync::Arc;
-use std::time::Duration;
 
 fn limit_pages(store: &Store, pages: i64) {
     store.connection.pragma_update(None, "max_page_count", pages).expect("a limit");
@@ -47,13 +46,19 @@ fn a_refused_commit_leaves_nothing_behind_and_the_next_one_works_when_there_is_r
 }
 
 #[tokio::test]
-async fn a_batch_with_an_anchor_tells_whether_the_disk_has_room() {
+async fn an_empty_batch_tells_whether_the_disk_has_room() {
     let directory = directory();
     let mut settings = settings(directory.path());
     settings.low_space_bytes = u64::MAX;
     let journal = Journal::open(settings).expect("a journal");
-    assert!(!journal.commit(Batch::default()).await.expect("no look").low_space);
-    let anchor = Anchor { time: START, boot_id: "a boot".to_owned(), since_boot: Duration::from_secs(1) };
-    let batch = Batch { anchor: Some(anchor), ..Batch::default() };
-    assert!(journal.commit(batch).await.expect("a look").low_space);
+    assert!(journal.commit(Batch::default()).await.expect("a look").low_space);
+}
+
+#[tokio::test]
+async fn a_journal_that_was_removed_while_open_takes_nothing_more() {
+    let directory = directory();
+    let journal = open(directory.path());
+    std::fs::remove_file(settings(directory.path()).path).expect("a removed journal");
+    let refused = journal.commit(Batch { records: vec![accepted(1, START)], ..Batch::default() }).await;
+    assert!(matches!(refused, Err(CommitError::Unknown(UnknownCause::Replaced))), "{refused:?}");
 }
