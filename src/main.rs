@@ -2,12 +2,12 @@
 
 use clap::{Parser, Subcommand};
 use sendbridge::app::App;
+use sendbridge::cli::stop::StopSignals;
 use sendbridge::config::{self, Config};
 use sendbridge::{cli, telemetry};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// The bridge between services that want a chat message sent and the API that sends it.
 #[derive(Parser)]
@@ -106,8 +106,16 @@ fn run(path: &std::path::Path) -> ExitCode {
 }
 
 async fn serve(config: Config) -> ExitCode {
+    // From the first moment on, because a stop may come while the journal is read back.
+    let signals = match StopSignals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            telemetry::failed(&format!("cannot listen to signals: {error}"));
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
     let ended = match App::start(config).await {
-        Ok(app) => app.run_until(stop_requested()).await,
+        Ok(app) => app.run_until(stop_requested(signals)).await,
         Err(error) => Err(error),
     };
     match ended {
@@ -119,21 +127,13 @@ async fn serve(config: Config) -> ExitCode {
     }
 }
 
-/// Returns at the first SIGTERM or SIGINT. The second one ends the process at once, which loses nothing.
-async fn stop_requested() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+/// Returns at the first signal to stop. The second one ends the process at once: no message is lost by it, but requests
+/// in flight become doubts.
+async fn stop_requested(mut signals: StopSignals) {
+    signals.requested().await;
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        signals.requested().await;
+        telemetry::failed("a second signal to stop came: requests in flight become doubts");
         std::process::exit(EXIT_FAILED.into());
     });
 }

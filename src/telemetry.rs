@@ -2,8 +2,8 @@
 //!
 //! Levels are by who must act: ERROR means that a person has to do something now, WARN that somebody should look
 //! today, INFO that a rare and normal thing happened, DEBUG everything per message. Message texts, recipients and
-//! secrets are at no level. Every value that a stranger chose is passed with `?`, never with `%`: the text format
-//! would print its line breaks and escapes.
+//! secrets are at no level. A value that a stranger chose is passed as a string or with `?`, never with `%` and never
+//! under the name `message`: there the text format would print its line breaks and escapes.
 
 use crate::engine::Counters;
 use crate::model::{Alarm, SenderName, SenderTrouble, Seq, Ticket, Verdict};
@@ -13,23 +13,32 @@ use tracing_subscriber::EnvFilter;
 
 // Broker connection.
 
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 pub fn broker_connected(client: &str, session_present: bool) {
     tracing::info!(client, session_present, "connected to the broker");
 }
 
 /// The connection ended or could not be made; the next attempt follows after `wait`.
 pub fn broker_lost(client: &str, reason: &str, wait: Duration) {
-    tracing::warn!(client, ?reason, retry_in = ?wait, "no connection to the broker");
+    tracing::warn!(client, reason, retry_in_ms = millis(wait), "no connection to the broker");
 }
 
 /// The broker does not let us in, and will not until somebody changes its configuration or ours.
 pub fn broker_refused(client: &str, reason: &str, wait: Duration) {
-    tracing::error!(client, ?reason, retry_in = ?wait, "broker refuses the connection: check credentials and client id");
+    tracing::error!(
+        client,
+        reason,
+        retry_in_ms = millis(wait),
+        "broker refuses the connection: check credentials and client id"
+    );
 }
 
 /// Another process connected with our client id.
 pub fn broker_taken_over(client: &str, wait: Duration) {
-    tracing::error!(client, retry_in = ?wait, "two processes use one client id: stop one of them");
+    tracing::error!(client, retry_in_ms = millis(wait), "two processes use one client id: stop one of them");
 }
 
 /// That many connections in a row ended within a minute.
@@ -42,12 +51,12 @@ pub fn subscribed(client: &str, filters: usize) {
 }
 
 pub fn subscribe_refused(filter: &str, reason: &str) {
-    tracing::error!(?filter, ?reason, "broker refuses a subscription: check its ACL");
+    tracing::error!(filter, reason, "broker refuses a subscription: check its ACL");
 }
 
 /// The broker refused something published, which is not repeated unless `retryable`.
 pub fn publish_refused(token: u64, reason: &str, retryable: bool) {
-    tracing::error!(token, ?reason, retryable, "broker refuses a publish: check its ACL and limits");
+    tracing::error!(token, reason, retryable, "broker refuses a publish: check its ACL and limits");
 }
 
 /// An acknowledgement came after its connection had ended, or twice.
@@ -60,13 +69,13 @@ pub fn stale_acknowledgement(ticket: Ticket) {
 /// A publisher asked for its answer at a topic that `reply_topics` do not allow; the usual topic gets it all the same.
 pub fn response_topic_refused(topic: &str) {
     let topic: String = topic.chars().take(128).collect();
-    tracing::warn!(?topic, "response topic not allowed, it is ignored");
+    tracing::warn!(topic, "response topic not allowed, it is ignored");
 }
 
 /// A delivery came on a topic that is none of ours, by a subscription that the broker still keeps.
 pub fn foreign_topic(topic: &str) {
     let topic: String = topic.chars().take(128).collect();
-    tracing::warn!(?topic, "delivery on a foreign topic dropped");
+    tracing::warn!(topic, "delivery on a foreign topic dropped");
 }
 
 /// The parser panicked. The delivery was refused, and everything goes on.
@@ -81,7 +90,7 @@ pub fn weak_message_dropped() {
 
 /// Intake could not be opened again.
 pub fn intake_not_opened(error: &dyn std::error::Error) {
-    tracing::error!(error = ?error.to_string(), "intake cannot be opened");
+    tracing::error!(error = error.to_string(), "intake cannot be opened");
 }
 
 // Publisher.
@@ -107,15 +116,15 @@ pub fn attempt_ended(sender: &SenderName, seq: Seq, attempt: u32, verdict: &Verd
         Verdict::NotSent { why, .. } => ("not_sent", why.as_str()),
         Verdict::Unknown { why, .. } => ("unknown", why.as_str()),
     };
-    tracing::debug!(?sender, seq = seq.0, attempt, verdict, why, "attempt ended");
+    tracing::debug!(sender = sender.as_str(), seq = seq.0, attempt, verdict, why, "attempt ended");
 }
 
 pub fn directory_read(sender: &SenderName, accounts: usize) {
-    tracing::debug!(?sender, accounts, "account list read");
+    tracing::debug!(sender = sender.as_str(), accounts, "account list read");
 }
 
 pub fn directory_failed(sender: &SenderName, trouble: SenderTrouble, detail: &str) {
-    tracing::warn!(?sender, ?trouble, ?detail, "account list could not be read");
+    tracing::warn!(sender = sender.as_str(), ?trouble, detail, "account list could not be read");
 }
 
 // Journal.
@@ -134,7 +143,7 @@ pub fn question_refused() {
 
 /// Something that a person must act on, as it is published too.
 pub fn alarm(alarm: &Alarm) {
-    tracing::error!(what = alarm.what, about = ?alarm.about, message = ?alarm.message, "alarm");
+    tracing::error!(what = alarm.what, about = &*alarm.about, text = &*alarm.message, "alarm");
 }
 
 /// The journal was read back.
@@ -181,10 +190,10 @@ pub fn stopping() {
 
 /// A configuration that works and is odd.
 pub fn configuration_warning(warning: &str) {
-    tracing::warn!(?warning, "configuration");
+    tracing::warn!(warning, "configuration");
 }
 
 /// The process cannot go on.
 pub fn failed(reason: &str) {
-    tracing::error!(?reason, "sendbridge ends");
+    tracing::error!(reason, "sendbridge ends");
 }

@@ -34,7 +34,10 @@ pub fn audit(path: &Path, environment: impl IntoIterator<Item = (OsString, OsStr
     let mut line = |name: &str, value: String| {
         let _ = writeln!(report, "{name:<28}{value}");
     };
-    line("messages", format!("{} ({} open, {} not answered yet)", found.messages, found.open, found.unanswered));
+    line(
+        "messages",
+        format!("{} ({} still open; {} ended and not answered yet)", found.messages, found.open, found.unanswered),
+    );
     for (state, messages) in found.states.iter().filter(|(state, _)| **state != State::Queued) {
         line(&format!("  {}", state.as_str()), messages.to_string());
     }
@@ -43,17 +46,22 @@ pub fn audit(path: &Path, environment: impl IntoIterator<Item = (OsString, OsStr
     let gap = found.smallest_gap.as_ref();
     line(
         "smallest gap of an account",
-        gap.map_or("none".to_owned(), |(gap, account)| format!("{:.3} ms ({account:?})", gap.as_secs_f64() * 1e3)),
+        gap.map_or("none".to_owned(), |(gap, account)| {
+            format!("{:.3} ms ({:?})", gap.as_secs_f64() * 1e3, account.as_str())
+        }),
     );
     if found.gaps_unjudged > 0 {
         line("gaps not judged", format!("{}: the wall clock was set back between two starts", found.gaps_unjudged));
     }
     let hour = found.largest_hour.as_ref();
-    line("largest hour of a company", hour.map_or("none".to_owned(), |(sends, corp)| format!("{sends} ({corp:?})")));
+    line(
+        "largest hour of a company",
+        hour.map_or("none".to_owned(), |(sends, corp)| format!("{sends} ({:?})", corp.as_str())),
+    );
     for violation in &found.violations {
         line("BROKEN", violation.to_string());
     }
-    let held = if found.held() { "yes".to_owned() } else { format!("no, broken {} times", found.violations_total) };
+    let held = if found.held() { "yes".to_owned() } else { format!("no, {} found broken", found.violations_total) };
     line("promises held", held);
     (report, if found.held() { 0 } else { EXIT_BROKEN })
 }

@@ -12,7 +12,7 @@ pub mod pretend;
 
 mod workbench;
 
-mod stop;
+pub mod stop;
 
 use std::io::Write;
 

@@ -4,6 +4,7 @@ use super::Engine;
 use super::breaker::Breaker;
 use super::sabotage::Sabotage;
 use super::settings::{AccountLimits, AccountSettings, CorpLimits, SenderSettings};
+use super::status::{Edge, Latch};
 use super::tables::{AccountKey, AccountState, CorpKey, CorpState, Open, Place, SenderKey, SenderState, Timer};
 use crate::model::{
     Account, Action, Code, Corp, DirectoryEntry, Fault, Record, SenderName, SenderTrouble, Seq, State, Time,
@@ -27,6 +28,8 @@ impl SenderState {
             breaker: Breaker::default(),
             unauthorized: false,
             directory_asked_at: None,
+            directory_read: false,
+            directory_missing: Latch::default(),
             directory_wanted: false,
         }
     }
@@ -109,6 +112,8 @@ impl Engine {
 
     pub(super) fn handle_directory(&mut self, sender: &SenderName, entries: Vec<DirectoryEntry>) {
         let Some(sender) = self.sender_key(sender) else { return };
+        self.senders[sender.index()].directory_read = true;
+        self.note_directory(sender, false);
         if self.senders[sender.index()].unauthorized {
             self.senders[sender.index()].unauthorized = false;
             let name = self.senders[sender.index()].name.clone();
@@ -169,7 +174,25 @@ impl Engine {
         match trouble {
             SenderTrouble::Unauthorized => self.lose_authority(Some(sender)),
             // The messages of accounts that wait for it wait on; their grace is counting.
-            SenderTrouble::Unreachable => {}
+            SenderTrouble::Unreachable => self.note_directory(sender, true),
+        }
+    }
+
+    fn note_directory(&mut self, sender: SenderKey, missing: bool) {
+        let edge = self.senders[sender.index()].directory_missing.set(missing);
+        let name = self.senders[sender.index()].name.clone();
+        match edge {
+            Edge::Rose => self.alarm(
+                "account_list_missing",
+                name.as_str(),
+                "the account list of this server cannot be read; messages of accounts that are not known yet wait, \
+                 and fail after messages.unknown_account_grace"
+                    .to_owned(),
+            ),
+            Edge::Fell => {
+                self.alarm("account_list_read", name.as_str(), "the account list can be read again".to_owned());
+            }
+            Edge::None => {}
         }
     }
 
@@ -255,8 +278,13 @@ impl Engine {
             let Some(live) = self.live.get(&seq) else { continue };
             let ends_at = live.received_at.max(live.earliest) + grace;
             if ends_at <= now {
-                let message = "no account list knows this wxId, so its company and its limit are not known; check the \
-                     wxId, or list it in the configuration under [[accounts]]";
+                let message = if self.senders.iter().all(|sender| sender.directory_read) {
+                    "no account list knows this wxId, so its company and its limit are not known; check the wxId, or \
+                     list it in the configuration under [[accounts]]"
+                } else {
+                    "no account list could be read, so the company and the limit of this wxId are not known; publish \
+                     again later with a new id, or list it in the configuration under [[accounts]]"
+                };
                 let fault = Fault::of_field(Code::UnknownAccount, "wxId", message);
                 self.finish(seq, State::Failed, None, Some(fault));
             } else {

@@ -155,6 +155,9 @@ pub(super) struct SenderState {
     pub(super) breaker: super::breaker::Breaker,
     pub(super) unauthorized: bool,
     pub(super) directory_asked_at: Option<Time>,
+    /// Whether its account list was read since the start.
+    pub(super) directory_read: bool,
+    pub(super) directory_missing: super::status::Latch,
     /// Whether it is to be asked for once more, because somebody needed it too soon after the last time.
     pub(super) directory_wanted: bool,
 }

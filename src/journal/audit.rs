@@ -37,10 +37,14 @@ impl fmt::Display for Violation {
         match self {
             Self::Gap { account, gap, interval, at } => {
                 let (gap, interval) = (gap.as_millis(), interval.as_millis());
-                write!(f, "account {account:?}: {gap} ms between two sends at {at}, the interval is {interval} ms")
+                write!(
+                    f,
+                    "account {:?}: {gap} ms between two sends at {at}, the interval is {interval} ms",
+                    account.as_str()
+                )
             }
             Self::Hour { corp, sends, limit, until } => {
-                write!(f, "company {corp:?}: {sends} sends in the hour until {until}, the limit is {limit}")
+                write!(f, "company {:?}: {sends} sends in the hour until {until}, the limit is {limit}", corp.as_str())
             }
             Self::SentUnproven(seq) => write!(f, "message {seq}: called sent, but no attempt was confirmed"),
             Self::FailedInDoubt(seq, state) => {

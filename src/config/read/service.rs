@@ -36,7 +36,7 @@ pub(super) fn http(section: &Section<'_>, problems: &mut Problems) -> Http {
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 8790));
     let listen = section.address("listen", problems).unwrap_or(default);
     if !listen.ip().is_loopback() {
-        let message = "can be reached from other machines, and metrics and health ask for no password; \
+        let message = "can be reached from other machines, and health asks for no password; \
                        keep it on 127.0.0.1 behind a proxy, or fence it off";
         section.warn("listen", message, problems);
     }
