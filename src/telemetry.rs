@@ -46,6 +46,15 @@ pub fn broker_connection_short_lived(client: &str, times: u32) {
     tracing::error!(client, times, "connections keep ending: does another process use this client id?");
 }
 
+/// The broker has known defects that cost messages.
+pub fn broker_outdated(version: &str) {
+    let version: String = version.chars().take(64).collect();
+    tracing::warn!(
+        version,
+        "this broker is old: a message whose MQTT 5 expiry is over blocks those behind it; use bridge.ttl instead"
+    );
+}
+
 pub fn subscribed(client: &str, filters: usize) {
     tracing::info!(client, filters, "subscribed");
 }

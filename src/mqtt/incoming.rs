@@ -15,6 +15,11 @@ use std::time::Duration;
 /// How many acknowledgements wait for being written inside rumqttc. What is more waits on the desk.
 const QUEUE_LENGTH: usize = 256;
 
+/// Where Mosquitto says what it is. Subscribed beside the filters; nothing hangs on an answer.
+const VERSION_TOPIC: &str = "$SYS/broker/version";
+/// Before it, Mosquitto lets expired messages at the head of a queue block the ones behind them for ever.
+const MOSQUITTO_SOUND: (u32, u32, u32) = (2, 0, 15);
+
 /// Something happened on the incoming connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
@@ -86,6 +91,7 @@ pub fn connect_incoming(
         missing: filters.clone(),
         filters,
         asked: Vec::new(),
+        version_seen: false,
         on_event,
     };
     Ok((Acknowledger { desk }, Task::spawn(wire, side, settings)))
@@ -154,6 +160,8 @@ struct IncomingSide<F> {
     missing: Vec<String>,
     /// What the last SUBSCRIBE asked for: SUBACK answers by position.
     asked: Vec<String>,
+    /// Whether the broker's version was looked at.
+    version_seen: bool,
     on_event: F,
 }
 
@@ -186,9 +194,12 @@ impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> IncomingSide<F> {
             preserve_retain: true,
             ..Filter::new(path.as_str(), QoS::AtLeastOnce)
         });
+        // Stored and at QoS 0: it needs no acknowledgement, and the session keeps none of it.
+        let filters = filters.chain([Filter::new(VERSION_TOPIC, QoS::AtMostOnce)]);
         let properties = SubscribeProperties { id: None, user_properties: Vec::new() };
         if lock(&self.desk).client.try_subscribe_many_with_properties(filters, properties).is_ok() {
             self.asked.clone_from(&self.missing);
+            self.asked.push(VERSION_TOPIC.to_owned());
         }
         // A full queue is no loss: what is missing is asked for again at the next ping.
     }
@@ -198,6 +209,7 @@ impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> IncomingSide<F> {
         let mut reasons = suback.return_codes.iter();
         for filter in std::mem::take(&mut self.asked) {
             match reasons.next() {
+                _ if filter == VERSION_TOPIC => {}
                 Some(SubscribeReasonCode::Success(_)) => self.missing.retain(|missing| *missing != filter),
                 reason => refused.push((filter, reason.map_or("no answer".into(), |reason| format!("{reason:?}")))),
             }
@@ -214,6 +226,10 @@ impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> IncomingSide<F> {
     }
 
     fn handle_publish(&mut self, publish: Publish) -> Result<(), Lost> {
+        if publish.topic == VERSION_TOPIC.as_bytes() {
+            self.note_version(&publish.payload);
+            return Ok(());
+        }
         let ticket = {
             let mut desk = lock(&self.desk);
             if desk.phase != Phase::Up {
@@ -227,6 +243,18 @@ impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> IncomingSide<F> {
             needs_ticket.then_some(Ticket { generation: desk.generation, packet: publish.pkid })
         };
         self.tell(Incoming::Packet(to_packet(publish, ticket)))
+    }
+}
+
+impl<F> IncomingSide<F> {
+    /// Once per process, because the broker says it after every connect.
+    fn note_version(&mut self, payload: &[u8]) {
+        let version = String::from_utf8_lossy(payload);
+        if !std::mem::replace(&mut self.version_seen, true)
+            && mosquitto_version(&version).is_some_and(|found| found < MOSQUITTO_SOUND)
+        {
+            telemetry::broker_outdated(&version);
+        }
     }
 }
 
@@ -272,6 +300,13 @@ impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> Side for IncomingSide<F> 
     }
 }
 
+/// The number in `mosquitto version 2.0.11`; `None` for another broker.
+fn mosquitto_version(text: &str) -> Option<(u32, u32, u32)> {
+    let mut numbers = text.strip_prefix("mosquitto version ")?.trim().splitn(3, '.');
+    let mut next = || numbers.next()?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
+    Some((next()?, next()?, next()?))
+}
+
 fn to_packet(publish: Publish, ticket: Option<Ticket>) -> Packet {
     let properties = publish.properties.unwrap_or_default();
     Packet {
@@ -286,5 +321,19 @@ fn to_packet(publish: Publish, ticket: Option<Ticket>) -> Packet {
         correlation: properties.correlation_data,
         expiry: properties.message_expiry_interval.map(|seconds| Duration::from_secs(seconds.into())),
         user_properties: properties.user_properties,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_mosquitto_is_told_from_a_sound_one_and_from_others() {
+        assert_eq!(mosquitto_version("mosquitto version 2.0.11"), Some((2, 0, 11)));
+        assert_eq!(mosquitto_version("mosquitto version 2.1.0-rc1"), Some((2, 1, 0)));
+        assert!(mosquitto_version("mosquitto version 2.0.9") < Some(MOSQUITTO_SOUND));
+        assert_eq!(mosquitto_version("another 1.0.0"), None);
+        assert_eq!(mosquitto_version("mosquitto version of mine"), None);
     }
 }

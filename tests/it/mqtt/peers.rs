@@ -64,9 +64,12 @@ async fn a_refused_subscription_is_told_and_asked_for_again() {
     socket.write_all(&CONNACK).await.expect("written");
     let subscribe = read_packet(&mut socket).await;
     assert_eq!(subscribe[0], 0x82);
-    // At QoS 1, as published, never the stored ones.
-    assert_eq!(subscribe.last(), Some(&0b10_1001));
-    socket.write_all(&[0x90, 4, subscribe[1], subscribe[2], 0, 0x87]).await.expect("written");
+    // At QoS 1, as published, never the stored ones; beside it the broker's version, stored and at QoS 0.
+    let filter = b"SendMessage";
+    let at = subscribe.windows(filter.len()).position(|window| window == filter).expect("the filter");
+    assert_eq!(subscribe[at + filter.len()], 0b10_1001);
+    assert!(subscribe.ends_with(b"$SYS/broker/version\0"));
+    socket.write_all(&[0x90, 5, subscribe[1], subscribe[2], 0, 0x87, 0x87]).await.expect("written");
     assert_eq!(inbox.event().await, Incoming::Connected { generation: 1, session_present: false });
     let refused = Incoming::SubscribeRefused { filter: "SendMessage".into(), reason: "NotAuthorized".into() };
     assert_eq!(inbox.event().await, refused);
@@ -76,7 +79,7 @@ async fn a_refused_subscription_is_told_and_asked_for_again() {
     assert_eq!(read_packet(&mut socket).await, [0xC0], "the ping of the keep-alive");
     socket.write_all(&[0xD0, 0]).await.expect("written");
     let subscribe = read_packet(&mut socket).await;
-    socket.write_all(&[0x90, 4, subscribe[1], subscribe[2], 0, 1]).await.expect("written");
+    socket.write_all(&[0x90, 5, subscribe[1], subscribe[2], 0, 1, 0x87]).await.expect("written");
     assert_eq!(inbox.event().await, Incoming::Subscribed);
 }
 
