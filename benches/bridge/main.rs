@@ -86,8 +86,8 @@ fn compare(arguments: Arguments) {
             let (binary, topics) = (own.to_path_buf(), "events = \"off\"");
             let without_events = Program::Bridge { binary: binary.clone(), topics, sender: "" };
             programs.push(("bridge, events off".to_owned(), without_events));
-            let wide = Program::Bridge { binary, topics: "", sender: "connections = 256" };
-            programs.push(("bridge, 256 connections".to_owned(), wide));
+            let narrow = Program::Bridge { binary, topics: "", sender: "connections = 64" };
+            programs.push(("bridge, 64 connections".to_owned(), narrow));
         }
         println!("{}", report::table(&measure_all(&programs, rounds, spans, &directory)));
     }

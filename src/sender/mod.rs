@@ -64,7 +64,7 @@ impl Settings {
     /// What the configuration says when it says nothing.
     pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
     pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3);
-    pub const CONNECTIONS_DEFAULT: usize = 64;
+    pub const CONNECTIONS_DEFAULT: usize = 256;
     pub const REUSE_IDLE_DEFAULT: Duration = Duration::from_millis(50);
 
     /// Settings with every default.

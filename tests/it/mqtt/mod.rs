@@ -10,7 +10,7 @@ use sendbridge::mqtt::{
     Task, connect_incoming, connect_outgoing,
 };
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 /// No test needs it; a broken one ends by it.
@@ -31,6 +31,8 @@ fn settings(url: &str, client_id: &str) -> Settings {
 struct Inbox {
     acknowledger: Acknowledger,
     events: mpsc::Receiver<Incoming>,
+    /// How often there was no room for an event.
+    overruns: watch::Receiver<u64>,
     task: Task,
 }
 
@@ -41,9 +43,15 @@ impl Inbox {
 
     fn open_with_room(settings: &Settings, filter: &str, room: usize) -> Self {
         let (sender, events) = mpsc::channel(room);
-        let on_event = move |event| sender.try_send(event).map_err(|_| Overrun);
+        let (overrun, overruns) = watch::channel(0);
+        let on_event = move |event| {
+            sender.try_send(event).map_err(|_| {
+                overrun.send_modify(|overruns| *overruns += 1);
+                Overrun
+            })
+        };
         let (acknowledger, task) = connect_incoming(settings, vec![filter.to_owned()], on_event).expect("usable");
-        Self { acknowledger, events, task }
+        Self { acknowledger, events, overruns, task }
     }
 
     async fn event(&mut self) -> Incoming {
