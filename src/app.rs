@@ -210,10 +210,7 @@ impl App {
             () = stop => {}
         }
         telemetry::stopping();
-        // An intake that is gone is closed.
-        let _ = self.intake_end.send(());
-        let _ = self.intake.await;
-        // A bridge that is gone has said why.
+        // The bridge closes intake itself, once what it took is acknowledged. A bridge that is gone has said why.
         let stopped = async {
             let _ = self.inputs.send(Input::Stop).await;
             (&mut self.bridge).await
@@ -221,6 +218,9 @@ impl App {
         let Ok(ended) = tokio::time::timeout(BRIDGE_STOP_MAX, stopped).await else {
             return Err(AppError::StopWithoutRoom);
         };
+        // An intake that is gone is closed.
+        let _ = self.intake_end.send(());
+        let _ = self.intake.await;
         self.publisher.stop().await;
         bridge_ended(ended)
     }

@@ -243,7 +243,7 @@ impl Engine {
             status::Edge::None => return,
         }
         self.storage_low = low;
-        self.act(Action::Intake { open: !low });
+        self.act(Action::Intake { open: !low && !self.stopping });
     }
 }
 

@@ -166,7 +166,11 @@ impl Engine {
             Input::Directory { sender, entries } => self.handle_directory(&sender, entries),
             Input::DirectoryFailed { sender, trouble } => self.handle_directory_failed(&sender, trouble),
             Input::StorageLow(low) => self.handle_storage_low(low),
-            Input::Stop => self.stopping = true,
+            Input::Stop => {
+                self.stopping = true;
+                // Behind the acknowledgements of all that was taken, so that none of it comes again.
+                self.act(Action::Intake { open: false });
+            }
         }
     }
 
