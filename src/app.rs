@@ -162,6 +162,8 @@ impl App {
                     let _ = refresh.try_send(());
                 }
             }),
+            // pending: commands reloads the filter
+            set_log_level: Box::new(|_| {}),
             open_intake: Box::new(move |open| {
                 intake_open.send_replace(open);
             }),

@@ -25,7 +25,8 @@ use crate::clock::{self, BootReading, Clock};
 use crate::engine::Engine;
 use crate::journal::{self, Anchor, Batch, CommitError, Journal};
 use crate::model::{
-    Action, Alarm, Input, Job, Lookup, Outgoing, Publication, Ready, Record, Refusal, SenderName, Seq, Ticket, Time,
+    Action, Alarm, Input, Job, LogLevel, Lookup, Outgoing, Publication, Ready, Record, Refusal, SenderName, Seq,
+    Ticket, Time,
 };
 use crate::telemetry;
 use letters::Letters;
@@ -55,6 +56,8 @@ pub struct Edges {
     pub look_up: Box<dyn FnMut(Lookup) + Send>,
     pub refresh_directory: Box<dyn FnMut(SenderName) + Send>,
     pub open_intake: Box<dyn FnMut(bool) + Send>,
+    /// `None` goes back to what was configured.
+    pub set_log_level: Box<dyn FnMut(Option<LogLevel>) + Send>,
 }
 
 /// Why the loop ended before it was told to.
@@ -204,6 +207,9 @@ impl Bridge {
             | Record::Ended { .. }
             | Record::Held(_)
             | Record::Released { .. }
+            | Record::Blocked(_)
+            | Record::Unblocked { .. }
+            | Record::LimitSet(_)
             | Record::Located { .. }
             | Record::Commanded { .. }
             | Record::Spent { .. } => {}
@@ -290,7 +296,10 @@ impl Bridge {
             }
             Action::Reply(reply) => (self.edges.publish)(Publication::Reply(reply)),
             Action::Lookup(lookup) => (self.edges.look_up)(lookup),
-            Action::Holds(holds) => (self.edges.publish)(Publication::Holds(holds)),
+            Action::Holds(holds, blocks) => (self.edges.publish)(Publication::Holds(holds, blocks)),
+            // pending: health adds what only the process can measure
+            Action::Status(status) => (self.edges.publish)(Publication::Status(status)),
+            Action::LogLevel(level) => (self.edges.set_log_level)(level),
             Action::Alarm(alarm) => {
                 telemetry::alarm(&alarm);
                 (self.edges.publish)(Publication::Alarm(alarm));

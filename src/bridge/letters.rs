@@ -82,7 +82,9 @@ impl Letters {
                 | Action::Acknowledge(_)
                 | Action::Reply(_)
                 | Action::Lookup(_)
-                | Action::Holds(_)
+                | Action::Holds(..)
+                | Action::Status(_)
+                | Action::LogLevel(_)
                 | Action::Alarm(_)
                 | Action::RefreshDirectory { .. }
                 | Action::Intake { .. } => {}

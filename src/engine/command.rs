@@ -66,11 +66,25 @@ impl Engine {
                     Err(Fault::of_field(Code::NotFound, "account", "no message and no account list named this account"))
                 }
             },
-            Command::Health
+            Command::Health => Ok(self.health()),
+            // pending: commands, messages
+            Command::Info
+            | Command::AccountList { .. }
+            | Command::CorpList { .. }
+            | Command::CorpGet { .. }
+            | Command::HoldList { .. }
+            | Command::LimitsGet { .. }
+            | Command::DirectoryRefresh { .. }
+            | Command::MessageList { .. }
+            | Command::MessageRetry { .. }
+            | Command::MessageResolve { .. }
+            | Command::LimitsSet { .. }
+            | Command::Drain { .. }
+            | Command::LogLevel { .. }
             | Command::Pause { .. }
             | Command::Resume { .. }
             | Command::ResumeHold { .. }
-            | Command::MessageCancel { .. } => Ok(self.health()),
+            | Command::MessageCancel { .. } => Err(Fault::new(Code::Internal, "not available yet")),
         };
         self.act(Action::Reply(Reply { origin, result }));
     }
@@ -105,8 +119,28 @@ impl Engine {
                     Err(Fault::of_field(Code::NotFound, "hold", "there is no hold of this number"))
                 }
             }
-            Command::MessageCancel { id, account, dry_run } => self.cancel(&id, account.as_ref(), dry_run),
-            Command::MessageGet { .. } | Command::AccountGet { .. } | Command::Health => Ok(Value::Null),
+            // pending: commands takes every selection
+            Command::MessageCancel { selection, dry_run, .. } => match &selection.id {
+                Some(id) => self.cancel(id, selection.account.as_ref(), dry_run),
+                None => Err(Fault::new(Code::Internal, "not available yet")),
+            },
+            // pending: commands, messages
+            Command::MessageRetry { .. }
+            | Command::MessageResolve { .. }
+            | Command::LimitsSet { .. }
+            | Command::Drain { .. }
+            | Command::LogLevel { .. }
+            | Command::Info
+            | Command::AccountList { .. }
+            | Command::CorpList { .. }
+            | Command::CorpGet { .. }
+            | Command::HoldList { .. }
+            | Command::LimitsGet { .. }
+            | Command::DirectoryRefresh { .. }
+            | Command::MessageList { .. }
+            | Command::MessageGet { .. }
+            | Command::AccountGet { .. }
+            | Command::Health => Err(Fault::new(Code::Internal, "not available yet")),
         }
     }
 

@@ -37,7 +37,7 @@ impl Engine {
 
     pub(super) fn publish_holds(&mut self) {
         let holds = self.holds.values().cloned().collect();
-        self.act(Action::Holds(holds));
+        self.act(Action::Holds(holds, Vec::new()));
     }
 
     /// Finds anew the places of all accounts that a scope covers.

@@ -166,6 +166,8 @@ impl Engine {
             Input::Directory { sender, entries } => self.handle_directory(&sender, entries),
             Input::DirectoryFailed { sender, trouble } => self.handle_directory_failed(&sender, trouble),
             Input::StorageLow(low) => self.handle_storage_low(low),
+            // pending: forecast (board), health
+            Input::StatusSeen(_) | Input::Link { .. } => {}
             Input::Stop => {
                 self.stopping = true;
                 // Behind the acknowledgements of all that was taken, so that none of it comes again.

@@ -54,6 +54,8 @@ impl Engine {
                     self.timers.remove(&(until, Timer::Hold(hold.id.0)));
                 }
             }
+            // pending: commands
+            Record::Blocked(_) | Record::Unblocked { .. } | Record::LimitSet(_) => {}
             Record::Located { account, corp, sender, .. } => self.replay_located(&account, &corp, &sender),
             Record::Commanded { at, origin, reply } => self.replay_commanded(at, &origin, reply),
             Record::Spent { account, corp, ended_at } => self.replay_spent(&account, &corp, ended_at),

@@ -4,7 +4,8 @@ use super::field::{self, invalid, kind_of};
 use super::object::{Object, decode};
 use super::{PacketMeta, Settings, allowed_reply};
 use crate::model::{
-    Account, Code, Command, CommandOrigin, CommandRequest, Corp, Fault, HoldId, Input, MessageId, Scope, SenderName,
+    Account, Code, Command, CommandOrigin, CommandRequest, Corp, Fault, HoldId, Input, MessageId, Scope, Selection,
+    SenderName,
 };
 use std::borrow::Cow;
 
@@ -89,16 +90,18 @@ fn build(name: &str, object: &Object<'_>) -> Result<Command, Fault> {
         "resume" => resume(object),
         "message/get" => Ok(Command::MessageGet { id: message_id(object)?, account: account(object)? }),
         "message/cancel" => Ok(Command::MessageCancel {
-            id: message_id(object)?,
-            account: account(object)?,
+            selection: Selection { id: Some(message_id(object)?), account: account(object)?, ..Selection::default() },
             dry_run: object.given("dryRun").map(|raw| boolean("dryRun", raw)).transpose()?.unwrap_or(false),
+            block_for: None,
+            reason: None,
         }),
         "account/get" => match account(object)? {
             Some(account) => Ok(Command::AccountGet { account }),
             None => Err(invalid("account", "account is required: add the wxId of the account")),
         },
         "health" => Ok(Command::Health),
-        _ => Err(unknown_command()),
+        // pending: commands reads the rest
+        _ => Err(Fault::new(Code::Internal, "not available yet")),
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) fn apply(connection: &Connection, record: &Record) -> Result<()> {
         Record::RefusalAnswered { number } => write.refusal_answered(*number),
         Record::Held(hold) => write.held(hold),
         Record::Released { hold, at, by } => write.released(*hold, *at, by.as_deref()),
+        // pending: commands
+        Record::Blocked(_) | Record::Unblocked { .. } | Record::LimitSet(_) => Ok(()),
         Record::Located { account, corp, sender, at } => {
             const SQL: &str = "INSERT OR REPLACE INTO account (account, corp, sender, at) VALUES (?1, ?2, ?3, ?4)";
             write.run(SQL, params![account.as_str(), corp.as_str(), sender.as_str(), time_in(*at)])?;

@@ -1,4 +1,4 @@
-use super::{Account, Corp, Fault, HoldId, MessageId, ReplyTo, SenderName, Time};
+use super::{Account, AccountState, Corp, Fault, HoldId, MessageId, ReplyTo, SenderName, State, Time};
 use std::time::Duration;
 
 /// What a pause or a cancellation applies to.
@@ -11,9 +11,107 @@ pub enum Scope {
     Conversation(Account, Box<str>),
 }
 
+/// Which messages a command is about: all that meet every condition given.
+///
+/// Invariant: at least one is given where messages are to be cancelled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    pub id: Option<MessageId>,
+    pub account: Option<Account>,
+    pub conversation: Option<Box<str>>,
+    pub corp: Option<Corp>,
+    pub tag: Option<Box<str>>,
+}
+
+impl Selection {
+    /// Every message with this id, of one account if one is named.
+    pub fn of_id(id: MessageId, account: Option<Account>) -> Self {
+        Self { id: Some(id), account, ..Self::default() }
+    }
+}
+
+/// Which part of a list a command asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Entries, at most: 1 to 1,000.
+    pub limit: usize,
+    /// The `next` of the page before; `None` for the first.
+    pub after: Option<Box<str>>,
+}
+
+/// Whose limits a command is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LimitScope {
+    Account(Account),
+    Corp(Corp),
+}
+
+/// What a limit becomes. The configured limit is its ceiling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitChange {
+    /// Of an account: the spacing, never shorter than configured.
+    Interval(Duration),
+    /// Of a company: sends in an hour, never more than configured.
+    PerHour(u32),
+    /// What the configuration says.
+    Configured,
+}
+
+/// How a person settles a doubt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    Sent { msg_id: Option<Box<str>> },
+    Failed { reason: Option<Box<str>> },
+}
+
 /// A command that was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
+    Health,
+    Info,
+    AccountList {
+        corp: Option<Corp>,
+        /// Only those that are doing this.
+        state: Option<AccountState>,
+        page: Page,
+    },
+    AccountGet {
+        account: Account,
+    },
+    CorpList {
+        page: Page,
+    },
+    CorpGet {
+        corp: Corp,
+    },
+    HoldList {
+        page: Page,
+    },
+    MessageGet {
+        id: MessageId,
+        account: Option<Account>,
+    },
+    MessageList {
+        selection: Selection,
+        states: Vec<State>,
+        page: Page,
+    },
+    MessageCancel {
+        selection: Selection,
+        dry_run: bool,
+        /// For how long new arrivals that meet the selection are refused, too.
+        block_for: Option<Duration>,
+        reason: Option<Box<str>>,
+    },
+    MessageRetry {
+        id: MessageId,
+        account: Option<Account>,
+    },
+    MessageResolve {
+        id: MessageId,
+        account: Option<Account>,
+        settled: Settled,
+    },
     Pause {
         scope: Scope,
         reason: Box<str>,
@@ -24,33 +122,129 @@ pub enum Command {
     Resume {
         scope: Scope,
     },
+    /// Ends one hold or one block.
     ResumeHold {
         hold: HoldId,
     },
-    MessageGet {
-        id: MessageId,
-        account: Option<Account>,
+    LimitsGet {
+        scope: Option<LimitScope>,
     },
-    MessageCancel {
-        id: MessageId,
-        account: Option<Account>,
-        dry_run: bool,
+    LimitsSet {
+        scope: LimitScope,
+        change: LimitChange,
+        duration: Option<Duration>,
+        until: Option<Time>,
     },
-    AccountGet {
-        account: Account,
+    DirectoryRefresh {
+        sender: Option<SenderName>,
     },
-    Health,
+    /// Takes no more messages (`on`), or takes them again.
+    Drain {
+        on: bool,
+    },
+    LogLevel {
+        level: LogLevel,
+        /// `None` until the next start.
+        duration: Option<Duration>,
+    },
+}
+
+/// How much the process logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
 }
 
 impl Command {
     /// Every command name with its place under `<base>/request/`.
-    pub const NAMES: [&'static str; 6] = ["account/get", "health", "message/cancel", "message/get", "pause", "resume"];
+    pub const NAMES: [&'static str; 19] = [
+        "account/get",
+        "account/list",
+        "corp/get",
+        "corp/list",
+        "directory/refresh",
+        "drain",
+        "health",
+        "hold/list",
+        "info",
+        "limits/get",
+        "limits/set",
+        "log/level",
+        "message/cancel",
+        "message/get",
+        "message/list",
+        "message/resolve",
+        "message/retry",
+        "pause",
+        "resume",
+    ];
+
+    /// Its place under `<base>/request/`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::Info => "info",
+            Self::AccountList { .. } => "account/list",
+            Self::AccountGet { .. } => "account/get",
+            Self::CorpList { .. } => "corp/list",
+            Self::CorpGet { .. } => "corp/get",
+            Self::HoldList { .. } => "hold/list",
+            Self::MessageGet { .. } => "message/get",
+            Self::MessageList { .. } => "message/list",
+            Self::MessageCancel { .. } => "message/cancel",
+            Self::MessageRetry { .. } => "message/retry",
+            Self::MessageResolve { .. } => "message/resolve",
+            Self::Pause { .. } => "pause",
+            Self::Resume { .. } | Self::ResumeHold { .. } => "resume",
+            Self::LimitsGet { .. } => "limits/get",
+            Self::LimitsSet { .. } => "limits/set",
+            Self::DirectoryRefresh { .. } => "directory/refresh",
+            Self::Drain { .. } => "drain",
+            Self::LogLevel { .. } => "log/level",
+        }
+    }
 
     /// Whether it changes anything, and so is journaled and done once per transaction.
     pub const fn is_change(&self) -> bool {
         match self {
-            Self::Pause { .. } | Self::Resume { .. } | Self::ResumeHold { .. } | Self::MessageCancel { .. } => true,
-            Self::MessageGet { .. } | Self::AccountGet { .. } | Self::Health => false,
+            Self::Pause { .. }
+            | Self::Resume { .. }
+            | Self::ResumeHold { .. }
+            | Self::MessageCancel { .. }
+            | Self::MessageRetry { .. }
+            | Self::MessageResolve { .. }
+            | Self::LimitsSet { .. }
+            | Self::Drain { .. }
+            | Self::LogLevel { .. } => true,
+            Self::DirectoryRefresh { .. }
+            | Self::MessageGet { .. }
+            | Self::MessageList { .. }
+            | Self::AccountGet { .. }
+            | Self::AccountList { .. }
+            | Self::CorpGet { .. }
+            | Self::CorpList { .. }
+            | Self::HoldList { .. }
+            | Self::LimitsGet { .. }
+            | Self::Health
+            | Self::Info => false,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The contract between the engine and the edges.
 
 use super::{
-    Account, CommandOrigin, CommandRequest, Corp, Hold, HoldId, Message, MessageId, Outcome, Refusal, Reply, ReplyTo,
-    Request, SenderName, Seq, State, Time, Verdict,
+    Account, AccountReport, Block, CommandOrigin, CommandRequest, Corp, CorpReport, HealthReport, Hold, HoldId,
+    LimitOverride, LogLevel, Message, MessageId, Outcome, Refusal, Reply, ReplyTo, Request, SenderName, Seq, State,
+    Time, Verdict,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -66,8 +67,29 @@ pub enum Input {
     },
     /// Whether the disk has room for new messages.
     StorageLow(bool),
+    /// A retained status that the broker still has from before this connection.
+    StatusSeen(StatusTopic),
+    /// Whether a connection to the broker is up, for the health report.
+    Link {
+        which: Link,
+        up: bool,
+    },
     /// Take no more messages and start no more attempts.
     Stop,
+}
+
+/// One of the connections to the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    Incoming,
+    Commands,
+}
+
+/// A status topic whose subject can go away.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StatusTopic {
+    Account(Account),
+    Corp(Corp),
 }
 
 /// Why an account list could not be had.
@@ -135,6 +157,13 @@ pub enum Record {
         at: Time,
         by: Option<Box<str>>,
     },
+    Blocked(Block),
+    Unblocked {
+        block: HoldId,
+        at: Time,
+        by: Option<Box<str>>,
+    },
+    LimitSet(LimitOverride),
     /// An account's company or server became known or changed.
     Located {
         account: Account,
@@ -179,6 +208,7 @@ impl LastNumbers {
             Record::Accepted(message) => self.seq = self.seq.max(message.seq),
             Record::Refused { number, .. } => self.refusal = self.refusal.max(*number),
             Record::Held(hold) => self.hold = self.hold.max(hold.id.0),
+            Record::Blocked(block) => self.hold = self.hold.max(block.id.0),
             Record::Attempted { .. }
             | Record::Ended { .. }
             | Record::Finished { .. }
@@ -186,6 +216,8 @@ impl LastNumbers {
             | Record::Answered { .. }
             | Record::RefusalAnswered { .. }
             | Record::Released { .. }
+            | Record::Unblocked { .. }
+            | Record::LimitSet(_)
             | Record::Located { .. }
             | Record::Commanded { .. }
             | Record::Spent { .. } => {}
@@ -215,8 +247,12 @@ pub enum Action {
     Reply(Reply),
     /// Answer `message/get` from the journal and from what the engine knows.
     Lookup(Lookup),
-    /// Every hold there is, after a change.
-    Holds(Vec<Hold>),
+    /// Every hold and every block there is, after a change.
+    Holds(Vec<Hold>, Vec<Block>),
+    /// A retained status, when it changed or is due.
+    Status(Status),
+    /// Log that much from now on; `None` what the configuration says.
+    LogLevel(Option<LogLevel>),
     Alarm(Alarm),
     RefreshDirectory {
         sender: SenderName,
@@ -241,6 +277,16 @@ pub struct SendEvent {
     pub refusal: Option<Arc<Refusal>>,
     /// For a final state: how it ended.
     pub outcome: Option<Arc<Outcome>>,
+}
+
+/// A retained status topic and what it says from now on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Status {
+    /// `None` clears the topic.
+    Account(Account, Option<Box<AccountReport>>),
+    Corp(Corp, Option<Box<CorpReport>>),
+    /// Without what only the process can measure, which the bridge adds.
+    Health(Box<HealthReport>),
 }
 
 /// A question about one id that only the journal can answer in full.
@@ -288,6 +334,7 @@ pub enum Publication {
     Refusal { number: u64, refusal: Arc<Refusal> },
     Event { event: SendEvent, message: Option<Arc<Message>> },
     Reply(Reply),
-    Holds(Vec<Hold>),
+    Holds(Vec<Hold>, Vec<Block>),
+    Status(Status),
     Alarm(Alarm),
 }

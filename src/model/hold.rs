@@ -1,4 +1,4 @@
-use super::{Account, Corp, Scope, SenderName, Time};
+use super::{Account, Corp, LimitChange, LimitScope, Scope, Selection, SenderName, Time};
 
 /// The number of a hold; never used twice in a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +13,29 @@ pub struct Hold {
     /// Who asked for it, as far as the command said.
     pub by: Option<Box<str>>,
     pub since: Time,
+    pub until: Option<Time>,
+}
+
+/// Refuses new messages that meet a selection, for a while. Numbered like a hold, and ended like one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    pub id: HoldId,
+    pub selection: Selection,
+    pub reason: Option<Box<str>>,
+    pub by: Option<Box<str>>,
+    pub since: Time,
+    pub until: Time,
+}
+
+/// A limit that a person set. It survives restarts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitOverride {
+    pub scope: LimitScope,
+    /// `Configured` ends what was set before.
+    pub change: LimitChange,
+    pub by: Option<Box<str>>,
+    pub since: Time,
+    /// `None` for good.
     pub until: Option<Time>,
 }
 

@@ -9,17 +9,24 @@ mod hold;
 mod ids;
 mod message;
 mod outcome;
+mod report;
 mod time;
 
-pub use command::{Command, CommandOrigin, CommandRequest, Reply, Scope};
-pub use flow::{
-    Action, Alarm, DirectoryEntry, Input, Job, LastNumbers, Lookup, Outgoing, Publication, Ready, Record, SendEvent,
-    SenderTrouble, Ticket,
+pub use command::{
+    Command, CommandOrigin, CommandRequest, LimitChange, LimitScope, LogLevel, Page, Reply, Scope, Selection, Settled,
 };
-pub use hold::{Hold, HoldId, HoldReason};
+pub use flow::{
+    Action, Alarm, DirectoryEntry, Input, Job, LastNumbers, Link, Lookup, Outgoing, Publication, Ready, Record,
+    SendEvent, SenderTrouble, Status, StatusTopic, Ticket,
+};
+pub use hold::{Block, Hold, HoldId, HoldReason, LimitOverride};
 pub use ids::{Account, Corp, MessageId, SenderName, Seq};
 pub use message::{
     BUILT_IN_KINDS, Fingerprint, Lifetime, Message, OnDoubt, Options, Origin, Refusal, ReplyTo, Request,
 };
 pub use outcome::{Code, Doubt, Fault, NotSent, Outcome, Sender, State, Verdict};
+pub use report::{
+    AccountReport, AccountState, BrokerReport, CorpReport, Counts, HealthReport, LatencyReport, LinkWord, Mode,
+    Percentiles, ProcessReport, Rates, SenderReport, SenderWord,
+};
 pub use time::Time;

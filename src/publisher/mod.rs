@@ -333,7 +333,7 @@ mod tests {
         let publisher = Publisher { answers, notices, dropped: Arc::default() };
         for number in 1..=3 {
             publisher.publish(refusal(number));
-            publisher.publish(Publication::Holds(Vec::new()));
+            publisher.publish(Publication::Holds(Vec::new(), Vec::new()));
         }
         let mut numbers = Vec::new();
         for _ in 1..=3 {

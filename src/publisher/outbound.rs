@@ -49,7 +49,9 @@ impl Outbound {
             }
             Publication::Event { event, message } => vec![self.event(&event, message.as_deref())],
             Publication::Reply(reply) => self.reply(&reply),
-            Publication::Holds(holds) => {
+            // pending: wire publishes blocks and statuses
+            Publication::Status(_) => Vec::new(),
+            Publication::Holds(holds, _) => {
                 let publish = self.holds(&holds);
                 self.holds = Some(holds);
                 vec![Part { what: None, publish }]

@@ -152,7 +152,7 @@ impl Dialogue {
             "command" => {
                 let command = parse::command(line, self.now);
                 let transaction = line.value("transaction").map(Box::from);
-                let name = print::command_name(&command).into();
+                let name = command.name().into();
                 let origin = CommandOrigin { name, reply_to: None, transaction, by: None };
                 Input::Command { ticket, request: Box::new(CommandRequest { origin, command: Ok(command) }) }
             }

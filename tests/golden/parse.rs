@@ -6,7 +6,7 @@ use crate::engine::{
 };
 use crate::model::{
     Account, Command, Corp, DirectoryEntry, Doubt, HoldId, Lifetime, MessageId, NotSent, OnDoubt, Options, Origin,
-    ReplyTo, Request, Scope, Sender, SenderName, Time, Verdict,
+    ReplyTo, Request, Scope, Selection, Sender, SenderName, Time, Verdict,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -212,7 +212,12 @@ pub fn command(line: &Line<'_>, now: Time) -> Command {
             Some(hold) => Command::ResumeHold { hold: HoldId(number(hold)) },
             None => Command::Resume { scope: scope(line.word(2)) },
         },
-        "cancel" => Command::MessageCancel { id: id(), account, dry_run: line.words.contains(&"dry") },
+        "cancel" => Command::MessageCancel {
+            selection: Selection::of_id(id(), account),
+            dry_run: line.words.contains(&"dry"),
+            block_for: None,
+            reason: None,
+        },
         "get" => Command::MessageGet { id: id(), account },
         "account" => Command::AccountGet { account: Account::new(line.word(2)) },
         other => panic!("there is no command {other}"),

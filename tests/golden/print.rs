@@ -1,6 +1,6 @@
 //! Records and actions as one line each, short enough to read a dialogue at a glance.
 
-use crate::model::{Action, Command, Outcome, Outgoing, Record, Scope, Time, Verdict};
+use crate::model::{Action, Outcome, Outgoing, Record, Scope, Time, Verdict};
 
 pub struct Printer {
     pub start: Time,
@@ -51,6 +51,9 @@ impl Printer {
                 format!("held {} {}{until}", hold.id.0, scope_line(&hold.scope))
             }
             Record::Released { hold, .. } => format!("released {}", hold.0),
+            Record::Blocked(block) => format!("blocked {} until {}", block.id.0, self.time(block.until)),
+            Record::Unblocked { block, .. } => format!("unblocked {}", block.0),
+            Record::LimitSet(set) => format!("limit {:?} {:?}", set.scope, set.change),
             Record::Located { account, corp, sender, .. } => format!("located {account} of {corp} at {sender}"),
             Record::Commanded { origin, reply, .. } => format!("commanded {} {reply}", origin.name),
             Record::Spent { account, corp, .. } => format!("spent {account} of {corp}"),
@@ -76,9 +79,17 @@ impl Printer {
                 let live: Vec<_> = lookup.live.iter().map(|(seq, data)| format!("{seq} {data}")).collect();
                 format!("lookup {} [{}]", lookup.id.as_json(), live.join(", "))
             }
-            Action::Holds(holds) => {
-                format!("holds {:?}", holds.iter().map(|hold| hold.id.0).collect::<Vec<_>>())
+            Action::Holds(holds, blocks) => {
+                let holds: Vec<_> = holds.iter().map(|hold| hold.id.0).collect();
+                let blocks: Vec<_> = blocks.iter().map(|block| block.id.0).collect();
+                if blocks.is_empty() {
+                    format!("holds {holds:?}")
+                } else {
+                    format!("holds {holds:?} blocks {blocks:?}")
+                }
             }
+            Action::Status(status) => format!("status {status:?}"),
+            Action::LogLevel(level) => format!("log {}", level.map_or("as configured", |level| level.as_str())),
             Action::Alarm(alarm) => format!("alarm {} {}", alarm.what, alarm.about),
             Action::RefreshDirectory { sender } => format!("refresh directory of {sender}"),
             Action::Intake { open } => format!("intake {}", if *open { "open" } else { "closed" }),
@@ -109,16 +120,5 @@ fn scope_line(scope: &Scope) -> String {
         Scope::Corp(name) => format!("corp:{name}"),
         Scope::Account(name) => format!("account:{name}"),
         Scope::Conversation(name, conversation) => format!("conversation:{name}/{conversation}"),
-    }
-}
-
-pub fn command_name(command: &Command) -> &'static str {
-    match command {
-        Command::Pause { .. } => "pause",
-        Command::Resume { .. } | Command::ResumeHold { .. } => "resume",
-        Command::MessageGet { .. } => "message/get",
-        Command::MessageCancel { .. } => "message/cancel",
-        Command::AccountGet { .. } => "account/get",
-        Command::Health => "health",
     }
 }

@@ -135,6 +135,8 @@ impl Disk {
             Record::Released { hold, .. } => {
                 self.holds.remove(&hold);
             }
+            // pending: commands
+            Record::Blocked(_) | Record::Unblocked { .. } | Record::LimitSet(_) => {}
             Record::Located { account, corp, sender, at } => {
                 self.located.insert(account, (corp, sender, at));
             }

@@ -269,7 +269,12 @@ impl World {
                     self.drop_incoming();
                 }
             }
-            Action::Reply(_) | Action::Lookup(_) | Action::Holds(_) | Action::Alarm(_) => {}
+            Action::Reply(_)
+            | Action::Lookup(_)
+            | Action::Holds(..)
+            | Action::Status(_)
+            | Action::LogLevel(_)
+            | Action::Alarm(_) => {}
         }
         Ok(())
     }

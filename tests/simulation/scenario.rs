@@ -7,7 +7,7 @@ use crate::engine::{
 };
 use crate::model::{
     Account, Code, Command, Corp, Fault, Lifetime, MessageId, OnDoubt, Options, Origin, Refusal, ReplyTo, Request,
-    Scope, SenderName, Time,
+    Scope, Selection, SenderName, Time,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -286,7 +286,8 @@ fn commands(
             id = request.id;
             at = published + random.millis(0, 2000);
         }
-        let command = Command::MessageCancel { id, account: None, dry_run: false };
+        let selection = Selection::of_id(id, None);
+        let command = Command::MessageCancel { selection, dry_run: false, block_for: None, reason: None };
         packets.push((at, Payload::Command { command, transaction: None }));
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Account, Command, CommandRequest, Corp, HoldId, MessageId, Scope, SenderName, Time};
+use crate::model::{Account, Command, CommandRequest, Corp, HoldId, MessageId, Scope, Selection, SenderName, Time};
 
 fn command(name: &str, payload: &str) -> CommandRequest {
     command_with(meta(), name, payload.as_bytes())
@@ -40,21 +40,9 @@ fn understands_every_command() {
             r#"{"Id":1,"ACCOUNT":"w"}"#,
             Command::MessageGet { id: MessageId::from_json("1"), account: Some(account()) },
         ),
-        (
-            "message/cancel",
-            r#"{"id":1}"#,
-            Command::MessageCancel { id: MessageId::from_json("1"), account: None, dry_run: false },
-        ),
-        (
-            "message/cancel",
-            r#"{"id":1,"account":null,"dryRun":true}"#,
-            Command::MessageCancel { id: MessageId::from_json("1"), account: None, dry_run: true },
-        ),
-        (
-            "message/cancel",
-            r#"{"id":1,"dryRun":false}"#,
-            Command::MessageCancel { id: MessageId::from_json("1"), account: None, dry_run: false },
-        ),
+        ("message/cancel", r#"{"id":1}"#, cancel(false)),
+        ("message/cancel", r#"{"id":1,"account":null,"dryRun":true}"#, cancel(true)),
+        ("message/cancel", r#"{"id":1,"dryRun":false}"#, cancel(false)),
         ("pause", r#"{"all":true,"reason":"why"}"#, pause(Scope::All, None, None)),
         (
             "pause",
@@ -85,12 +73,17 @@ fn understands_every_command() {
     }
 }
 
+fn cancel(dry_run: bool) -> Command {
+    let selection = Selection::of_id(MessageId::from_json("1"), None);
+    Command::MessageCancel { selection, dry_run, block_for: None, reason: None }
+}
+
 #[test]
 fn understands_exactly_the_known_names() {
     for name in Command::NAMES {
         assert!(!refusal_code(name).starts_with("UNKNOWN_COMMAND"), "{name}");
     }
-    let known = "account/get, health, message/cancel, message/get, pause, resume";
+    let known = Command::NAMES.join(", ");
     for name in ["", "Pause", "pause/", "shutdown", "message"] {
         let wanted = format!("UNKNOWN_COMMAND - command is not known: use one of {known}");
         assert_eq!(refusal(name, "{}"), wanted, "{name}");

@@ -58,6 +58,8 @@ impl Model {
                 let life = Life { message, attempts, outcome, answered: false, body_erased: false };
                 self.lives.insert(life.message.seq, life);
             }
+            // pending: commands
+            Record::Blocked(_) | Record::Unblocked { .. } | Record::LimitSet(_) => {}
             Record::Attempted { seq, attempt, at, account, corp, .. } => {
                 self.life(seq).attempts.push((record.clone(), None));
                 self.attempts.push(Attempt { seq, attempt, account, corp, started_at: at, ended_at: None });

@@ -1,0 +1,228 @@
+//! What the bridge says about itself: the payloads of its status topics, which are also the data of the replies to
+//! commands. `watch`, `send` and the metrics read the same types, and the AsyncAPI document is made from them.
+
+use super::{Account, Corp, SenderName, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Retained on `<base>/account/<wxId>`, and the data of `account/get`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountReport {
+    pub at: Time,
+    pub account: Account,
+    /// `None` while nobody knows it.
+    pub corp: Option<Corp>,
+    pub sender: Option<SenderName>,
+    pub state: AccountState,
+    /// Why its next message is not on its way, in the words of a queued message's reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The hold behind the reason `paused`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<u64>,
+    /// When the reason ends, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+    pub queued: u64,
+    pub sending: u64,
+    pub in_doubt: u64,
+    /// When its next message is expected to leave; `None` when nothing waits, or nobody can know.
+    pub next_send_at: Option<Time>,
+    /// When its last queued message is expected to have left.
+    pub drain_eta: Option<Time>,
+    pub sent_last_hour: u64,
+    /// The spacing between two of its sends, in milliseconds.
+    pub interval_ms: u64,
+}
+
+/// What an account is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountState {
+    /// Nothing waits.
+    Idle,
+    /// A request is under way.
+    Sending,
+    /// Something waits for its turn or for a limit.
+    Waiting,
+    /// Something waits for a person, the account or its server: paused, offline, unknown, cooling down, server down.
+    Held,
+}
+
+/// Retained on `<base>/corp/<corpId>`, and the data of `corp/get`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CorpReport {
+    pub at: Time,
+    pub corp: Corp,
+    /// Sends in any sliding hour, at most.
+    pub limit: u64,
+    /// Of these, kept for priority 8 and 9.
+    pub reserve: u64,
+    /// Places of the last hour that are taken.
+    pub used: u64,
+    /// Places that a send of any priority may take now.
+    pub free: u64,
+    /// When the next place becomes free; `None` while one is.
+    pub next_free_at: Option<Time>,
+    /// Known accounts of the company.
+    pub accounts: u64,
+    pub queued: u64,
+    pub sending: u64,
+    pub in_doubt: u64,
+    pub next_send_at: Option<Time>,
+    pub drain_eta: Option<Time>,
+    /// The hold that covers the whole company.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<u64>,
+    pub counts: Counts,
+}
+
+/// Where everything that came in has gone, since the start of the process.
+///
+/// Invariants: received + restored = rejected + duplicate + accepted, and accepted = the sum of `states`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    pub received: u64,
+    pub rejected: u64,
+    pub duplicate: u64,
+    pub accepted: u64,
+    /// Of the accepted, those that an earlier life of the process took.
+    pub restored: u64,
+    /// How many messages are in each state, by its word.
+    pub states: BTreeMap<String, u64>,
+    /// Whether the invariants hold.
+    pub balanced: bool,
+}
+
+/// Retained on `<base>/health`, and the data of `health`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthReport {
+    pub at: Time,
+    pub started_at: Time,
+    pub mode: Mode,
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Companies whose own counts do not add up. Always empty, or there is an alarm.
+    pub unbalanced_corps: Vec<Corp>,
+    pub accounts: u64,
+    pub corps: u64,
+    pub queued_bytes: u64,
+    /// Answers that the broker has not acknowledged yet.
+    pub answers_open: u64,
+    pub holds: u64,
+    /// When everything queued is expected to have left.
+    pub drain_eta: Option<Time>,
+    pub storage_low: bool,
+    pub rates: Rates,
+    pub senders: Vec<SenderReport>,
+    pub broker: BrokerReport,
+    /// What only the process around the engine can measure.
+    #[serde(flatten)]
+    pub process: ProcessReport,
+}
+
+/// What the bridge is doing as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    Running,
+    /// Takes no more messages, sends those that it has.
+    Draining,
+    /// The same, with nothing left.
+    Drained,
+    Stopping,
+}
+
+/// Per second, over the last minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rates {
+    pub received: f64,
+    pub sent: f64,
+    pub answered: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SenderReport {
+    pub name: SenderName,
+    pub state: SenderWord,
+    pub in_flight: u64,
+    pub connections: u64,
+    /// When a server that is down is tried again.
+    pub retry_at: Option<Time>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SenderWord {
+    Up,
+    Down,
+    /// It does not take our API key.
+    Unauthorized,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BrokerReport {
+    /// Whether messages can arrive.
+    pub incoming: LinkWord,
+    /// Whether answers can leave.
+    pub outgoing: LinkWord,
+    /// Whether commands can arrive.
+    pub commands: LinkWord,
+    /// As the broker calls itself.
+    pub version: Option<String>,
+    /// Messages that the broker says it has thrown away since it started, for any client.
+    pub dropped: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkWord {
+    Up,
+    #[default]
+    Down,
+    /// On purpose: draining, or the disk is nearly full.
+    Closed,
+}
+
+/// What only the process around the engine can measure.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessReport {
+    pub latency: LatencyReport,
+    pub resident_bytes: u64,
+    pub journal_bytes: u64,
+    /// Free bytes on the journal's file system.
+    pub journal_free_bytes: u64,
+    /// Events and replies dropped because the broker did not take them fast enough.
+    pub notices_dropped: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LatencyReport {
+    /// From a message's arrival until the broker has its answer.
+    pub intake_to_answer: Percentiles,
+    /// From a request's first byte until its answer was read.
+    pub sender: Percentiles,
+    /// One commit of the journal.
+    pub commit: Percentiles,
+}
+
+/// Milliseconds, over the last minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Percentiles {
+    pub count: u64,
+    pub p50_ms: f64,
+    pub p90_ms: f64,
+    pub p99_ms: f64,
+    pub max_ms: f64,
+}
