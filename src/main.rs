@@ -35,6 +35,13 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Publish one message, or a CSV or JSONL file of many, and tell what became of each.
+    ///
+    /// Exit code 0: all sent; 1: some were not; 65: the bridge would refuse a message, so none was published; 69: no
+    /// broker; 75: no answer yet, run it again; 130: interrupted.
+    Send(Box<cli::send::Options>),
+    /// Replay what a journal saw arrive, with other limits: when would everything have been sent?
+    Simulate(cli::simulate::Options),
     /// Show everything in one process, with faults, in half a minute: nothing is needed, and nothing is left behind.
     Demo,
     /// A broker, a pretend sender and the bridge, to develop a publisher against.
@@ -69,6 +76,16 @@ fn main() -> ExitCode {
         Command::Check { config } => {
             let (report, code) = cli::check::check(&config, std::env::vars_os());
             cli::print(&report);
+            ExitCode::from(code)
+        }
+        Command::Send(options) => block_on(cli::send::run(*options)),
+        Command::Simulate(options) => {
+            let (report, code) = cli::simulate::simulate(&options);
+            if code == 0 {
+                cli::print(&report)
+            } else {
+                cli::print_error(&report)
+            }
             ExitCode::from(code)
         }
         Command::Demo => block_on(cli::demo::run()),

@@ -10,7 +10,13 @@ pub mod sandbox;
 
 pub mod pretend;
 
+mod client;
+
 mod workbench;
+
+pub mod send;
+
+pub mod simulate;
 
 pub mod stop;
 

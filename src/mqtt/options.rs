@@ -30,10 +30,12 @@ pub(super) fn incoming(settings: &Settings) -> Result<MqttOptions, TlsError> {
 }
 
 /// The connection that publishes: its session is clean, because the journal is its memory.
-pub(super) fn outgoing(settings: &Settings, will: &Publish) -> Result<MqttOptions, TlsError> {
+pub(super) fn outgoing(settings: &Settings, will: Option<&Publish>) -> Result<MqttOptions, TlsError> {
     let mut options = common(settings, "out")?;
     options.set_clean_start(true);
-    options.set_last_will(to_will(will));
+    if let Some(will) = will {
+        options.set_last_will(to_will(will));
+    }
     options.set_outgoing_inflight_upper_limit(IN_FLIGHT_MAX_OUTGOING);
     Ok(options)
 }

@@ -56,16 +56,16 @@ pub enum Refused {
     Invalid,
 }
 
-/// Connects with a clean session and the will `will`. Must be called within a runtime.
+/// Connects with a clean session, and with a will if one is given. Must be called within a runtime.
 ///
 /// `on_event` is called by the task that polls the connection, so it must not wait. It needs room for two events per
 /// unacknowledged publish at most.
-pub fn connect_outgoing(
+pub fn connect_outgoing<'a>(
     settings: &Settings,
-    will: &Publish,
+    will: impl Into<Option<&'a Publish>>,
     on_event: impl FnMut(OutgoingEvent) + Send + 'static,
 ) -> Result<(Outlet, Task), TlsError> {
-    let options = options::outgoing(settings, will)?;
+    let options = options::outgoing(settings, will.into())?;
     let client_id = options.client_id();
     let (client, wire) = Wire::new(options, QUEUE_LENGTH);
     let desk = Arc::new(Mutex::new(Desk {

@@ -4,6 +4,7 @@
 //! a command, and no answer can be mistaken for the bridge's own status.
 
 mod filter;
+mod publisher;
 #[cfg(test)]
 mod tests;
 
