@@ -144,7 +144,8 @@ fn engine_settings(config: &Config) -> engine::Settings {
     }
 }
 
-fn limit_settings(limits: &config::Limits) -> LimitSettings {
+/// The engine's limits, also for those who only ask what they would do.
+pub(crate) fn limit_settings(limits: &config::Limits) -> LimitSettings {
     let corp = |corp: &config::CorpLimit| CorpLimits {
         per_hour: corp.per_hour,
         // Rounded down: the reserve must never take the last place of a small hour.
