@@ -29,6 +29,9 @@ enum Command {
     Audit {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Everything, every account and company included, as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Show every mistake in a configuration, or what it comes to.
     Check {
@@ -68,8 +71,8 @@ fn main() -> ExitCode {
     end_on_panic();
     match Arguments::parse().command {
         Command::Run { config } => run(&config),
-        Command::Audit { config } => {
-            let (report, code) = cli::audit::audit(&config, std::env::vars_os());
+        Command::Audit { config, json } => {
+            let (report, code) = cli::audit::audit(&config, json, std::env::vars_os());
             cli::print(&report);
             ExitCode::from(code)
         }
