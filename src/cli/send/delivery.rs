@@ -268,6 +268,7 @@ impl<'a> Delivery<'a> {
                     open.into_iter().for_each(|position| self.publish_again(position));
                 }
                 self.subscribed = true;
+                self.lost = None;
             }
             News::SubscribeRefused { filter, reason } if filter == self.answer_topic => {
                 self.refused = Some(Ending::Refused { topic: filter, reason });

@@ -146,9 +146,11 @@ impl fmt::Display for SendError {
 
 /// Sends what the flags say, and returns the exit code.
 pub async fn run(options: Options) -> ExitCode {
-    let sent = match &options.list.file {
-        Some(file) => list::send(&options, file).await,
-        None => send_one(&options).await,
+    // Before a long list is read for nothing.
+    let sent = match (BrokerUrl::parse(&options.broker.url), &options.list.file) {
+        (Err(error), _) => Err(SendError::Url(error)),
+        (Ok(_), Some(file)) => list::send(&options, file).await,
+        (Ok(_), None) => send_one(&options).await,
     };
     match sent {
         Ok(code) => ExitCode::from(code),
