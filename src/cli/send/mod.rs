@@ -7,7 +7,7 @@
 //!                                  |                     ^
 //!                          SendMessage/<suffix>   SendMessageResp/<suffix>
 //!                                  v                     |
-//!                                        the bridge                  answers --> results (before they are acknowledged)
+//!                             the bridge              answers --> results (before they are acknowledged)
 //! ```
 //!
 //! The suffix and the ids of a list are made of its content, so a second run is a repeat for the bridge.

@@ -8,6 +8,7 @@ mod opening;
 mod pruning;
 mod questions;
 mod room;
+mod story;
 
 use super::{Batch, Journal, Settings};
 use crate::model::{
