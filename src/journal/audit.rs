@@ -148,19 +148,22 @@ impl Reader {
             UNION SELECT m.seq FROM message m JOIN history h ON h.seq = m.seq ORDER BY 1 LIMIT ?1";
         const ALONE_SQL: &str = "SELECT seq FROM outcome o
             WHERE NOT EXISTS (SELECT 1 FROM message m WHERE m.seq = o.seq) ORDER BY 1 LIMIT ?1";
-        let kinds: [(&str, fn(Seq) -> Violation); 2] =
-            [(TWICE_SQL, Violation::CountedTwice), (ALONE_SQL, Violation::EndWithoutMessage)];
-        for (sql, violation) in kinds {
-            let mut statement = self.connection().prepare(sql)?;
-            let mut rows = statement.query([i64::try_from(VIOLATIONS_MAX).unwrap_or(i64::MAX)])?;
-            while let Some(row) = rows.next()? {
-                audit.violated(violation(Seq(codec::unsigned(row.get(0)?))));
-            }
+        for seq in self.numbers(TWICE_SQL)? {
+            audit.violated(Violation::CountedTwice(seq));
+        }
+        for seq in self.numbers(ALONE_SQL)? {
+            audit.violated(Violation::EndWithoutMessage(seq));
         }
         const DOUBTS_OPEN_SQL: &str = "SELECT count(DISTINCT a.seq) FROM attempt a JOIN message m ON m.seq = a.seq
             WHERE a.class = 'unknown' AND NOT EXISTS (SELECT 1 FROM outcome o WHERE o.seq = a.seq)";
         audit.doubts_open = codec::unsigned(self.connection().query_row(DOUBTS_OPEN_SQL, [], |row| row.get(0))?);
         Ok(())
+    }
+
+    fn numbers(&self, sql: &str) -> codec::Result<Vec<Seq>> {
+        let mut statement = self.connection().prepare(sql)?;
+        let numbers = statement.query_map([VIOLATIONS_MAX as i64], |row| Ok(Seq(codec::unsigned(row.get(0)?))))?;
+        numbers.collect()
     }
 
     /// Spacing and hours, from the attempts in the order of their start.

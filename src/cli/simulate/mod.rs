@@ -1,9 +1,9 @@
 //! `sendbridge simulate`: what would have become of a journal's arrivals under other limits?
 //!
 //! Reads the journal of a running bridge or a copy of it, and hands its arrivals to the bridge's own engine over
-//! virtual time. Priorities, `notBefore` and lifetimes count as they did. What only happened outside of it is left out: pauses,
-//! cancellations, outages and refusals of the sender. Messages that are in the history already have lost their
-//! priority, `notBefore` and lifetime, and are replayed with the defaults.
+//! virtual time. Priorities, `notBefore` and lifetimes count as they did. What only happened outside of it is left
+//! out: pauses, cancellations, outages and refusals of the sender. Messages that are in the history already have lost
+//! their priority, `notBefore` and lifetime, and are replayed with the defaults.
 
 mod limits;
 

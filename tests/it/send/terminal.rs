@@ -5,16 +5,19 @@ use crate::bridge::DEADLINE;
 use nix::pty::{Winsize, openpty};
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZeroU16;
 use std::process::Stdio;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
+const ROWS: u16 = 10;
 const COLUMNS: u16 = 120;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bar_shows_rate_outcomes_and_the_expected_end() {
     let scene = Scene::start(2, Duration::ZERO, |config| config.with("limits.account_interval", r#""50ms""#)).await;
     scene.write_list("list.csv", 100, 2);
-    let size = Winsize { ws_row: 10, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
     let pty = openpty(Some(&size), None).expect("a terminal");
     let terminal = File::from(pty.slave);
     let mut child = program()
@@ -37,7 +40,8 @@ async fn the_bar_shows_rate_outcomes_and_the_expected_end() {
         }
     });
     let seen = tokio::task::block_in_place(|| {
-        let mut parser = vt100::Parser::new(10, COLUMNS, 0);
+        let whole = |size| NonZeroU16::new(size).expect("not nothing");
+        let mut parser = vt100::Parser::new(whole(ROWS), whole(COLUMNS), 0);
         let mut seen = Vec::new();
         loop {
             match chunks_due.recv_timeout(DEADLINE) {
