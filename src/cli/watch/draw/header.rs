@@ -11,6 +11,8 @@ use std::time::Duration;
 const CLOCK_DIFFERENCE_SHOWN: Duration = Duration::from_secs(5);
 /// Senders that the header names.
 const SENDERS_SHOWN: usize = 8;
+/// Of what is wrong, so many lines.
+const WARNINGS_SHOWN: usize = 2;
 /// States that are shown even when nothing is in them.
 const STATES_SHOWN: [State; 4] = [State::Queued, State::Sending, State::InDoubt, State::Sent];
 
@@ -42,21 +44,27 @@ impl Writer {
     }
 }
 
-/// At most `lines_max` lines: the title, what is wrong, and the figures.
+/// The title, what is wrong, and at most `lines_max` lines of figures: what matters most stands first.
 pub(super) fn header(model: &Model, theme: Theme, width: usize, lines_max: usize) -> Vec<Row> {
     let mut lines = vec![title(model, theme, width)];
-    lines.extend(warnings(model, theme));
+    lines.extend(warnings(model, theme).into_iter().take(WARNINGS_SHOWN));
     let health = model.health.as_ref();
-    let mut groups = vec![bridge(model, theme)];
-    groups.push(counts(health, theme));
-    groups.push(states(model, theme));
-    groups.push(rates(health, theme));
-    groups.push(latency(health, theme));
-    groups.push(broker(health, theme));
-    groups.push(senders(model, theme));
-    groups.push(process(health, theme));
-    flow(groups, width, &mut lines);
-    lines.truncate(lines_max);
+    let groups = vec![
+        bridge(model, theme),
+        counts(health, theme),
+        states(model, theme),
+        rates(health, theme),
+        answers(health, theme),
+        broker(health, theme),
+        senders(model, theme),
+        ended(health, theme),
+        latency(health, theme),
+        process(health, theme),
+    ];
+    let mut figures = Vec::new();
+    flow(groups, width, &mut figures);
+    figures.truncate(lines_max);
+    lines.extend(figures);
     lines
 }
 
@@ -169,18 +177,29 @@ fn counts(health: Option<&Heard<HealthReport>>, theme: Theme) -> Group {
 fn states(model: &Model, theme: Theme) -> Group {
     let mut writer = Writer::new(theme, "now");
     let health = model.health.as_ref().map(|health| &health.value);
-    for state in State::ALL {
-        let figure = health.and_then(|health| health.counts.states.get(state.as_str()).copied());
-        if !STATES_SHOWN.contains(&state) && figure.unwrap_or_default() == 0 {
-            continue;
-        }
-        let is_trouble = matches!(state, State::InDoubt | State::Unresolved) && figure.unwrap_or_default() > 0;
-        let tone = if is_trouble { Tone::Warning } else { Tone::Plain };
-        writer.piece(&state.as_str().replace('_', " "), &figure.map_or(NOTHING.to_owned(), count), tone);
+    for state in STATES_SHOWN {
+        state_piece(&mut writer, health, state);
     }
     let eta = health.and_then(|health| health.drain_eta);
     writer.piece("drained in", &until(eta, model.bridge_now()), Tone::Plain);
     writer.group
+}
+
+/// The states that most messages never see.
+fn ended(health: Option<&Heard<HealthReport>>, theme: Theme) -> Group {
+    let mut writer = Writer::new(theme, "ended");
+    let health = health.map(|health| &health.value);
+    for state in State::ALL.into_iter().filter(|state| !STATES_SHOWN.contains(state)) {
+        state_piece(&mut writer, health, state);
+    }
+    writer.group
+}
+
+fn state_piece(writer: &mut Writer, health: Option<&HealthReport>, state: State) {
+    let figure = health.and_then(|health| health.counts.states.get(state.as_str()).copied());
+    let is_trouble = matches!(state, State::InDoubt | State::Unresolved) && figure.unwrap_or_default() > 0;
+    let tone = if is_trouble { Tone::Warning } else { Tone::Plain };
+    writer.piece(&state.as_str().replace('_', " "), &figure.map_or(NOTHING.to_owned(), count), tone);
 }
 
 fn rates(health: Option<&Heard<HealthReport>>, theme: Theme) -> Group {
@@ -195,40 +214,49 @@ fn rates(health: Option<&Heard<HealthReport>>, theme: Theme) -> Group {
     writer.group
 }
 
+fn answers(health: Option<&Heard<HealthReport>>, theme: Theme) -> Group {
+    let mut writer = Writer::new(theme, "ms p50/90/99");
+    writer.piece("answer", &percentiles(health.map(|health| health.value.process.latency.intake_to_answer)), Tone::Plain);
+    writer.group
+}
+
 fn latency(health: Option<&Heard<HealthReport>>, theme: Theme) -> Group {
     let mut writer = Writer::new(theme, "ms p50/90/99");
     let latency = health.map(|health| health.value.process.latency);
-    let mut piece = |name, percentiles: Option<Percentiles>| {
-        let text = percentiles.filter(|percentiles| percentiles.count > 0).map_or(NOTHING.to_owned(), |percentiles| {
-            let Percentiles { p50_ms, p90_ms, p99_ms, .. } = percentiles;
-            [p50_ms, p90_ms, p99_ms].map(decimal).join("/")
-        });
-        writer.piece(name, &text, Tone::Plain);
-    };
-    piece("answer", latency.map(|latency| latency.intake_to_answer));
-    piece("sender", latency.map(|latency| latency.sender));
-    piece("commit", latency.map(|latency| latency.commit));
+    writer.piece("sender", &percentiles(latency.map(|latency| latency.sender)), Tone::Plain);
+    writer.piece("commit", &percentiles(latency.map(|latency| latency.commit)), Tone::Plain);
     writer.group
+}
+
+fn percentiles(percentiles: Option<Percentiles>) -> String {
+    // Of nothing there is no percentile.
+    percentiles.filter(|percentiles| percentiles.count > 0).map_or(NOTHING.to_owned(), |percentiles| {
+        let Percentiles { p50_ms, p90_ms, p99_ms, .. } = percentiles;
+        [p50_ms, p90_ms, p99_ms].map(decimal).join("/")
+    })
 }
 
 fn broker(health: Option<&Heard<HealthReport>>, theme: Theme) -> Group {
     let mut writer = Writer::new(theme, "its broker");
-    let broker = health.map(|health| &health.value.broker);
-    let mut link = |name, word: Option<LinkWord>| match word {
-        None => writer.piece(name, NOTHING, Tone::Plain),
-        Some(LinkWord::Up) => writer.piece(name, "up", Tone::Good),
-        Some(LinkWord::Down) => writer.piece(name, "DOWN", Tone::Bad),
-        Some(LinkWord::Closed) => writer.piece(name, "CLOSED", Tone::Warning),
+    let Some(broker) = health.map(|health| &health.value.broker) else {
+        writer.piece("", NOTHING, Tone::Plain);
+        return writer.group;
     };
-    link("in", broker.map(|broker| broker.incoming));
-    link("out", broker.map(|broker| broker.outgoing));
-    link("commands", broker.map(|broker| broker.commands));
-    let version = broker.and_then(|broker| broker.version.as_deref());
-    let version = version.map(|version| version.strip_prefix("mosquitto version ").unwrap_or(version));
-    writer.piece("version", version.unwrap_or(NOTHING), Tone::Plain);
-    let dropped = broker.and_then(|broker| broker.dropped);
-    let tone = if dropped.unwrap_or_default() > 0 { Tone::Warning } else { Tone::Plain };
-    writer.piece("dropped", &dropped.map_or(NOTHING.to_owned(), count), tone);
+    let links = [("in", broker.incoming), ("out", broker.outgoing), ("commands", broker.commands)];
+    if links.iter().all(|(_, link)| *link == LinkWord::Up) {
+        writer.piece("", "up", Tone::Good);
+    } else {
+        for (name, link) in links {
+            match link {
+                LinkWord::Up => writer.piece(name, "up", Tone::Good),
+                LinkWord::Down => writer.piece(name, "DOWN", Tone::Bad),
+                LinkWord::Closed => writer.piece(name, "CLOSED", Tone::Warning),
+            }
+        }
+    }
+    if let Some(dropped) = broker.dropped.filter(|dropped| *dropped > 0) {
+        writer.piece("dropped", &count(dropped), Tone::Warning);
+    }
     writer.group
 }
 
@@ -240,7 +268,7 @@ fn senders(model: &Model, theme: Theme) -> Group {
         let (text, tone) = match sender.state {
             SenderWord::Up => (format!("up {busy}"), Tone::Good),
             SenderWord::Down => {
-                (format!("DOWN, tried again {}", until(sender.retry_at, model.bridge_now())), Tone::Bad)
+                (format!("DOWN, retry {}", until(sender.retry_at, model.bridge_now())), Tone::Bad)
             }
             SenderWord::Unauthorized => ("REFUSES OUR KEY".to_owned(), Tone::Bad),
         };
@@ -265,6 +293,8 @@ fn process(health: Option<&Heard<HealthReport>>, theme: Theme) -> Group {
     piece("memory", process.map(|process| bytes(process.resident_bytes)));
     piece("journal", process.map(|process| bytes(process.journal_bytes)));
     piece("free", process.map(|process| bytes(process.journal_free_bytes)));
+    let version = health.and_then(|health| health.broker.version.as_deref());
+    piece("broker", version.map(|version| version.replace(" version ", " ")));
     if let Some(dropped) = process.map(|process| process.notices_dropped).filter(|dropped| *dropped > 0) {
         writer.piece("notices dropped", &count(dropped), Tone::Warning);
     }

@@ -12,17 +12,17 @@ const HINTS_SHORT: &str = "p pause  r resume  c details  s sort  / filter  ? hel
 
 const HELP: &[(&str, &str)] = &[
     ("Tab, left, right", "go to another pane (>> marks it)"),
-    ("up, down, j, k", "go to another row; PageUp, PageDown, Home, End go further"),
-    ("s", "sort companies and accounts: queue, name, state, next send, drain eta, sent"),
+    ("up, down, j, k", "another row; PageUp, PageDown, Home, End go further"),
+    ("s", "sort: queue, name, state, next send, drain eta, sent"),
     ("/", "show only what has a text in it; Esc shows everything again"),
-    ("p", "pause the account or company: asks for a reason and, if you like, a duration"),
-    ("r", "resume the account or company, or the hold under the cursor; asks first"),
-    ("c, Enter", "details of the account or company, asked of the bridge now"),
+    ("p", "pause account or company; asks for a reason and how long"),
+    ("r", "resume account, company or hold; asks first"),
+    ("c, Enter", "what the bridge says now of the account or company"),
     ("space", "freeze the events, or let them run again"),
     ("q, Ctrl-C", "quit; the bridge does not notice"),
     ("", ""),
     ("", "Nothing is changed unless p or r is pressed and confirmed."),
-    ("\u{2013}", "it did not arrive: the bridge did not say it, or the broker did not hand it over"),
+    ("\u{2013}", "the bridge did not say it, or the broker did not hand it over"),
     ("STALE, (stale)", "nothing new came for longer than it should"),
     ("hour", "# used, - free, = kept for priority 8 and 9"),
 ];
@@ -83,7 +83,7 @@ pub(super) fn help(theme: Theme, area: Rect, buffer: &mut Buffer) {
 }
 
 pub(super) fn details(details: &Details, theme: Theme, area: Rect, buffer: &mut Buffer) {
-    let title = format!("{}, as the bridge says now: Esc closes, up and down scroll", details.subject);
+    let title = format!("{} (Esc closes, up and down scroll)", details.subject);
     let Some(lines) = &details.lines else {
         let mut row = Row::default();
         row.text("  asked, waiting for the reply", theme.style(Tone::Quiet));

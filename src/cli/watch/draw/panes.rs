@@ -10,6 +10,9 @@ use crate::model::{AccountReport, AccountState, CorpReport, Time};
 const CURSOR: &str = "> ";
 const NO_CURSOR: &str = "  ";
 
+/// What a column says of a report at that time of the bridge's clock.
+type Text<T> = fn(&T, Time) -> (String, Tone);
+
 /// A column of a table. The first one takes what the others leave.
 struct Column<T> {
     title: &'static str,
@@ -17,37 +20,39 @@ struct Column<T> {
     align: Align,
     /// Panes narrower than that do without it.
     from_width: usize,
-    text: fn(&T, Time) -> (String, Tone),
+    text: Text<T>,
 }
 
 const fn column<T>(
     title: &'static str,
     width: usize,
     from_width: usize,
-    text: fn(&T, Time) -> (String, Tone),
+    text: Text<T>,
 ) -> Column<T> {
     Column { title, width, align: Align::Right, from_width, text }
 }
 
-fn account_columns() -> [Column<AccountReport>; 12] {
+fn account_columns(width: usize) -> [Column<AccountReport>; 12] {
+    // An account's id of 16 digits has its room first.
+    let reason_width = if width >= 76 { 15 } else { 9 };
     let left = |column: Column<AccountReport>| Column { align: Align::Left, ..column };
     [
         left(column("account", 0, 0, |report, _| plain(report.account.as_str().to_owned()))),
-        left(column("company", 20, 110, |report, _| given(report.corp.as_ref().map(|corp| corp.as_str())))),
-        left(column("sender", 10, 120, |report, _| given(report.sender.as_ref().map(|sender| sender.as_str())))),
+        left(column("company", 20, 114, |report, _| given(report.corp.as_ref().map(|corp| corp.as_str())))),
+        left(column("sender", 10, 126, |report, _| given(report.sender.as_ref().map(|sender| sender.as_str())))),
         left(column("state", 7, 0, |report, _| {
             let tone = if report.state == AccountState::Held { Tone::Warning } else { Tone::Plain };
             (state_word(report.state).to_owned(), tone)
         })),
-        left(column("reason", 15, 0, |report, _| match (&report.reason, report.hold) {
+        left(column("reason", reason_width, 0, |report, _| match (&report.reason, report.hold) {
             (Some(reason), Some(hold)) => plain(format!("{reason} #{hold}")),
             (Some(reason), None) => plain(reason.replace('_', " ")),
             (None, _) => plain(NOTHING.to_owned()),
         })),
         column("until", 6, 76, |report, now| plain(until(report.until, now))),
         column("queued", 7, 0, |report, _| plain(count(report.queued))),
-        column("sending", 7, 110, |report, _| plain(count(report.sending))),
-        column("doubt", 5, 100, |report, _| {
+        column("sending", 7, 94, |report, _| plain(count(report.sending))),
+        column("doubt", 5, 90, |report, _| {
             (count(report.in_doubt), if report.in_doubt > 0 { Tone::Warning } else { Tone::Plain })
         }),
         column("next", 6, 0, |report, now| plain(until(report.next_send_at, now))),
@@ -56,21 +61,21 @@ fn account_columns() -> [Column<AccountReport>; 12] {
     ]
 }
 
-/// Columns of the gauge.
-const fn gauge_width(width: usize) -> usize {
-    if width >= 110 { 34 } else { 16 }
+/// The gauge of the hour: its width and what fills it. A company's id of 16 digits has its room first.
+fn hour_column(width: usize) -> (usize, Text<CorpReport>) {
+    match width {
+        0..76 => (10, |report, _| hour(report, 10)),
+        76..110 => (16, |report, _| hour(report, 16)),
+        110.. => (30, |report, _| hour(report, 30)),
+    }
 }
 
 fn corp_columns(width: usize) -> [Column<CorpReport>; 10] {
     let left = |column: Column<CorpReport>| Column { align: Align::Left, ..column };
-    let bar: fn(&CorpReport, Time) -> (String, Tone) = if width >= 110 {
-        |report, _| hour(report, gauge_width(110))
-    } else {
-        |report, _| hour(report, gauge_width(0))
-    };
+    let (gauge_width, bar) = hour_column(width);
     [
         left(column("company", 0, 0, |report, _| plain(report.corp.as_str().to_owned()))),
-        left(column("hour (= reserve)", gauge_width(width), 0, bar)),
+        left(column("hour", gauge_width, 0, bar)),
         column("used/limit", 13, 0, |report, _| {
             let text = format!("{}/{}", count(report.used), count(report.limit));
             (text, if report.free == 0 { Tone::Warning } else { Tone::Plain })
@@ -129,7 +134,7 @@ pub(super) fn rows(model: &Model, theme: Theme, pane: Pane, width: usize, height
             let holds: Vec<(&Hold, bool)> = model.holds().collect();
             let text = if model.holds.is_none() { NOTHING.to_owned() } else { count(holds.len() as u64) };
             rows.push(heading(model, theme, pane, &format!("holds {text}"), width));
-            list(model, theme, pane, &holds, inner, &mut rows, |hold| hold_row(model, theme, *hold, width));
+            list(model, theme, pane, &holds, inner, &mut rows, |hold| hold_row(model, theme, *hold));
         }
         Pane::Alarms => {
             let text = format!("alarms {} since we watch", count(model.alarms_heard));
@@ -143,7 +148,7 @@ pub(super) fn rows(model: &Model, theme: Theme, pane: Pane, width: usize, height
             let text = format!("events {}{frozen}", count(model.events_heard));
             rows.push(heading(model, theme, pane, &text, width));
             let tail: Vec<&Tail> = model.tail().collect();
-            list(model, theme, pane, &tail, inner, &mut rows, |line| tail_row(model, theme, line));
+            list(model, theme, pane, &tail, inner, &mut rows, |line| tail_row(model, theme, line, width));
         }
     }
     rows.truncate(height);
@@ -152,7 +157,9 @@ pub(super) fn rows(model: &Model, theme: Theme, pane: Pane, width: usize, height
 
 fn companies(model: &Model, theme: Theme, width: usize, inner: usize, rows: &mut Vec<Row>) {
     let window = model.corps_window(inner.saturating_sub(1));
-    let text = format!("companies {}", shown(model, window.total, model.corps.len(), None));
+    let known = model.health.as_ref().map(|health| health.value.corps);
+    let shown = shown(model, window.total, model.corps.len(), known);
+    let text = format!("companies {shown} by {}", model.sort.as_str());
     rows.push(heading(model, theme, Pane::Companies, &text, width));
     let is_focused = model.focus == Pane::Companies;
     table(theme, &corp_columns(width), &window, width, is_focused, model.bridge_now(), rows);
@@ -165,12 +172,13 @@ fn accounts(model: &Model, theme: Theme, width: usize, inner: usize, rows: &mut 
     let text = format!("accounts {shown} by {}", model.sort.as_str());
     rows.push(heading(model, theme, Pane::Accounts, &text, width));
     let is_focused = model.focus == Pane::Accounts;
-    table(theme, &account_columns(), &window, width, is_focused, model.bridge_now(), rows);
+    table(theme, &account_columns(width), &window, width, is_focused, model.bridge_now(), rows);
 }
 
 /// How many there are, and how many of them are shown.
 fn shown(model: &Model, passed: usize, have: usize, known: Option<u64>) -> String {
-    let mut text = count(passed as u64);
+    // None that arrived are not none that are.
+    let mut text = if have == 0 && known != Some(0) { NOTHING.to_owned() } else { count(passed as u64) };
     if !model.filter.is_empty() {
         text.push_str(&format!(" of {} with {:?}", count(have as u64), model.filter));
     } else if known.is_some_and(|known| known > have as u64) {
@@ -260,19 +268,20 @@ fn list<T>(
     }
 }
 
-fn hold_row(model: &Model, theme: Theme, (hold, is_block): (&Hold, bool), width: usize) -> Row {
+fn hold_row(model: &Model, theme: Theme, (hold, is_block): (&Hold, bool)) -> Row {
     let now = model.bridge_now();
     let word = if is_block { "block" } else { "hold" };
+    let ends = hold.until.map_or("until resumed".to_owned(), |at| match until(Some(at), now).as_str() {
+        "now" => "over".to_owned(),
+        left => format!("{left} left"),
+    });
     let since = hold.since.map_or(NOTHING.to_owned(), |since| span(now.since(since)));
-    let subject = if width >= 70 { 26 } else { 20 };
-    let ends = hold.until.map_or("until resumed".to_owned(), |at| format!("ends in {}", until(Some(at), now)));
-    let mut row = Row::default();
-    row.cell(&format!("#{} {word}", hold.id), 10, Align::Left, theme.style(Tone::Warning));
-    row.text(" ", theme.style(Tone::Plain)).cell(&hold.subject(), subject, Align::Left, theme.style(Tone::Plain));
-    row.text(&format!(" since {since}, {ends}"), theme.style(Tone::Plain));
     let by = hold.by.as_deref().unwrap_or(NOTHING);
     let reason = hold.reason.as_deref().unwrap_or(NOTHING);
-    row.text(&format!(", {by}: {reason}"), theme.style(Tone::Plain));
+    let plain = theme.style(Tone::Plain);
+    let mut row = Row::default();
+    row.text(&format!("#{} {word}", hold.id), theme.style(Tone::Warning)).text("  ", plain);
+    row.text(&hold.subject(), plain).text(&format!(", {ends}: {reason}  (by {by}, {since} ago)"), plain);
     row
 }
 
@@ -284,7 +293,7 @@ fn alarm_row(model: &Model, theme: Theme, alarm: &Alarm) -> Row {
     row
 }
 
-fn tail_row(model: &Model, theme: Theme, line: &Tail) -> Row {
+fn tail_row(model: &Model, theme: Theme, line: &Tail, width: usize) -> Row {
     let tone = match &*line.what {
         "sent" | "delivered" => Tone::Good,
         "failed" | "rejected" | "undelivered" => Tone::Bad,
@@ -293,7 +302,7 @@ fn tail_row(model: &Model, theme: Theme, line: &Tail) -> Row {
     };
     let mut row = Row::default();
     row.text(&clock(line.at, &model.zone), theme.style(Tone::Quiet)).text(" ", theme.style(Tone::Plain));
-    row.cell(&line.what, 11, Align::Left, theme.style(tone)).text(" ", theme.style(Tone::Plain));
+    row.cell(&line.what, if width >= 100 { 20 } else { 11 }, Align::Left, theme.style(tone)).text(" ", theme.style(Tone::Plain));
     let account = line.account.as_deref().unwrap_or(NOTHING);
     row.cell(account, 16, Align::Left, theme.style(Tone::Plain)).text(" ", theme.style(Tone::Plain));
     row.text(&line.rest, theme.style(Tone::Plain));

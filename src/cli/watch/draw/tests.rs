@@ -77,7 +77,7 @@ fn lines_and_sheets_over_the_panes() {
     assert_screen("help-80x24.txt", &model, 80, 24);
     press(&mut model, "<Esc>");
     press(&mut model, "c");
-    let reply = r#"{"status":"ok","data":{"account":"1688850000000001","corp":null,"hour":{"used":3,"limit":50000},"history":[{"state":"sent"},{"state":"客服"}]},"transaction":"watch-test-1"}"#;
+    let reply = r#"{"status":"ok","data":{"account":"1688850000000002","corp":null,"hour":{"used":3,"limit":50000},"history":[{"state":"sent"},{"state":"客服"}]},"transaction":"watch-test-1"}"#;
     perform(&mut model, &format!("live sendbridge/response/account/get {reply}"));
     assert_screen("details-80x24.txt", &model, 80, 24);
 }

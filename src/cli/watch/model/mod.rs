@@ -382,7 +382,7 @@ impl Model {
 
     /// Whether what is shown may be long past.
     pub fn is_stale(&self) -> bool {
-        self.link != Link::Up
+        matches!(self.link, Link::Down { .. })
             || matches!(self.bridge, Some(BridgeState::Stopped | BridgeState::Offline))
             || self.health_age().is_some_and(|age| age > HEALTH_FRESH)
     }
