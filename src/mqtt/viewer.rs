@@ -96,7 +96,10 @@ pub fn connect_viewer(
 
 /// Why a connection is no more.
 enum End {
-    Lost { why: Lost, was_connected: bool },
+    Lost {
+        why: Lost,
+        was_connected: bool,
+    },
     /// Nobody wants it any longer.
     Unwanted,
 }

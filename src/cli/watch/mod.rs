@@ -62,13 +62,22 @@ pub(super) enum WatchError {
     NoTerminal,
     Configuration(Problems),
     Broker(AppError),
-    Base { base: String, why: Unfit },
-    File { path: PathBuf, error: io::Error },
+    Base {
+        base: String,
+        why: Unfit,
+    },
+    File {
+        path: PathBuf,
+        error: io::Error,
+    },
     Tls(TlsError),
     Signals(io::Error),
     Terminal(io::Error),
     /// With `--once`: how long was waited, and what is known about why.
-    NoAnswer { wait: Duration, known: String },
+    NoAnswer {
+        wait: Duration,
+        known: String,
+    },
 }
 
 impl WatchError {
@@ -288,7 +297,10 @@ fn known(model: &Model) -> String {
         (model::Link::Up, Some(model::BridgeState::Offline)) => "it is offline, says the broker".to_owned(),
         (model::Link::Up, Some(model::BridgeState::Stopped)) => "it was stopped".to_owned(),
         (model::Link::Up, _) => {
-            format!("the broker is there; is the base {:?} right, and may we write to its request topics?", model.base())
+            format!(
+                "the broker is there; is the base {:?} right, and may we write to its request topics?",
+                model.base()
+            )
         }
     }
 }

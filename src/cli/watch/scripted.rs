@@ -74,8 +74,7 @@ pub(super) fn press(model: &mut Model, keys: &str) -> Vec<super::model::Effect> 
             ("<Ctrl-C>", Key::Interrupt),
         ];
         let found = named.into_iter().find(|(name, _)| rest.starts_with(name));
-        let (length, key) =
-            found.map_or((character.len_utf8(), Key::Char(character)), |(name, key)| (name.len(), key));
+        let (length, key) = found.map_or((character.len_utf8(), Key::Char(character)), |(name, key)| (name.len(), key));
         rest = &rest[length..];
         effects.extend(model.press(&key));
     }

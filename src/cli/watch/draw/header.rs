@@ -203,7 +203,7 @@ fn state_piece(writer: &mut Writer, health: Option<&HealthReport>, state: State)
 }
 
 fn rates(health: Option<&Heard<HealthReport>>, theme: Theme) -> Group {
-    let mut writer = Writer::new(theme, "per second");
+    let mut writer = Writer::new(theme, "rate/s");
     let rates = health.map(|health| health.value.rates);
     let mut piece = |name, figure: Option<f64>| {
         writer.piece(name, &figure.map_or(NOTHING.to_owned(), decimal), Tone::Plain);
@@ -216,7 +216,11 @@ fn rates(health: Option<&Heard<HealthReport>>, theme: Theme) -> Group {
 
 fn answers(health: Option<&Heard<HealthReport>>, theme: Theme) -> Group {
     let mut writer = Writer::new(theme, "ms p50/90/99");
-    writer.piece("answer", &percentiles(health.map(|health| health.value.process.latency.intake_to_answer)), Tone::Plain);
+    writer.piece(
+        "answer",
+        &percentiles(health.map(|health| health.value.process.latency.intake_to_answer)),
+        Tone::Plain,
+    );
     writer.group
 }
 
@@ -267,9 +271,7 @@ fn senders(model: &Model, theme: Theme) -> Group {
         let busy = format!("{}/{}", sender.in_flight, sender.connections);
         let (text, tone) = match sender.state {
             SenderWord::Up => (format!("up {busy}"), Tone::Good),
-            SenderWord::Down => {
-                (format!("DOWN, retry {}", until(sender.retry_at, model.bridge_now())), Tone::Bad)
-            }
+            SenderWord::Down => (format!("DOWN, retry {}", until(sender.retry_at, model.bridge_now())), Tone::Bad),
             SenderWord::Unauthorized => ("REFUSES OUR KEY".to_owned(), Tone::Bad),
         };
         writer.piece(sender.name.as_str(), &text, tone);

@@ -48,7 +48,7 @@ pub fn draw(model: &Model, theme: Theme, buffer: &mut Buffer) {
     if area.width < COLUMNS_MIN || area.height < LINES_MIN {
         too_small(theme, buffer);
     } else {
-        let lines_max = if area.height >= WIDE_LINES { 9 } else { 5 };
+        let lines_max = if area.height >= WIDE_LINES { 9 } else { 6 };
         let header = header::header(model, theme, area.width.into(), lines_max);
         let top = u16::try_from(header.len()).unwrap_or(area.height);
         write(header, buffer, Rect { height: top, ..area });

@@ -6,9 +6,10 @@ use crate::cli::watch::model::{Asking, Details, Model};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-const HINTS: &str = "Tab pane  arrows row  p pause  r resume  c details  s sort  / filter  space freeze  ? help  q quit";
+const HINTS: &str =
+    "Tab pane  arrows row  p pause  r resume  c details  s sort  / filter  space freeze  ? help  q quit";
 /// Where HINTS does not fit.
-const HINTS_SHORT: &str = "p pause  r resume  c details  s sort  / filter  ? help  q quit";
+const HINTS_SHORT: &str = "p pause  r resume  c info  s sort  / filter  ? help  q quit";
 
 const HELP: &[(&str, &str)] = &[
     ("Tab, left, right", "go to another pane (>> marks it)"),
@@ -35,11 +36,9 @@ pub(super) fn footer(model: &Model, theme: Theme, width: usize) -> Row {
         Some(Asking::Reason { target, text }) => {
             line(format!("pause {}, reason: ", target.subject()), text, "  (Esc leaves)")
         }
-        Some(Asking::Duration { target, text, .. }) => line(
-            format!("pause {}, for how long: ", target.subject()),
-            text,
-            "  (10m, 2h; empty until resumed)",
-        ),
+        Some(Asking::Duration { target, text, .. }) => {
+            line(format!("pause {}, for how long: ", target.subject()), text, "  (10m, 2h; empty until resumed)")
+        }
         Some(Asking::Resume { target }) => line(format!("resume {}? y or n ", target.subject()), "", ""),
         None => {
             let (text, tone) = match &model.notice {

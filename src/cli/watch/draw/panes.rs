@@ -23,12 +23,7 @@ struct Column<T> {
     text: Text<T>,
 }
 
-const fn column<T>(
-    title: &'static str,
-    width: usize,
-    from_width: usize,
-    text: Text<T>,
-) -> Column<T> {
+const fn column<T>(title: &'static str, width: usize, from_width: usize, text: Text<T>) -> Column<T> {
     Column { title, width, align: Align::Right, from_width, text }
 }
 
@@ -302,7 +297,8 @@ fn tail_row(model: &Model, theme: Theme, line: &Tail, width: usize) -> Row {
     };
     let mut row = Row::default();
     row.text(&clock(line.at, &model.zone), theme.style(Tone::Quiet)).text(" ", theme.style(Tone::Plain));
-    row.cell(&line.what, if width >= 100 { 20 } else { 11 }, Align::Left, theme.style(tone)).text(" ", theme.style(Tone::Plain));
+    row.cell(&line.what, if width >= 100 { 20 } else { 11 }, Align::Left, theme.style(tone))
+        .text(" ", theme.style(Tone::Plain));
     let account = line.account.as_deref().unwrap_or(NOTHING);
     row.cell(account, 16, Align::Left, theme.style(Tone::Plain)).text(" ", theme.style(Tone::Plain));
     row.text(&line.rest, theme.style(Tone::Plain));

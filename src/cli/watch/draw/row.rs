@@ -149,7 +149,10 @@ mod tests {
 
     #[test]
     fn nothing_that_a_terminal_obeys_is_left() {
-        assert_eq!(clean("a\x1b[31mb\u{9b}2Jc\r\n\td\u{7f}"), "a\u{FFFD}[31mb\u{FFFD}2Jc\u{FFFD}\u{FFFD}\u{FFFD}d\u{FFFD}");
+        assert_eq!(
+            clean("a\x1b[31mb\u{9b}2Jc\r\n\td\u{7f}"),
+            "a\u{FFFD}[31mb\u{FFFD}2Jc\u{FFFD}\u{FFFD}\u{FFFD}d\u{FFFD}"
+        );
         assert_eq!(clean("a\u{202E}b\u{2066}c"), "a\u{FFFD}b\u{FFFD}c");
         assert_eq!(clean("e\u{301}"), "e\u{301}");
         assert_eq!(clean(&format!("e{}", "\u{301}".repeat(500))).chars().count(), 1 + MARKS_MAX);

@@ -131,7 +131,12 @@ fn nothing_hostile_reaches_the_terminal() {
     perform(&mut model, &format!("stored sendbridge/state {{\"state\":\"{evil}\"}}"));
     perform(&mut model, &format!("live sendbridge/event/a/b {{\"account\":\"{evil}\"}}"));
     press(&mut model, "c");
-    perform(&mut model, &format!("live sendbridge/response/account/get {{\"status\":\"ok\",\"data\":{{\"{evil}\":\"{evil}\"}},\"transaction\":\"watch-test-1\"}}"));
+    perform(
+        &mut model,
+        &format!(
+            "live sendbridge/response/account/get {{\"status\":\"ok\",\"data\":{{\"{evil}\":\"{evil}\"}},\"transaction\":\"watch-test-1\"}}"
+        ),
+    );
     assert!(model.details.as_ref().is_some_and(|details| details.lines.is_some()), "the reply was taken");
     for keys in ["", "<Esc>p", "<Esc>"] {
         press(&mut model, keys);

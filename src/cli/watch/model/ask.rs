@@ -21,7 +21,11 @@ const DETAIL_LINES_MAX: usize = 500;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Publish at QoS 0, not retained; tell [`Model::not_sent`] with the transaction when it could not be.
-    Publish { topic: String, payload: String, transaction: String },
+    Publish {
+        topic: String,
+        payload: String,
+        transaction: String,
+    },
     Quit,
 }
 
@@ -57,11 +61,22 @@ impl Target {
 /// A line that is being filled in. Enter goes on, Esc leaves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asking {
-    Filter { text: String },
-    Reason { target: Target, text: String },
+    Filter {
+        text: String,
+    },
+    Reason {
+        target: Target,
+        text: String,
+    },
     /// Optional: an empty one pauses until somebody resumes.
-    Duration { target: Target, reason: String, text: String },
-    Resume { target: Target },
+    Duration {
+        target: Target,
+        reason: String,
+        text: String,
+    },
+    Resume {
+        target: Target,
+    },
 }
 
 /// What `account/get` or `corp/get` said.
@@ -193,9 +208,9 @@ impl Model {
         }
         if reply.status != "ok" {
             self.end_details(transaction);
-            let said = reply.error.map_or("without saying why".to_owned(), |error| {
-                format!("{}: {}", error.code, error.message)
-            });
+            let said = reply
+                .error
+                .map_or("without saying why".to_owned(), |error| format!("{}: {}", error.code, error.message));
             return self.refuse(format!("{what}: refused, {said}"));
         }
         if let Some(details) = self.details.as_mut().filter(|details| details.transaction == *transaction) {

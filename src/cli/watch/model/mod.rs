@@ -226,6 +226,8 @@ impl Model {
         self.link = Link::Up;
         self.lost_at = None;
         // What went away while we were away is told by no message: the broker now says all there is.
+        self.bridge = None;
+        self.info = None;
         self.accounts.clear();
         self.accounts_dropped = 0;
         self.corps.clear();

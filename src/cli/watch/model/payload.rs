@@ -131,7 +131,12 @@ impl Tail {
             let at = value.get("at").and_then(Value::as_str).and_then(Time::parse_rfc3339);
             let account = value.get("account").and_then(Value::as_str).map(|name| clipped(name, NAME_CHARS_MAX));
             let rest = String::from_utf8_lossy(payload);
-            return Some(Self { at, what: clipped(event, NAME_CHARS_MAX), account, rest: clipped(&rest, REST_CHARS_MAX) });
+            return Some(Self {
+                at,
+                what: clipped(event, NAME_CHARS_MAX),
+                account,
+                rest: clipped(&rest, REST_CHARS_MAX),
+            });
         };
         let read: EventPayload = serde_json::from_slice(payload).ok()?;
         let mut rest = read.id.as_ref().map_or("id –".to_owned(), |id| format!("id {}", plain(id)));
