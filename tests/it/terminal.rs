@@ -7,6 +7,7 @@ use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::Pid;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -46,7 +47,7 @@ impl Terminal {
             .stderr(stdio())
             .spawn()
             .expect("these tests need setsid, of util-linux");
-        let screen = watch::Sender::new(vt100::Parser::new(lines, columns, 0));
+        let screen = watch::Sender::new(vt100::Parser::new(whole(lines), whole(columns), 0));
         let mut output = File::from(pair.master);
         let keyboard = output.try_clone().expect("a descriptor");
         std::thread::spawn({
@@ -86,7 +87,7 @@ impl Terminal {
 
     /// Makes the terminal that large.
     pub fn resize(&self, lines: u16, columns: u16) {
-        self.screen.send_modify(|screen| screen.screen_mut().set_size(lines, columns));
+        self.screen.send_modify(|screen| screen.screen_mut().set_size(whole(lines), whole(columns)));
         let line = Stdio::from(self.line.try_clone().expect("a descriptor"));
         let (lines, columns) = (lines.to_string(), columns.to_string());
         let arguments = ["rows", &lines, "cols", &columns];
@@ -126,6 +127,10 @@ impl Terminal {
         assert!(given_back, "the terminal was not given back:\n{}", self.text());
         status
     }
+}
+
+fn whole(size: u16) -> NonZero<u16> {
+    NonZero::new(size).expect("a terminal has lines and columns")
 }
 
 impl Drop for Terminal {

@@ -1,4 +1,4 @@
-//! What a watcher reads of the payloads that are not reports: only what it shows, and nothing that it cannot do without.
+//! What a watcher reads of the payloads that are not reports: what it shows, and nothing that it cannot do without.
 
 use crate::model::Time;
 use serde::Deserialize;
