@@ -17,19 +17,21 @@
 //! - After a commit whose fate is unknown nothing is performed any more.
 
 mod letters;
+mod room;
 
 #[cfg(test)]
 mod full_tests;
 
 use crate::clock::{self, BootReading, Clock};
 use crate::engine::Engine;
-use crate::journal::{self, Anchor, Batch, CommitError, Journal};
+use crate::journal::{self, Anchor, Batch, CommitError, Committed, Journal};
 use crate::model::{
     Action, Alarm, Input, Job, LogLevel, Lookup, Outgoing, Publication, Ready, Record, Refusal, SenderName, Seq,
     Ticket, Time,
 };
 use crate::telemetry;
 use letters::Letters;
+use room::Room;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -94,7 +96,7 @@ pub struct Bridge {
     deferred_until: Option<Time>,
     anchored_at: Time,
     prune_at: Time,
-    low_space: bool,
+    room: Room,
     stop_by: Option<Time>,
 }
 
@@ -120,7 +122,7 @@ impl Bridge {
             deferred_until: None,
             anchored_at: Time::default(),
             prune_at: clock.now(),
-            low_space: false,
+            room: Room::default(),
             stop_by: None,
         }
     }
@@ -131,6 +133,7 @@ impl Bridge {
     /// [`BridgeError`] when the process has to stop at once.
     pub async fn run(mut self) -> Result<(), BridgeError> {
         let mut batch = Vec::with_capacity(TURN_INPUTS_MAX);
+        self.look().await?;
         loop {
             let now = self.clock.now();
             let ready = self.engine.poll_ready(now);
@@ -138,26 +141,37 @@ impl Bridge {
             if self.is_stopped(now) {
                 break;
             }
-            let wake_at = self.wake_at();
-            tokio::select! {
-                taken = self.inputs.recv_many(&mut batch, TURN_INPUTS_MAX) => if taken == 0 { break },
-                () = self.clock.sleep_until(wake_at) => {}
+            // What the turn before left is next.
+            if batch.is_empty() {
+                let wake_at = self.wake_at();
+                tokio::select! {
+                    taken = self.inputs.recv_many(&mut batch, TURN_INPUTS_MAX) => if taken == 0 { break },
+                    () = self.clock.sleep_until(wake_at) => {}
+                }
             }
             self.take(&mut batch);
         }
         self.finish().await
     }
 
+    /// Before anything is taken: the disk may be short of room already.
+    async fn look(&mut self) -> Result<(), BridgeError> {
+        let committed = self.journal.commit(Batch::default()).await.map_err(BridgeError::Commit)?;
+        self.notice_space(&committed);
+        Ok(())
+    }
+
+    /// Takes what comes first, as much as the disk has room for.
     fn take(&mut self, batch: &mut Vec<Input>) {
         let now = self.clock.now();
-        for input in batch.drain(..) {
+        for input in batch.drain(..self.room.fitting(batch)) {
             if input == Input::Stop {
                 self.stop_by = Some(now + STOP_WAIT);
             }
             self.engine.handle(input, now);
         }
         if now >= self.prune_at {
-            self.prune_at = now + if self.low_space { ANCHOR_INTERVAL } else { PRUNE_INTERVAL };
+            self.prune_at = now + if self.room.is_low { ANCHOR_INTERVAL } else { PRUNE_INTERVAL };
             self.journal.start_pruning(now);
         }
     }
@@ -171,7 +185,7 @@ impl Bridge {
         let Ready { records, actions } = ready;
         let overdue = self.deferred_until.is_some_and(|until| until <= now);
         // While space is low, only a commit tells when there is room again.
-        let look = self.low_space && now.since(self.anchored_at) >= ANCHOR_INTERVAL;
+        let look = self.room.is_low && now.since(self.anchored_at) >= ANCHOR_INTERVAL;
         let must_commit = overdue || look || records.iter().any(|record| !record.can_wait());
         for record in &records {
             self.note(record);
@@ -243,12 +257,12 @@ impl Bridge {
                 Err(error) => return Err(BridgeError::Commit(error)),
             }
         };
-        self.letters.load(committed.messages, committed.answers);
         // Where space was low before, or is now, the engine says the rest.
-        if was_full && !self.low_space && !committed.low_space {
+        if was_full && !self.room.is_low && !committed.low_space {
             self.alarm_room("storage_ok", "the disk has room again")?;
         }
-        self.notice_space(committed.low_space);
+        self.notice_space(&committed);
+        self.letters.load(committed.messages, committed.answers);
         Ok(())
     }
 
@@ -258,9 +272,9 @@ impl Bridge {
         self.perform(Action::Alarm(alarm))
     }
 
-    fn notice_space(&mut self, low: bool) {
-        if std::mem::replace(&mut self.low_space, low) != low {
-            self.engine.handle(Input::StorageLow(low), self.clock.now());
+    fn notice_space(&mut self, committed: &Committed) {
+        if self.room.note(committed.free_bytes, committed.low_space) {
+            self.engine.handle(Input::StorageLow(committed.low_space), self.clock.now());
         }
     }
 

@@ -106,8 +106,10 @@ pub struct Committed {
     pub messages: Vec<Message>,
     /// What `load_answers` asked for, in that order; what is not there any more is left out.
     pub answers: Vec<Answered>,
-    /// Whether the file system has less room than `low_space_bytes`.
+    /// Whether the file system has less room than `low_space_bytes`; once it had, whether less than an eighth more.
     pub low_space: bool,
+    /// The room of the file system, in bytes.
+    pub free_bytes: u64,
 }
 
 /// The open journal. Dropping it waits for the batch being written and closes the file.

@@ -289,11 +289,13 @@ fn remove_head(connection: &Connection, table: &'static str, cutoff: i64) -> Res
 
 impl Store {
     /// Gives pages back once more than a quarter of the file is free: below that the next messages use them anyway.
+    /// Where space is low there are no next messages until all of it is given back.
     fn vacuum(&mut self) -> Result<Slice, CommitError> {
+        let low_space = self.low_space;
         self.in_transaction(|connection| {
             let count = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
             let (free, all) = (count("freelist_count")?, count("page_count")?);
-            let over = free <= FREE_PAGES_KEPT || free * 4 <= all;
+            let over = free == 0 || (!low_space && (free <= FREE_PAGES_KEPT || free * 4 <= all));
             if !over {
                 // Each page is a step of the statement, so it has to be stepped to its end.
                 let mut vacuum = connection.prepare_cached(VACUUM_SQL)?;
