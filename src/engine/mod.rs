@@ -16,6 +16,7 @@ mod attempt;
 mod breaker;
 mod command;
 mod directory;
+mod held;
 mod hold;
 mod hour;
 mod limits;
@@ -38,9 +39,9 @@ pub use settings::{
 pub use status::Counters;
 
 use crate::model::{
-    Account, Action, Alarm, Corp, Hold, HoldId, Input, LastNumbers, Outcome, Ready, Record, Refusal, SendEvent, Seq,
-    State, Time,
+    Account, Action, Alarm, Corp, Input, LastNumbers, Outcome, Ready, Record, Refusal, SendEvent, Seq, State, Time,
 };
+use held::Holds;
 use limits::{Hours, Spacing};
 use outbox::Outbox;
 use status::Latch;
@@ -88,7 +89,7 @@ pub struct Engine {
     timers: BTreeSet<(Time, Timer)>,
     deadlines: BTreeSet<(Time, Seq)>,
 
-    holds: BTreeMap<HoldId, Hold>,
+    holds: Holds,
     outbox: Outbox,
     /// Replies to commands that changed something, by transaction, and since when.
     transactions: BTreeMap<Box<str>, (Time, Box<str>)>,
@@ -135,7 +136,7 @@ impl Engine {
             senders: settings.senders.iter().map(SenderState::new).collect(),
             timers: BTreeSet::new(),
             deadlines: BTreeSet::new(),
-            holds: BTreeMap::new(),
+            holds: Holds::default(),
             outbox: Outbox::new(settings.publish_window),
             transactions: BTreeMap::new(),
             last,
