@@ -129,7 +129,8 @@ impl App {
         };
         let journal = Journal::open(settings.journal).map_err(AppError::Journal)?;
         let clock = bridge::start_clock(&journal).await.map_err(BridgeError::Commit).map_err(AppError::Bridge)?;
-        let (engine, refusals) = bridge::restore(&journal, settings.engine, clock.now()).map_err(AppError::Restore)?;
+        let (engine, refusals) =
+            bridge::restore(&journal, settings.engine, clock.now()).await.map_err(AppError::Bridge)?;
         telemetry::restored(&engine.counters());
         let (inputs, inputs_due) = mpsc::channel(settings.inputs_max);
         let mut senders = BTreeMap::new();

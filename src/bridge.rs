@@ -17,14 +17,18 @@
 //! - After a commit whose fate is unknown nothing is performed any more.
 
 mod letters;
+mod poison;
 mod room;
 
 #[cfg(test)]
 mod full_tests;
+#[cfg(test)]
+mod poison_tests;
 
 use crate::clock::{self, BootReading, Clock};
+use crate::contain;
 use crate::engine::Engine;
-use crate::journal::{self, Anchor, Batch, CommitError, Committed, Journal};
+use crate::journal::{self, Anchor, Batch, CommitError, Committed, Journal, Suspect};
 use crate::model::{
     Action, Alarm, Input, Job, LogLevel, Lookup, Outgoing, Publication, Ready, Record, Refusal, SenderName, Seq,
     Ticket, Time,
@@ -69,6 +73,10 @@ pub enum BridgeError {
     Commit(CommitError),
     /// The journal does not hold what it was told to keep.
     Missing(Seq),
+    /// The journal cannot be read back.
+    Restore(journal::ReadError),
+    /// The engine panicked, over this if that is known; what it holds is not to be trusted any more.
+    Panicked(Option<Suspect>),
 }
 
 impl fmt::Display for BridgeError {
@@ -76,6 +84,9 @@ impl fmt::Display for BridgeError {
         match self {
             Self::Commit(error) => write!(f, "a commit of the journal failed: {error}"),
             Self::Missing(seq) => write!(f, "the journal has no body for message {seq}, which is to be sent"),
+            Self::Restore(error) => write!(f, "the journal cannot be read back: {error}"),
+            Self::Panicked(Some(suspect)) => write!(f, "handling {suspect} failed, which is a mistake of the bridge"),
+            Self::Panicked(None) => f.write_str("the engine failed, which is a mistake of the bridge"),
         }
     }
 }
@@ -97,6 +108,9 @@ pub struct Bridge {
     anchored_at: Time,
     prune_at: Time,
     room: Room,
+    guard: poison::Guard,
+    /// The last message that is on disk.
+    durable: Seq,
     stop_by: Option<Time>,
 }
 
@@ -111,6 +125,8 @@ impl Bridge {
         refusals: BTreeMap<u64, Arc<Refusal>>,
     ) -> Self {
         Self {
+            guard: poison::Guard::new(journal.suspects()),
+            durable: journal.last_numbers().seq,
             engine,
             journal,
             clock,
@@ -136,7 +152,9 @@ impl Bridge {
         self.look().await?;
         loop {
             let now = self.clock.now();
-            let ready = self.engine.poll_ready(now);
+            let Some(ready) = contain::contained(|| self.engine.poll_ready(now)) else {
+                return Err(self.accuse(poison::Name::Nobody).await);
+            };
             self.carry_out(ready, now).await?;
             if self.is_stopped(now) {
                 break;
@@ -149,7 +167,7 @@ impl Bridge {
                     () = self.clock.sleep_until(wake_at) => {}
                 }
             }
-            self.take(&mut batch);
+            self.take(&mut batch).await?;
         }
         self.finish().await
     }
@@ -162,18 +180,38 @@ impl Bridge {
     }
 
     /// Takes what comes first, as much as the disk has room for.
-    fn take(&mut self, batch: &mut Vec<Input>) {
+    async fn take(&mut self, batch: &mut Vec<Input>) -> Result<(), BridgeError> {
         let now = self.clock.now();
         for input in batch.drain(..self.room.fitting(batch)) {
             if input == Input::Stop {
                 self.stop_by = Some(now + STOP_WAIT);
             }
-            self.engine.handle(input, now);
+            let (input, poison) = self.guard.look(input);
+            if let Some(about) = poison {
+                let message = "handling it ended the process again and again: it is refused; report it as a bug";
+                self.alarm("poison", &about, message)?;
+            }
+            let name = poison::Name::of(&input);
+            if contain::contained(|| self.engine.handle(input, now)).is_none() {
+                return Err(self.accuse(name).await);
+            }
         }
         if now >= self.prune_at {
             self.prune_at = now + if self.room.is_low { ANCHOR_INTERVAL } else { PRUNE_INTERVAL };
             self.journal.start_pruning(now);
         }
+        Ok(())
+    }
+
+    /// Notes who made the engine panic, so that it cannot do so after every start. What the engine holds is not used
+    /// any more.
+    async fn accuse(&mut self, name: poison::Name) -> BridgeError {
+        let in_hand = || self.engine.at_hand().map(|at_hand| poison::in_hand(at_hand, self.durable));
+        let suspect = name.suspect().or_else(in_hand);
+        if let Some(suspect) = suspect {
+            note_suspect(&self.journal, suspect, self.clock.now()).await;
+        }
+        BridgeError::Panicked(suspect)
     }
 
     fn wake_at(&self) -> Option<Time> {
@@ -207,7 +245,11 @@ impl Bridge {
     /// Remembers of a record what its actions will need.
     fn note(&mut self, record: &Record) {
         match record {
-            Record::Accepted(message) => self.letters.accept(message),
+            Record::Accepted(message) => {
+                // On disk before the engine is asked again: nothing that is accepted waits for a later commit.
+                self.durable = message.seq;
+                self.letters.accept(message);
+            }
             Record::Finished { seq, outcome } => self.letters.finish(*seq, outcome),
             Record::Readdressed { seq, .. } => self.letters.forget(*seq),
             Record::Answered { seq } => self.letters.forget(*seq),
@@ -247,8 +289,9 @@ impl Bridge {
                     // Nothing of it happened. Until there is room nothing is taken and nothing is sent.
                     telemetry::journal_full();
                     if !std::mem::replace(&mut was_full, true) {
-                        self.alarm_room(
+                        self.alarm(
                             "storage_full",
+                            "store",
                             "the disk is full: nothing is taken, sent or answered until there is room",
                         )?;
                     }
@@ -259,16 +302,16 @@ impl Bridge {
         };
         // Where space was low before, or is now, the engine says the rest.
         if was_full && !self.room.is_low && !committed.low_space {
-            self.alarm_room("storage_ok", "the disk has room again")?;
+            self.alarm("storage_ok", "store", "the disk has room again")?;
         }
         self.notice_space(&committed);
         self.letters.load(committed.messages, committed.answers);
         Ok(())
     }
 
-    /// Says at once what the engine cannot decide, because it waits for the commit that found no room.
-    fn alarm_room(&mut self, what: &'static str, message: &str) -> Result<(), BridgeError> {
-        let alarm = Alarm { what, about: Box::from("store"), message: Box::from(message), at: self.clock.now() };
+    /// Says at once what is not the engine's to decide.
+    fn alarm(&mut self, what: &'static str, about: &str, message: &str) -> Result<(), BridgeError> {
+        let alarm = Alarm { what, about: Box::from(about), message: Box::from(message), at: self.clock.now() };
         self.perform(Action::Alarm(alarm))
     }
 
@@ -382,22 +425,47 @@ pub async fn start_clock(journal: &Journal) -> Result<Clock, CommitError> {
 }
 
 /// What a start takes from the journal: an engine that knows all it knew, and the refusals not answered yet.
-pub fn restore(
+///
+/// # Errors
+/// [`BridgeError::Restore`] when the journal cannot be read, [`BridgeError::Panicked`] when the engine cannot go on from
+/// what is in it.
+pub async fn restore(
     journal: &Journal,
     settings: crate::engine::Settings,
     now: Time,
-) -> Result<(Engine, BTreeMap<u64, Arc<Refusal>>), journal::ReadError> {
-    let last = journal.last_numbers();
-    let mut engine = Engine::new(settings, now, last);
+) -> Result<(Engine, Refusals), BridgeError> {
+    restore_with(journal, Engine::new(settings, now, journal.last_numbers()), now).await
+}
+
+/// Refusals that are not answered yet, by number.
+pub type Refusals = BTreeMap<u64, Arc<Refusal>>;
+
+async fn restore_with(journal: &Journal, mut engine: Engine, now: Time) -> Result<(Engine, Refusals), BridgeError> {
     let mut refusals = BTreeMap::new();
-    journal.replay(now, |record| {
+    let replay = journal.replay(now, |record| {
         if let Record::Refused { number, refusal, .. } = &record {
             refusals.insert(*number, Arc::clone(refusal));
         }
         engine.replay(record);
-    })?;
-    engine.start(now);
+    });
+    replay.map_err(BridgeError::Restore)?;
+    poison::condemned(journal.suspects()).into_iter().for_each(|seq| engine.condemn(seq));
+    if contain::contained(|| engine.start(now)).is_none() {
+        let suspect = engine.at_hand().map(|at_hand| Suspect::Message(at_hand.seq));
+        if let Some(suspect) = suspect {
+            note_suspect(journal, suspect, now).await;
+        }
+        return Err(BridgeError::Panicked(suspect));
+    }
     Ok((engine, refusals))
+}
+
+async fn note_suspect(journal: &Journal, suspect: Suspect, at: Time) {
+    telemetry::poison_named(&suspect.to_string());
+    // What cannot be noted now is named again by the next crash.
+    if let Err(error) = journal.accuse(suspect, at).await {
+        telemetry::poison_unnamed(&error.to_string());
+    }
 }
 
 #[cfg(test)]

@@ -114,6 +114,11 @@ pub fn publisher_gone() {
     tracing::debug!("the outgoing connection outlived the publisher");
 }
 
+/// Writing a publication panicked. It is not published, and everything goes on.
+pub fn poison_contained_outgoing() {
+    tracing::error!("an answer or an event could not be written and is given up: this is a bug, report it");
+}
+
 // Sender.
 
 /// An attempt ended. The sender's own words stay out of it: they may repeat the message.
@@ -153,6 +158,16 @@ pub fn question_refused() {
 /// Something that a person must act on, as it is published too.
 pub fn alarm(alarm: &Alarm) {
     tracing::error!(what = alarm.what, about = &*alarm.about, text = &*alarm.message, "alarm");
+}
+
+/// The engine panicked, and the process has to end; it is counted who was being handled.
+pub fn poison_named(suspect: &str) {
+    tracing::error!(suspect, "handling this ended the process: this is a bug, report it");
+}
+
+/// Nobody could be named.
+pub fn poison_unnamed(reason: &str) {
+    tracing::error!(reason, "what ended the process could not be noted");
 }
 
 /// The journal was read back.

@@ -1,6 +1,6 @@
 //! What comes in: accepted, known already, or refused.
 
-use super::sabotage::Sabotage;
+use super::sabotage::{POISON, Sabotage};
 use super::settings::IdConflict;
 use super::tables::{DedupKey, IdKey, Live, Phase, Timer};
 use super::{Engine, status};
@@ -26,6 +26,7 @@ impl Engine {
             return;
         }
         self.counters.received += 1;
+        assert!(!(self.sabotaged(Sabotage::CrashOnRequest) && request.id.as_json() == POISON), "a deliberate crash");
         self.acknowledge(ticket);
         let dedup = dedup_key(&request);
         let id = id_key(&request.id);

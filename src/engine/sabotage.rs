@@ -3,6 +3,9 @@
 //! Outside of unit tests no mistake can be chosen, and the compiler removes every question about one.
 
 use super::Engine;
+#[cfg(test)]
+use crate::model::MessageId;
+use crate::model::Seq;
 
 /// A mistake that somebody could make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +16,10 @@ pub enum Sabotage {
     AnswerClosedEarly,
     /// What is on its way can be cancelled.
     CancelWhileSending,
+    /// The engine panics when the message with the id [`POISON`] is to be sent. No promise is broken by it.
+    CrashOnAttempt,
+    /// The same when it comes.
+    CrashOnRequest,
     /// A restart tries again what was under way.
     CrashRetries,
     /// What is over is not known when it comes again.
@@ -43,7 +50,11 @@ pub enum Sabotage {
     TimeoutIsSuccess,
 }
 
+/// The id that the deliberate crashes are about.
+pub(super) const POISON: &str = "\"poison\"";
+
 impl Sabotage {
+    /// Those that break a promise.
     #[cfg(test)]
     pub const ALL: [Self; 17] = [
         Self::AcceptWithoutRecord,
@@ -76,6 +87,12 @@ impl Engine {
     pub(super) fn sabotaged(&self, sabotage: Sabotage) -> bool {
         self.sabotage == Some(sabotage)
     }
+
+    pub(super) fn crash_on(&self, sabotage: Sabotage, seq: Seq) {
+        let poison = || super::accept::id_key(&MessageId::from_json(POISON));
+        let is_poison = || self.live.get(&seq).is_some_and(|live| live.id == poison());
+        assert!(!(self.sabotaged(sabotage) && is_poison()), "a deliberate crash");
+    }
 }
 
 #[cfg(not(test))]
@@ -84,4 +101,7 @@ impl Engine {
     pub(super) const fn sabotaged(&self, _: Sabotage) -> bool {
         false
     }
+
+    #[allow(clippy::unused_self, reason = "asked like its counterpart in unit tests")]
+    pub(super) const fn crash_on(&self, _: Sabotage, _: Seq) {}
 }

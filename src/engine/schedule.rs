@@ -204,6 +204,8 @@ impl Engine {
             return self.place(key);
         };
         let seq = rank.1;
+        self.at_hand = Some(seq);
+        self.crash_on(Sabotage::CrashOnAttempt, seq);
         self.unplace(key);
         let now = self.now;
         let account = self.account_mut(key);
@@ -233,6 +235,7 @@ impl Engine {
         self.event(seq, State::Sending, attempt, flagged);
         // Where the spacing counts from the request, the next message need not wait for the answer.
         self.place(key);
+        self.at_hand = None;
     }
 
     /// Why a queued message is not on its way, and until when if that is known.

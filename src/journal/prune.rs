@@ -46,7 +46,7 @@ pub struct Pruned {
     pub messages_moved: u64,
     pub attempts_removed: u64,
     pub history_removed: u64,
-    /// Commands and ended holds.
+    /// Commands, ended holds, and suspects of crashes.
     pub others_removed: u64,
 }
 
@@ -264,11 +264,12 @@ fn history(connection: &Connection, cutoffs: &Cutoffs) -> Result<Slice, UnknownC
     Ok(Slice { pruned, cursor: 0, over: removed < u64::from(DELETES_PER_SLICE) })
 }
 
-/// Commands, and holds that were released. There are few of both.
+/// Commands, holds that were released, and what made the process end. There are few of all.
 fn rest(connection: &Connection, cutoffs: &Cutoffs) -> Result<Slice, UnknownCause> {
     let commands = remove_head(connection, "command", cutoffs.kept)?;
     let holds = connection.prepare_cached("DELETE FROM hold WHERE released_at < ?1")?.execute([cutoffs.kept])?;
-    let pruned = Pruned { others_removed: commands + holds as u64, ..Pruned::default() };
+    let suspects = connection.prepare_cached("DELETE FROM poison WHERE at < ?1")?.execute([cutoffs.kept])?;
+    let pruned = Pruned { others_removed: commands + (holds + suspects) as u64, ..Pruned::default() };
     Ok(Slice { pruned, cursor: 0, over: commands < u64::from(DELETES_PER_SLICE) })
 }
 

@@ -1,7 +1,7 @@
 //! The one thread that writes. It takes requests in order and prunes in between.
 
 use super::prune::{Pass, Pruned};
-use super::{Anchor, Batch, CommitError, Committed, Settings, UnknownCause, append, codec, replay};
+use super::{Anchor, Batch, CommitError, Committed, Settings, Suspect, UnknownCause, append, codec, poison, replay};
 use crate::model::{LastNumbers, Message, Seq, Time};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -26,6 +26,11 @@ pub(super) enum Request {
     ShiftTimes {
         nanos: i64,
         anchor: Anchor,
+        reply: Reply<()>,
+    },
+    Accuse {
+        suspect: Suspect,
+        at: Time,
         reply: Reply<()>,
     },
     Prune {
@@ -71,6 +76,9 @@ pub(super) fn run(mut store: Store, mut inbox: mpsc::Receiver<Request>) {
             }
             Some(Request::ShiftTimes { nanos, anchor, reply }) => {
                 let _ = reply.send(store.shift_times(nanos, &anchor));
+            }
+            Some(Request::Accuse { suspect, at, reply }) => {
+                let _ = reply.send(store.in_transaction(|connection| poison::note(connection, suspect, at)));
             }
             Some(Request::Prune { now, reply }) => match &mut pass {
                 Some(pass) => pass.also_tell(reply),
