@@ -188,8 +188,7 @@ impl Bridge {
             }
             let (input, poison) = self.guard.look(input);
             if let Some(about) = poison {
-                let message = "handling it ended the process again and again: it is refused; report it as a bug";
-                self.alarm("poison", &about, message)?;
+                self.perform(Action::Alarm(poison::alarm(about, now)))?;
             }
             let name = poison::Name::of(&input);
             if contain::contained(|| self.engine.handle(input, now)).is_none() {
@@ -201,17 +200,6 @@ impl Bridge {
             self.journal.start_pruning(now);
         }
         Ok(())
-    }
-
-    /// Notes who made the engine panic, so that it cannot do so after every start. What the engine holds is not used
-    /// any more.
-    async fn accuse(&mut self, name: poison::Name) -> BridgeError {
-        let in_hand = || self.engine.at_hand().map(|at_hand| poison::in_hand(at_hand, self.durable));
-        let suspect = name.suspect().or_else(in_hand);
-        if let Some(suspect) = suspect {
-            note_suspect(&self.journal, suspect, self.clock.now()).await;
-        }
-        BridgeError::Panicked(suspect)
     }
 
     fn wake_at(&self) -> Option<Time> {
@@ -289,9 +277,8 @@ impl Bridge {
                     // Nothing of it happened. Until there is room nothing is taken and nothing is sent.
                     telemetry::journal_full();
                     if !std::mem::replace(&mut was_full, true) {
-                        self.alarm(
+                        self.alarm_room(
                             "storage_full",
-                            "store",
                             "the disk is full: nothing is taken, sent or answered until there is room",
                         )?;
                     }
@@ -302,16 +289,16 @@ impl Bridge {
         };
         // Where space was low before, or is now, the engine says the rest.
         if was_full && !self.room.is_low && !committed.low_space {
-            self.alarm("storage_ok", "store", "the disk has room again")?;
+            self.alarm_room("storage_ok", "the disk has room again")?;
         }
         self.notice_space(&committed);
         self.letters.load(committed.messages, committed.answers);
         Ok(())
     }
 
-    /// Says at once what is not the engine's to decide.
-    fn alarm(&mut self, what: &'static str, about: &str, message: &str) -> Result<(), BridgeError> {
-        let alarm = Alarm { what, about: Box::from(about), message: Box::from(message), at: self.clock.now() };
+    /// Says at once what the engine cannot decide, because it waits for the commit that found no room.
+    fn alarm_room(&mut self, what: &'static str, message: &str) -> Result<(), BridgeError> {
+        let alarm = Alarm { what, about: Box::from("store"), message: Box::from(message), at: self.clock.now() };
         self.perform(Action::Alarm(alarm))
     }
 
@@ -453,19 +440,11 @@ async fn restore_with(journal: &Journal, mut engine: Engine, now: Time) -> Resul
     if contain::contained(|| engine.start(now)).is_none() {
         let suspect = engine.at_hand().map(|at_hand| Suspect::Message(at_hand.seq));
         if let Some(suspect) = suspect {
-            note_suspect(journal, suspect, now).await;
+            poison::note(journal, suspect, now).await;
         }
         return Err(BridgeError::Panicked(suspect));
     }
     Ok((engine, refusals))
-}
-
-async fn note_suspect(journal: &Journal, suspect: Suspect, at: Time) {
-    telemetry::poison_named(&suspect.to_string());
-    // What cannot be noted now is named again by the next crash.
-    if let Err(error) = journal.accuse(suspect, at).await {
-        telemetry::poison_unnamed(&error.to_string());
-    }
 }
 
 #[cfg(test)]

@@ -92,6 +92,11 @@ pub fn poison_contained() {
     tracing::error!("a delivery made the parser fail; it was refused: this is a bug, report it");
 }
 
+/// Writing a publication panicked. It is not published, and everything goes on.
+pub fn poison_contained_outgoing() {
+    tracing::error!("an answer or an event could not be written and is given up: this is a bug, report it");
+}
+
 /// A message at QoS 0 came faster than it could be taken.
 pub fn weak_message_dropped() {
     tracing::warn!("a message at QoS 0 was dropped: there was no room for it, and nothing brings it back");
@@ -112,11 +117,6 @@ pub fn notices_dropped(total: u64) {
 /// An event of the outgoing connection came after the publisher had ended.
 pub fn publisher_gone() {
     tracing::debug!("the outgoing connection outlived the publisher");
-}
-
-/// Writing a publication panicked. It is not published, and everything goes on.
-pub fn poison_contained_outgoing() {
-    tracing::error!("an answer or an event could not be written and is given up: this is a bug, report it");
 }
 
 // Sender.

@@ -11,9 +11,11 @@
 //! A request that ends the process is no such loop: its attempt is open at the crash, so it is in doubt and not tried
 //! again.
 
+use super::{Bridge, BridgeError};
 use crate::engine::{AtHand, delivery_key, poison_fault};
-use crate::journal::Suspect;
-use crate::model::{CommandRequest, Fingerprint, Input, MessageId, Refusal, Seq};
+use crate::journal::{Journal, Suspect};
+use crate::model::{Alarm, CommandRequest, Fingerprint, Input, MessageId, Refusal, Seq, Time};
+use crate::telemetry;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,6 +64,28 @@ pub(super) fn in_hand(at_hand: AtHand, durable: Seq) -> Suspect {
     if at_hand.seq <= durable { Suspect::Message(at_hand.seq) } else { Suspect::Delivery(at_hand.delivery) }
 }
 
+impl Bridge {
+    /// Notes who made the engine panic, so that it cannot do so after every start. What the engine holds is not used
+    /// any more.
+    pub(super) async fn accuse(&mut self, name: Name) -> BridgeError {
+        let in_hand = || self.engine.at_hand().map(|at_hand| in_hand(at_hand, self.durable));
+        let suspect = name.suspect().or_else(in_hand);
+        if let Some(suspect) = suspect {
+            note(&self.journal, suspect, self.clock.now()).await;
+        }
+        BridgeError::Panicked(suspect)
+    }
+}
+
+/// Names whoever ended the process, in the journal.
+pub(super) async fn note(journal: &Journal, suspect: Suspect, at: Time) {
+    telemetry::poison_named(&suspect.to_string());
+    // What cannot be noted now is named again by the next crash.
+    if let Err(error) = journal.accuse(suspect, at).await {
+        telemetry::poison_unnamed(&error.to_string());
+    }
+}
+
 fn command_key(request: &CommandRequest) -> u128 {
     let bytes: [u8; 32] = Sha256::digest(format!("{request:?}")).into();
     let mut key = [0; 16];
@@ -76,6 +100,11 @@ pub(super) fn condemned(suspects: &BTreeMap<Suspect, u32>) -> BTreeSet<Seq> {
         Suspect::Delivery(_) => None,
     });
     seqs.collect()
+}
+
+pub(super) fn alarm(about: Box<str>, at: Time) -> Alarm {
+    let message = "handling it ended the process again and again: it is refused; report it as a bug";
+    Alarm { what: "poison", about, message: Box::from(message), at }
 }
 
 /// Refuses deliveries that were named too often.

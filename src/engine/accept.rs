@@ -1,9 +1,9 @@
 //! What comes in: accepted, known already, or refused.
 
-use super::sabotage::{POISON, Sabotage};
+use super::sabotage::Sabotage;
 use super::settings::IdConflict;
 use super::tables::{DedupKey, IdKey, Live, Phase, Timer};
-use super::{Engine, status};
+use super::{Engine, sabotage, status};
 use crate::model::{
     Action, Code, Fault, Lifetime, Message, MessageId, Origin, Outgoing, Record, Refusal, ReplyTo, Request, Seq, State,
     Ticket, Time,
@@ -26,10 +26,12 @@ impl Engine {
             return;
         }
         self.counters.received += 1;
-        assert!(!(self.sabotaged(Sabotage::CrashOnRequest) && request.id.as_json() == POISON), "a deliberate crash");
         self.acknowledge(ticket);
         let dedup = dedup_key(&request);
         let id = id_key(&request.id);
+        if self.sabotaged(Sabotage::CrashOnRequest) {
+            sabotage::crash_over(Some(id));
+        }
         match self.find_known(dedup, id, &request) {
             Some(Known::Same(seq)) => return self.repeat(seq, request.origin.reply_to),
             Some(Known::Other) if self.settings.messages.id_conflict == IdConflict::Reject => {

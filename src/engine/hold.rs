@@ -1,6 +1,7 @@
 //! Stops that a person ordered.
 
 use super::Engine;
+use super::accept::conversation_key;
 use super::tables::AccountKey;
 use crate::model::{Action, Hold, HoldId, Record, Scope, Seq, Time};
 
@@ -19,7 +20,7 @@ impl Engine {
         if let Some(until) = hold.until {
             self.timers.insert((until, super::Timer::Hold(hold.id.0)));
         }
-        self.holds.insert(hold);
+        self.holds.insert(hold.id, hold);
     }
 
     /// Ends a hold. Returns false when there is none of that number.
@@ -41,12 +42,6 @@ impl Engine {
 
     /// Finds anew the places of all accounts that a scope covers.
     fn place_held(&mut self, scope: &Scope) {
-        if let Scope::Account(name) | Scope::Conversation(name, _) = scope {
-            if let Some(key) = self.account_keys.get(name).copied().filter(|key| !self.account(*key).queue.is_empty()) {
-                self.place(key);
-            }
-            return;
-        }
         for index in 0..self.accounts.len() {
             let key = AccountKey(index as u32);
             if !self.account(key).queue.is_empty() && self.covers(scope, key) {
@@ -67,15 +62,23 @@ impl Engine {
 
     /// The hold that keeps a whole account from sending.
     pub(super) fn hold_on(&self, key: AccountKey) -> Option<HoldId> {
-        let account = self.account(key);
-        let sender = account.sender.map(|sender| &self.senders[sender.index()].name);
-        let corp = account.corp.map(|corp| &self.corps[corp.index()].name);
-        self.holds.on(&account.name, sender, corp)
+        self.holds
+            .values()
+            .find(|hold| !matches!(hold.scope, Scope::Conversation(..)) && self.covers(&hold.scope, key))
+            .map(|hold| hold.id)
     }
 
     /// The hold that keeps one message's conversation from being sent to.
     pub(super) fn conversation_hold(&self, key: AccountKey, seq: Seq) -> Option<HoldId> {
         let live = self.live.get(&seq)?;
-        self.holds.on_conversation(&self.account(key).name, live.conversation)
+        self.holds
+            .values()
+            .find(|hold| match &hold.scope {
+                Scope::Conversation(name, conversation) => {
+                    self.account(key).name == *name && conversation_key(conversation) == live.conversation
+                }
+                Scope::All | Scope::Sender(_) | Scope::Corp(_) | Scope::Account(_) => false,
+            })
+            .map(|hold| hold.id)
     }
 }

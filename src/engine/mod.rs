@@ -16,7 +16,6 @@ mod attempt;
 mod breaker;
 mod command;
 mod directory;
-mod held;
 mod hold;
 mod hour;
 mod limits;
@@ -41,9 +40,9 @@ pub use settings::{
 pub use status::Counters;
 
 use crate::model::{
-    Account, Action, Alarm, Corp, Input, LastNumbers, Outcome, Ready, Record, Refusal, SendEvent, Seq, State, Time,
+    Account, Action, Alarm, Corp, Hold, HoldId, Input, LastNumbers, Outcome, Ready, Record, Refusal, SendEvent, Seq,
+    State, Time,
 };
-use held::Holds;
 use limits::{Hours, Spacing};
 use outbox::Outbox;
 use status::Latch;
@@ -91,7 +90,7 @@ pub struct Engine {
     timers: BTreeSet<(Time, Timer)>,
     deadlines: BTreeSet<(Time, Seq)>,
 
-    holds: Holds,
+    holds: BTreeMap<HoldId, Hold>,
     outbox: Outbox,
     /// Replies to commands that changed something, by transaction, and since when.
     transactions: BTreeMap<Box<str>, (Time, Box<str>)>,
@@ -142,7 +141,7 @@ impl Engine {
             senders: settings.senders.iter().map(SenderState::new).collect(),
             timers: BTreeSet::new(),
             deadlines: BTreeSet::new(),
-            holds: Holds::default(),
+            holds: BTreeMap::new(),
             outbox: Outbox::new(settings.publish_window),
             transactions: BTreeMap::new(),
             last,

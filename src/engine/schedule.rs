@@ -8,8 +8,8 @@
 use super::sabotage::Sabotage;
 use super::settings::MeasuredFrom;
 use super::tables::{AccountKey, CorpKey, Flight, Lane, Open, Order, Phase, Place, Rank, SenderKey, Timer};
-use super::{Engine, limits};
-use crate::model::{Action, HoldReason, Record, Seq, State, Time};
+use super::{Engine, limits, sabotage};
+use crate::model::{Action, HoldReason, Record, Scope, Seq, State, Time};
 use std::time::Duration;
 
 /// What one level of priority is worth between accounts: that much longer waiting. Nothing starves, because every
@@ -101,7 +101,8 @@ impl Engine {
             let untried = account.queue.iter().find(|rank| !tried(rank));
             return untried.or(account.queue.first()).copied();
         }
-        if !self.holds.any_conversation(&account.name) {
+        if !self.holds.values().any(|hold| matches!(&hold.scope, Scope::Conversation(name, _) if *name == account.name))
+        {
             return account.queue.first().copied();
         }
         account.queue.iter().find(|rank| self.conversation_hold(key, rank.1).is_none()).copied()
@@ -205,7 +206,9 @@ impl Engine {
         };
         let seq = rank.1;
         self.at_hand = Some(seq);
-        self.crash_on(Sabotage::CrashOnAttempt, seq);
+        if self.sabotaged(Sabotage::CrashOnAttempt) {
+            sabotage::crash_over(self.live.get(&seq).map(|live| live.id));
+        }
         self.unplace(key);
         let now = self.now;
         let account = self.account_mut(key);

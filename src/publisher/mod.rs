@@ -45,7 +45,7 @@ pub struct Publisher {
 impl Publisher {
     /// Never waits. An answer must be given within a runtime.
     pub fn publish(&self, publication: Publication) {
-        let is_answer = answered_by(&publication).is_some();
+        let is_answer = matches!(publication, Publication::Answer { .. } | Publication::Refusal { .. });
         let channel = if is_answer { &self.answers } else { &self.notices };
         match channel.try_send(publication) {
             Ok(()) => {}
