@@ -4,7 +4,7 @@
 use super::disk::{self, SmallDisk};
 use super::{Scene, server, text};
 use crate::publisher::{Publisher, Seen};
-use sendbridge::cli::pretend::Settings;
+use sendbridge::cli::pretend::{Behaviour, Faults, Rule, Settings};
 use sendbridge::clock::Clock;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -60,8 +60,11 @@ async fn below_the_watermark_nothing_is_taken_while_the_queue_drains_and_then_al
     const MESSAGES: usize = 1100;
     let Some(disk) = SmallDisk::mount(192) else { return };
     let accounts: Vec<String> = (0..20).map(|number| format!("account-{number}")).collect();
-    let (scene, watcher) = scene(&disk, &accounts, Duration::from_millis(50)).await;
+    let (scene, watcher) = scene(&disk, &accounts, Duration::ZERO).await;
     let journal = disk.path("journal.db");
+    // So slow that the queue is still there when it is looked at.
+    let slow = Behaviour::answer().after(Duration::from_secs(1));
+    scene.sender.set_faults(Faults::Rules(vec![Rule::always(slow)]));
     // The broker's whole window of such messages is several times what is left above the watermark, and all of it.
     disk.fill_to(28 * MIB);
     for number in 0..MESSAGES {
@@ -79,6 +82,7 @@ async fn below_the_watermark_nothing_is_taken_while_the_queue_drains_and_then_al
     scene.bridge.answers("/readyz", 503).await;
     assert_eq!(scene.publisher.seen().answers.len(), taken.len());
 
+    scene.sender.set_faults(Faults::None);
     disk.empty();
     alarm(&watcher, "storage_ok").await;
     scene.publisher.wait("all answers", |seen| seen.answers.len() == MESSAGES).await;
