@@ -18,6 +18,8 @@ pub mod send;
 
 pub mod simulate;
 
+pub mod watch;
+
 pub mod stop;
 
 use std::io::Write;

@@ -5,10 +5,12 @@
 
 mod filter;
 mod publisher;
+mod status;
 #[cfg(test)]
 mod tests;
 
 pub use filter::{Filter, TOPIC_BYTES_MAX, Unfit};
+pub use status::{Said, StatusTopics};
 
 use filter::check_name;
 use std::fmt;

@@ -10,4 +10,5 @@ mod mqtt;
 mod proxy;
 mod publisher;
 mod send;
+mod terminal;
 mod tidy;

@@ -385,7 +385,7 @@ impl<'a> Delivery<'a> {
         self.ask(now);
         if now.since(self.heard_at.max(self.pinged_at)) >= PING_AFTER {
             self.pinged_at = now;
-            self.parts.client.publish(&self.parts.topics.command(HEALTH), Bytes::from_static(b"{}"));
+            self.parts.client.publish(&self.parts.topics.request(HEALTH), Bytes::from_static(b"{}"));
         }
         None
     }
@@ -407,7 +407,7 @@ impl<'a> Delivery<'a> {
                 let item = &self.parts.items[*position];
                 let transaction = format!("{}:{position}", self.parts.suffix);
                 let question = settle::question(&item.id, &item.account, &transaction);
-                self.parts.client.publish(&self.parts.topics.command(settle::COMMAND), question);
+                self.parts.client.publish(&self.parts.topics.request(settle::COMMAND), question);
             }
         }
         for position in overdue {

@@ -1,4 +1,4 @@
-//! The topics as those see them who send through the bridge and ask it.
+//! The topics as those see them who send through the bridge.
 
 use super::Topics;
 use super::filter::check_name;
@@ -15,9 +15,9 @@ impl Topics {
         check_name(&topic).ok().map(|()| topic)
     }
 
-    /// Where to ask for a command.
-    pub fn command(&self, name: &str) -> String {
-        format!("{}/request/{name}", self.base)
+    /// Where a command goes.
+    pub fn request(&self, command: &str) -> String {
+        format!("{}/request/{command}", self.base)
     }
 }
 
@@ -32,7 +32,7 @@ mod tests {
         let topics = Topics::new(&send, "SendMessageResp", "sendbridge", &[]).expect("topics");
         let topic = topics.send_to("list").expect("a topic");
         assert_eq!(topics.classify(&topic), Incoming::Send { suffix: Some("list") });
-        assert_eq!(topics.classify(&topics.command("message/get")), Incoming::Command { name: "message/get" });
+        assert_eq!(topics.classify(&topics.request("message/get")), Incoming::Command { name: "message/get" });
         for wrong in ["", "a/b", "+", "a#", "\0"] {
             assert_eq!(topics.send_to(wrong), None, "{wrong:?}");
         }
