@@ -86,9 +86,14 @@ impl Engine {
                  repeat the first one unchanged";
             Fault::of_field(Code::IdConflict, "transaction", message)
         });
+        self.tell(order, result);
+        None
+    }
+
+    /// Acknowledges an order and replies to it, without a trace of it.
+    fn tell(&mut self, order: Order, result: Result<Value, Fault>) {
         self.acknowledge(order.ticket);
         self.act(Action::Reply(Reply { origin: order.origin, result }));
-        None
     }
 
     /// The order was done, or cannot be: what it changed, and that it was done, are one commit.

@@ -51,13 +51,15 @@ pub enum Sabotage {
     RetryToTail,
     /// Spacing counts from the request, whatever the answer takes.
     SpacingFromRequest,
+    /// A cancellation is over after its first turn.
+    SweepStopsEarly,
     /// A message that waits for its answer for ever is told that it was sent.
     TimeoutIsSuccess,
 }
 
 impl Sabotage {
     #[cfg(test)]
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::AcceptWithoutRecord,
         Self::AnswerClosedEarly,
         Self::BlocksForgotten,
@@ -80,6 +82,7 @@ impl Sabotage {
         Self::RetryAfterTimeout,
         Self::RetryToTail,
         Self::SpacingFromRequest,
+        Self::SweepStopsEarly,
         Self::TimeoutIsSuccess,
     ];
 }

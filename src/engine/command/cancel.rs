@@ -19,6 +19,8 @@ const CANCELS_PER_TURN: usize = if cfg!(test) { 3 } else { 1_000 };
 const PAUSE: Duration = Duration::from_millis(1);
 /// Sweeps under way, at most.
 const SWEEPS_MAX: usize = 100;
+/// Repeats of an order that wait for its end, at most: more are refused.
+const REPEATS_MAX: usize = 100;
 /// Messages that a reply names, at most.
 const SAMPLE_MAX: usize = 100;
 
@@ -36,6 +38,8 @@ struct Wanted {
 #[derive(Debug)]
 pub(in crate::engine) struct Sweep {
     order: Order,
+    /// The same order, come again before it was done: told what the first one is told.
+    repeats: Vec<Order>,
     dry_run: bool,
     /// `None` where nothing can meet the selection: it names an account or a company that nobody knows.
     wanted: Option<Wanted>,
@@ -78,8 +82,20 @@ impl Engine {
             Ok(block) => block,
             Err(fault) => return self.refuse_command(order.ticket, order.origin, fault),
         };
-        let (found, cancelled, sending, in_doubt, sample) = (0, 0, 0, 0, Vec::new());
-        let sweep = Sweep { order, dry_run, wanted, next, last, block, found, cancelled, sending, in_doubt, sample };
+        let sweep = Sweep {
+            order,
+            repeats: Vec::new(),
+            dry_run,
+            wanted,
+            next,
+            last,
+            block,
+            found: 0,
+            cancelled: 0,
+            sending: 0,
+            in_doubt: 0,
+            sample: Vec::new(),
+        };
         self.sweeps.push_back(sweep);
         if self.sweeps.len() == 1 {
             self.sweep();
@@ -135,10 +151,11 @@ impl Engine {
         }
         if self.sweep_slice(&mut sweep) {
             let reply = self.describe_sweep(&sweep);
+            for repeat in sweep.repeats {
+                self.tell(repeat, Ok(reply.clone()));
+            }
             if sweep.dry_run {
-                self.acknowledge(sweep.order.ticket);
-                let Order { origin, .. } = sweep.order;
-                self.act(crate::model::Action::Reply(crate::model::Reply { origin, result: Ok(reply) }));
+                self.tell(sweep.order, Ok(reply));
             } else {
                 self.conclude(sweep.order, Ok(reply));
             }
@@ -180,7 +197,7 @@ impl Engine {
                 self.finish(seq, State::Cancelled, None, Some(fault));
             }
         }
-        is_over
+        is_over || self.sabotaged(Sabotage::SweepStopsEarly)
     }
 
     fn describe_sweep(&self, sweep: &Sweep) -> Value {
@@ -200,8 +217,8 @@ impl Engine {
         data
     }
 
-    /// An order that is under way already and came once more, because its acknowledgement is not due yet: the later
-    /// one of both is acknowledged and answered. Gives back any other order, and whether its transaction is in use.
+    /// Keeps an order that is under way already and came once more, because its acknowledgement is not due yet. Gives
+    /// back any other order, and whether its transaction is in use.
     pub(super) fn join_sweep(&mut self, order: Order) -> Option<(Order, bool)> {
         let is_same = |sweep: &&mut Sweep| {
             let under_way = &sweep.order.origin;
@@ -211,8 +228,8 @@ impl Engine {
                 && under_way.name == order.origin.name
         };
         match self.sweeps.iter_mut().find(is_same) {
-            Some(sweep) if sweep.order.fingerprint == order.fingerprint => {
-                sweep.order = order;
+            Some(sweep) if sweep.order.fingerprint == order.fingerprint && sweep.repeats.len() < REPEATS_MAX => {
+                sweep.repeats.push(order);
                 None
             }
             Some(_) => Some((order, true)),
