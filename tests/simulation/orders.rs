@@ -104,6 +104,9 @@ impl World {
             Record::Commanded { origin, reply, .. } if &*origin.name == "drain" => {
                 self.orders.drains = reply.contains("drain");
             }
+            Record::Commanded { origin, .. } if &*origin.name == "message/cancel" => {
+                return self.check_nothing_waits(origin);
+            }
             Record::Finished { seq, outcome } if outcome.state == State::Cancelled => {
                 return self.check_cancelled(*seq);
             }
@@ -160,7 +163,12 @@ impl World {
             let (unfinished, unanswered) = (self.disk.unfinished, self.disk.unanswered);
             return broken(Promise::True, format!("drained with {unfinished} unfinished and {unanswered} unanswered"));
         }
-        let packet = reply.origin.by.as_deref().and_then(|by| by.parse::<usize>().ok());
+        Ok(())
+    }
+
+    /// When a cancellation is done, nothing waits that was there when it came. A repeat by transaction does nothing.
+    fn check_nothing_waits(&self, origin: &CommandOrigin) -> Result<(), Violation> {
+        let packet = origin.by.as_deref().and_then(|by| by.parse::<usize>().ok());
         let Some((packet, payload)) = packet.and_then(|packet| Some((packet, &self.packets.get(packet)?.1))) else {
             return Ok(());
         };
