@@ -220,14 +220,7 @@ impl Bench {
                 let block = HoldId(*nth(self.model.blocks.keys().collect(), which)?);
                 Some(Record::Unblocked { block, at, by: None })
             }
-            Step::SetLimit(scope, limit, by, until) => {
-                let change = match (&scope, limit) {
-                    (_, 0) => LimitChange::Configured,
-                    (LimitScope::Account(_), _) => LimitChange::Interval(Duration::from_millis(limit.into())),
-                    (LimitScope::Corp(_), _) => LimitChange::PerHour(limit),
-                };
-                Some(Record::LimitSet(LimitOverride { scope, change, by, since: at, until }))
-            }
+            Step::SetLimit(scope, limit, by, until) => Some(limit_set(scope, limit, by, at, until)),
             Step::Command(origin, fingerprint, reply) => {
                 Some(Record::Commanded { at, origin: *origin, fingerprint, reply })
             }
@@ -243,6 +236,16 @@ impl Bench {
     fn pick(&self, which: usize, may: impl Fn(&Life) -> bool) -> Option<&Life> {
         nth(self.model.lives.values().filter(|life| may(life)).collect(), which)
     }
+}
+
+/// Zero is what the configuration says.
+fn limit_set(scope: LimitScope, limit: u32, by: Option<Box<str>>, since: Time, until: Option<Time>) -> Record {
+    let change = match (&scope, limit) {
+        (_, 0) => LimitChange::Configured,
+        (LimitScope::Account(_), _) => LimitChange::Interval(Duration::from_millis(limit.into())),
+        (LimitScope::Corp(_), _) => LimitChange::PerHour(limit),
+    };
+    Record::LimitSet(LimitOverride { scope, change, by, since, until })
 }
 
 fn nth<T>(mut candidates: Vec<T>, which: usize) -> Option<T> {
