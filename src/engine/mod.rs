@@ -22,6 +22,7 @@ mod hour;
 mod limits;
 mod outbox;
 mod overrides;
+mod poison;
 mod report;
 mod restore;
 mod sabotage;
@@ -33,6 +34,7 @@ mod tables;
 mod timer;
 mod transaction;
 
+pub use poison::{AtHand, delivery_key, poison_fault};
 #[cfg(test)]
 pub(crate) use sabotage::Sabotage;
 pub use settings::{
@@ -111,6 +113,10 @@ pub struct Engine {
     counters: Counters,
     storage: Latch,
     ready: Ready,
+    /// Whose turn it is, for whoever has to say who made the engine panic.
+    at_hand: Option<Seq>,
+    /// Messages that ended the process too often.
+    condemned: BTreeSet<Seq>,
     #[cfg(test)]
     sabotage: Option<Sabotage>,
 }
@@ -163,6 +169,8 @@ impl Engine {
             counters: Counters::default(),
             storage: Latch::default(),
             ready: Ready::default(),
+            at_hand: None,
+            condemned: BTreeSet::new(),
             settings,
             #[cfg(test)]
             sabotage: None,
@@ -175,6 +183,7 @@ impl Engine {
     /// Takes note of something that happened. What follows from it comes out of [`poll_ready`](Self::poll_ready).
     pub fn handle(&mut self, input: Input, now: Time) {
         self.set_now(now);
+        self.at_hand = None;
         match input {
             Input::Request { ticket, request } => self.handle_request(ticket, *request),
             Input::Refused { ticket, refusal } => self.handle_refused(ticket, *refusal),
@@ -200,8 +209,10 @@ impl Engine {
     /// Everything decided so far. The caller makes `records` durable before it performs any of `actions`.
     pub fn poll_ready(&mut self, now: Time) -> Ready {
         self.set_now(now);
+        self.at_hand = None;
         self.fire_timers();
         self.dispatch();
+        self.at_hand = None;
         self.publish();
         self.notice_drained();
         std::mem::take(&mut self.ready)

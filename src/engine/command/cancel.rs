@@ -193,9 +193,11 @@ impl Engine {
         if !sweep.dry_run || self.sabotaged(Sabotage::RehearsalCancels) {
             sweep.cancelled += due.len() as u64;
             for seq in due {
+                self.at_hand = Some(seq);
                 let fault = Fault::new(Code::Cancelled, "the message was cancelled by a command before it was sent");
                 self.finish(seq, State::Cancelled, None, Some(fault));
             }
+            self.at_hand = None;
         }
         is_over || self.sabotaged(Sabotage::SweepStopsEarly)
     }
