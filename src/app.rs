@@ -166,8 +166,7 @@ impl App {
                     let _ = refresh.try_send(());
                 }
             }),
-            // pending: commands reloads the filter
-            set_log_level: Box::new(|_| {}),
+            set_log_level: Box::new(telemetry::log_from),
             open_intake: Box::new(move |open| {
                 intake_switch.send_modify(|wanted| {
                     wanted.open = open;

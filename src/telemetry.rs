@@ -6,8 +6,9 @@
 //! under the name `message`: there the text format would print its line breaks and escapes.
 
 use crate::engine::Counters;
-use crate::model::{Alarm, SenderName, SenderTrouble, Seq, Ticket, Verdict};
+use crate::model::{Alarm, LogLevel, SenderName, SenderTrouble, Seq, Ticket, Verdict};
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
@@ -191,12 +192,54 @@ pub fn bridge_drained(in_flight: usize) {
 /// Logs to standard error from `level` on, as JSON or as text. `RUST_LOG` goes before `level`. Only the first call
 /// counts.
 pub fn init(level: &str, json: bool) {
-    let quiet = format!("{level},mqtt5=error,rumqttc=off,hyper=warn");
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let set = if json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };
-    // Somebody else's subscriber stays.
-    let _ = set;
+    let configured: Box<str> = Box::from(level);
+    let filter = first_filter(&configured);
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    let reload: Reload = if json {
+        let builder = builder.json().with_env_filter(filter).with_filter_reloading();
+        let handle = builder.reload_handle();
+        if builder.try_init().is_err() {
+            // Somebody else's subscriber stays.
+            return;
+        }
+        Box::new(move |filter| drop(handle.reload(filter)))
+    } else {
+        let builder = builder.with_ansi(false).with_env_filter(filter).with_filter_reloading();
+        let handle = builder.reload_handle();
+        if builder.try_init().is_err() {
+            return;
+        }
+        Box::new(move |filter| drop(handle.reload(filter)))
+    };
+    let _ = LOG.set((configured, reload));
+}
+
+type Reload = Box<dyn Fn(EnvFilter) + Send + Sync>;
+
+/// The level that was configured, and how to log from another one on: as process-wide as the subscriber is.
+static LOG: OnceLock<(Box<str>, Reload)> = OnceLock::new();
+
+fn first_filter(configured: &str) -> EnvFilter {
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| filter_from(configured))
+}
+
+fn filter_from(level: &str) -> EnvFilter {
+    EnvFilter::new(format!("{level},mqtt5=error,rumqttc=off,hyper=warn"))
+}
+
+/// Logs from `level` on, or again from where [`init`] began. Does nothing where somebody else's subscriber is.
+pub fn log_from(level: Option<LogLevel>) {
+    let Some((configured, reload)) = LOG.get() else { return };
+    match level {
+        Some(level) => {
+            reload(filter_from(level.as_str()));
+            tracing::warn!(level = level.as_str(), "an operator set the log level");
+        }
+        None => {
+            reload(first_filter(configured));
+            tracing::warn!("the log level is what was configured");
+        }
+    }
 }
 
 pub fn starting(version: &str) {
