@@ -131,10 +131,16 @@ impl Bridge {
     /// [`BridgeError`] when the process has to stop at once.
     pub async fn run(mut self) -> Result<(), BridgeError> {
         let mut batch = Vec::with_capacity(TURN_INPUTS_MAX);
+        let mut is_first = true;
         loop {
             let now = self.clock.now();
             let ready = self.engine.poll_ready(now);
+            let has_holds = ready.actions.iter().any(|action| matches!(action, Action::Holds(..)));
             self.carry_out(ready, now).await?;
+            // The engine is silent about no holds, and the broker may have the list of an earlier life.
+            if std::mem::take(&mut is_first) && !has_holds {
+                (self.edges.publish)(Publication::Holds(Vec::new(), Vec::new()));
+            }
             if self.is_stopped(now) {
                 break;
             }

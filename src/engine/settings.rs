@@ -12,6 +12,8 @@ pub struct Settings {
     pub events: EventLevel,
     /// Answers published and not yet acknowledged by the broker, at most.
     pub publish_window: usize,
+    /// The data of the reply to `info`.
+    pub info: serde_json::Value,
 }
 
 #[derive(Clone, Debug)]

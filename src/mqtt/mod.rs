@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!  connect_incoming  <id>-in   durable session, acknowledges by hand, subscribes only
-//!  connect_outgoing  <id>-out  clean session, publishes only, owns the will
+//!  connect_outgoing  <id>-out  clean session, publishes, owns the will, looks once at what is stored
 //! ```
 //!
 //! Behind this module is rumqttc, whose client forgets: after a reconnect it drops, overwrites or resends what it had
@@ -29,6 +29,7 @@ mod incoming;
 mod options;
 mod outgoing;
 mod publish;
+mod stored;
 mod tls;
 mod url;
 
@@ -39,6 +40,7 @@ pub use event_loop::{Lost, Task};
 pub use incoming::{Acknowledger, Incoming, Overrun, Packet, connect_incoming};
 pub use outgoing::{OutgoingEvent, Outlet, PublishRefusal, Refused, connect_outgoing};
 pub use publish::{Publish, Qos};
+pub use stored::Stored;
 pub use tls::{ClientIdentity, TlsError, TlsSettings};
 pub use url::{BrokerUrl, Scheme, UrlError};
 

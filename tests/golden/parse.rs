@@ -81,6 +81,7 @@ pub fn default_settings() -> Settings {
         },
         events: EventLevel::Final,
         publish_window: 100,
+        info: serde_json::Value::Null,
     }
 }
 

@@ -191,6 +191,7 @@ fn settings(random: &mut Random, servers: usize, accounts: &[AccountTruth]) -> S
         },
         events: EventLevel::All,
         publish_window: 1 + random.below(8),
+        info: serde_json::Value::Null,
     }
 }
 
