@@ -37,6 +37,12 @@ enum Command {
     },
     /// Show everything in one process, with faults, in half a minute: nothing is needed, and nothing is left behind.
     Demo,
+    /// Print what is said on topics, for programs to read: an AsyncAPI 3.0 document with JSON Schemas.
+    Schema {
+        /// Write the document and each schema by itself into this folder instead.
+        #[arg(long, value_name = "FOLDER")]
+        into: Option<PathBuf>,
+    },
     /// A broker, a pretend sender and the bridge, to develop a publisher against.
     Sandbox {
         /// Where the built-in broker listens; it lets everybody in.
@@ -68,6 +74,11 @@ fn main() -> ExitCode {
         }
         Command::Check { config } => {
             let (report, code) = cli::check::check(&config, std::env::vars_os());
+            cli::print(&report);
+            ExitCode::from(code)
+        }
+        Command::Schema { into } => {
+            let (report, code) = cli::schema::run(into.as_deref());
             cli::print(&report);
             ExitCode::from(code)
         }

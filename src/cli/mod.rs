@@ -10,6 +10,8 @@ pub mod sandbox;
 
 pub mod pretend;
 
+pub mod schema;
+
 mod workbench;
 
 pub mod stop;

@@ -3,6 +3,8 @@
 //! Invariants: names are camelCase, times RFC 3339 with milliseconds, ids and transactions exactly as they came, and
 //! the content of a message is in none of them.
 
+pub mod data;
+
 pub mod wire;
 
 #[cfg(test)]

@@ -9,4 +9,6 @@ mod mosquitto;
 mod mqtt;
 mod proxy;
 mod publisher;
+mod schema;
+mod statuses;
 mod tidy;
