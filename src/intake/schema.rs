@@ -141,6 +141,10 @@ pub fn command(name: &str) -> Schema {
 
 fn field_schema(field: &Field) -> Value {
     let mut schema = kind_schema(field.kind);
+    if field.name == "after" {
+        // The next page of holds begins after a number, which may be written as one.
+        schema["type"] = json!(["string", "integer"]);
+    }
     if field.is_required {
         return schema;
     }

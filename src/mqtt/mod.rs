@@ -38,7 +38,7 @@ pub mod topics;
 
 pub use event_loop::{Lost, Task};
 pub use incoming::{Acknowledger, Incoming, Overrun, Packet, connect_incoming};
-pub use outgoing::{OutgoingEvent, Outlet, PublishRefusal, Refused, connect_outgoing};
+pub use outgoing::{OutgoingEvent, Outlet, PublishRefusal, Refused, connect_outgoing, connect_outgoing_and_look};
 pub use publish::{Publish, Qos};
 pub use stored::Stored;
 pub use tls::{ClientIdentity, TlsError, TlsSettings};

@@ -57,12 +57,20 @@ pub enum Refused {
     Invalid,
 }
 
-/// Connects with a clean session and the will `will`, and looks for what is `stored` at each connection. Must be called
-/// within a runtime.
+/// Connects with a clean session and the will `will`. Must be called within a runtime.
 ///
 /// `on_event` is called by the task that polls the connection, so it must not wait. It needs room for two events per
 /// unacknowledged publish at most.
 pub fn connect_outgoing(
+    settings: &Settings,
+    will: &Publish,
+    on_event: impl FnMut(OutgoingEvent) + Send + 'static,
+) -> Result<(Outlet, Task), TlsError> {
+    connect_outgoing_and_look(settings, will, Stored::none(), on_event)
+}
+
+/// The same, and looks for what is `stored` at each connection.
+pub fn connect_outgoing_and_look(
     settings: &Settings,
     will: &Publish,
     stored: Stored,

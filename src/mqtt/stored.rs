@@ -38,7 +38,7 @@ impl Stored {
     }
 
     /// Looks for nothing.
-    pub fn none() -> Self {
+    pub(super) fn none() -> Self {
         Self::new(Vec::new(), |_| ())
     }
 

@@ -125,12 +125,13 @@ pub fn start(
     let (events, events_seen) = mpsc::channel(4 * window.max(1) + NOTICES_MAX);
     let will = state(&topics, "offline");
     let (seen_set, seen) = mpsc::channel(SEEN_MAX);
-    let (outlet, connection) = mqtt::connect_outgoing(settings, &will, stored(&topics, seen_set), move |event| {
-        if events.try_send(event).is_err() {
-            // Only possible once the publisher is gone: the channel has room for every open publish.
-            telemetry::publisher_gone();
-        }
-    })?;
+    let (outlet, connection) =
+        mqtt::connect_outgoing_and_look(settings, &will, stored(&topics, seen_set), move |event| {
+            if events.try_send(event).is_err() {
+                // Only possible once the publisher is gone: the channel has room for every open publish.
+                telemetry::publisher_gone();
+            }
+        })?;
     let dropped = Arc::new(AtomicU64::new(0));
     let board = Arc::new(Board::default());
     let (stop, stop_seen) = oneshot::channel();

@@ -2,7 +2,7 @@
 
 use crate::model::Ticket;
 use crate::mqtt::{
-    Acknowledger, Incoming, OutgoingEvent, Outlet, Overrun, Packet, Publish, Settings, Stored, Task, TlsError,
+    Acknowledger, Incoming, OutgoingEvent, Outlet, Overrun, Packet, Publish, Settings, Task, TlsError,
     connect_incoming, connect_outgoing,
 };
 use bytes::Bytes;
@@ -38,7 +38,7 @@ impl Client {
     pub fn connect(settings: &Settings, filter: &str) -> Result<Self, TlsError> {
         let (events, outgoing) = mpsc::channel(ROOM);
         let will = Publish::new("demo/publisher", "gone");
-        let (outlet, outgoing_task) = connect_outgoing(settings, &will, Stored::none(), move |event| {
+        let (outlet, outgoing_task) = connect_outgoing(settings, &will, move |event| {
             // The receiver is read whenever the demo waits; without one the demo is over.
             let _ = events.try_send(event);
         })?;
