@@ -107,8 +107,8 @@ impl Running {
     }
 }
 
-/// Connects and publishes from now on, `info` at each connection. `window` is the number of answers that the engine hands out at once;
-/// `connected` tells whether anything can be published.
+/// Connects and publishes from now on, `info` at each connection. `window` is the number of answers that the engine
+/// hands out at once; `connected` tells whether anything can be published.
 ///
 /// # Errors
 /// [`TlsError`] when the certificates cannot be used.
