@@ -8,7 +8,7 @@
 pub(super) const APPLICATION_ID: i64 = 0x5345_4e44;
 
 /// The version of the tables below. Raised by every change that an older program could not read or keep.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// What must be set before the first table, for the life of the file.
 pub(super) const BEFORE_TABLES: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;";
@@ -23,6 +23,7 @@ pub(super) const FOR_WRITER: &str = "PRAGMA synchronous = FULL; PRAGMA cache_siz
 /// What a read-only connection needs.
 pub(super) const FOR_READER: &str = "PRAGMA query_only = ON; PRAGMA cache_size = -4000; PRAGMA temp_store = MEMORY;";
 
+/// What version 1 had. A new file gets these, and then every step after them, so that it is like one that grew.
 pub(super) const TABLES: &str = "
 CREATE TABLE progress (
     only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -117,3 +118,25 @@ SELECT seq, id, account, kind, tag, strftime('%Y-%m-%dT%H:%M:%fZ', received_at /
     attempts, possibly_duplicate, 1
 FROM history;
 ";
+
+/// The steps from each version to the next, beginning with the one from 1 to 2.
+pub(super) const STEPS: [&str; 1] = ["
+CREATE TABLE block (
+    id INTEGER PRIMARY KEY,
+    message_id TEXT, account TEXT, conversation TEXT, corp TEXT, tag TEXT,
+    reason TEXT, by TEXT, since INTEGER NOT NULL, until INTEGER NOT NULL,
+    released_at INTEGER, released_by TEXT
+) STRICT;
+
+CREATE TABLE limit_override (
+    scope TEXT NOT NULL, subject TEXT NOT NULL,
+    interval INTEGER, per_hour INTEGER,
+    by TEXT, since INTEGER NOT NULL, until INTEGER,
+    PRIMARY KEY (scope, subject)
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE command ADD COLUMN fingerprint BLOB;
+"];
+
+// Whoever adds a step raises the version.
+const _: () = assert!(STEPS.len() as i64 + 1 == VERSION);

@@ -1,9 +1,9 @@
 //! The contract between the engine and the edges.
 
 use super::{
-    Account, AccountReport, Block, CommandOrigin, CommandRequest, Corp, CorpReport, HealthReport, Hold, HoldId,
-    LimitOverride, LogLevel, Message, MessageId, Outcome, Refusal, Reply, ReplyTo, Request, SenderName, Seq, State,
-    Time, Verdict,
+    Account, AccountReport, Block, CommandOrigin, CommandRequest, Corp, CorpReport, Fingerprint, HealthReport, Hold,
+    HoldId, LimitOverride, LogLevel, Message, MessageId, Outcome, Refusal, Reply, ReplyTo, Request, SenderName, Seq,
+    State, Time, Verdict,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -175,6 +175,8 @@ pub enum Record {
     Commanded {
         at: Time,
         origin: CommandOrigin,
+        /// Tells it from another one with the same transaction.
+        fingerprint: Fingerprint,
         reply: Box<str>,
     },
     /// Only replayed: an attempt of the last hour that belongs to a message no longer live. One that never ended counts

@@ -15,6 +15,7 @@ mod words;
 
 pub use command::{
     Command, CommandOrigin, CommandRequest, LimitChange, LimitScope, LogLevel, Page, Reply, Scope, Selection, Settled,
+    TRANSACTION_WINDOW,
 };
 pub use flow::{
     Action, Alarm, DirectoryEntry, Input, Job, LastNumbers, Link, Lookup, Outgoing, Publication, Ready, Record,

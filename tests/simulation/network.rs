@@ -1,13 +1,13 @@
 //! The virtual edges: broker, publishers and account lists, and what every action does to them.
 
 use super::disk::may_resend;
+use super::orders::order;
 use super::promises::{Promise, Violation, broken};
 use super::scenario::{FaultKind, Mood, Payload, sender_name};
 use super::server::{Sent, fate};
 use super::world::{Event, World};
 use crate::model::{
-    Action, CommandOrigin, CommandRequest, DirectoryEntry, Input, Outgoing, SendEvent, SenderTrouble, Seq, State,
-    Ticket, Time, Verdict,
+    Action, DirectoryEntry, Input, Outgoing, SendEvent, SenderTrouble, Seq, State, Ticket, Time, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -130,7 +130,8 @@ impl World {
 
     /// Packets arrive in the order in which they were sent.
     fn send_packet(&mut self, packet: usize) {
-        if !self.broker.intake_open {
+        // Commands come over a connection of their own.
+        if !self.broker.intake_open && !matches!(self.packets[packet].1, Payload::Command { .. }) {
             return;
         }
         let at = (self.now + self.random.millis(0, 20)).max(self.broker.deliver_last);
@@ -145,8 +146,8 @@ impl World {
             Payload::Request { request, .. } => Input::Request { ticket, request },
             Payload::Bad(refusal) => Input::Refused { ticket, refusal },
             Payload::Command { command, transaction } => {
-                let origin = CommandOrigin { name: Box::from("command"), reply_to: None, transaction, by: None };
-                Input::Command { ticket, request: Box::new(CommandRequest::new(origin, Ok(command))) }
+                self.orders.delivered(packet, self.disk.numbers().seq);
+                Input::Command { ticket, request: Box::new(order(packet, command, transaction)) }
             }
         };
         self.input(input);
@@ -264,17 +265,13 @@ impl World {
             }
             Action::Intake { open } => {
                 self.broker.intake_open = open;
-                if open {
+                if open && self.bridge.is_some() {
                     // Opening it again means to connect anew: only that brings back what was left with the broker.
                     self.drop_incoming();
                 }
             }
-            Action::Reply(_)
-            | Action::Lookup(_)
-            | Action::Holds(..)
-            | Action::Status(_)
-            | Action::LogLevel(_)
-            | Action::Alarm(_) => {}
+            Action::Reply(reply) => return self.check_reply(&reply),
+            Action::Lookup(_) | Action::Holds(..) | Action::Status(_) | Action::LogLevel(_) | Action::Alarm(_) => {}
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What the bridge says of itself before anybody asks.
+//! What the bridge says of itself before anybody asks, and that its replies are as their schemas say.
 
 use super::{Scene, server, start_server};
 use crate::bridge::{Bridge, Config};
@@ -50,4 +50,44 @@ async fn the_list_of_holds_of_an_earlier_life_is_replaced() {
     let before = listener.seen().all.len();
     // It never said that there is none.
     assert_ne!(listener.seen().all[before - 2].json()["holds"], json!([]));
+}
+
+/// The publisher holds every reply to its schema.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_reply_is_as_its_schema_says() {
+    let scene = Scene::start(server(&["1", "2"]), |config| config).await;
+    for account in ["1", "2"] {
+        scene.still_sends(account, &format!("first of {account}")).await;
+    }
+    for (name, order) in [
+        ("pause", json!({ "account": "1", "reason": "r", "by": "me", "duration": "1h" })),
+        ("pause", json!({ "account": "2", "conversation": "S:1_2", "reason": "r" })),
+        ("message/cancel", json!({ "account": "2", "tag": "t", "blockFor": "1h", "reason": "r" })),
+        ("message/cancel", json!({ "account": "2", "dryRun": true })),
+        ("hold/list", json!({})),
+        ("hold/list", json!({ "limit": 1 })),
+        ("account/list", json!({ "limit": 1 })),
+        ("corp/list", json!({})),
+        ("corp/get", json!({ "corp": "corp" })),
+        ("limits/set", json!({ "account": "1", "interval": "1s", "duration": "1h", "by": "me" })),
+        ("limits/set", json!({ "corp": "corp", "perHour": 5 })),
+        ("limits/get", json!({})),
+        ("limits/get", json!({ "account": "1" })),
+        ("limits/get", json!({ "corp": "corp" })),
+        ("limits/set", json!({ "corp": "corp", "reset": true })),
+        ("log/level", json!({ "level": "debug", "duration": "1h" })),
+        ("directory/refresh", json!({})),
+        ("info", json!({})),
+        ("health", json!({})),
+        ("account/get", json!({ "account": "1" })),
+        ("message/get", json!({ "id": "first of 1" })),
+        ("resume", json!({ "account": "1" })),
+        ("drain", json!({})),
+        ("drain", json!({ "on": false })),
+    ] {
+        scene.publisher.ask(name, order).await;
+    }
+    for (name, order) in [("pause", json!({})), ("corp/get", json!({ "corp": "x" })), ("no/such", json!({}))] {
+        assert_eq!(scene.publisher.command(name, order).await["status"], "error");
+    }
 }
