@@ -6,13 +6,19 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 
 /// Every word that an alarm may have as its `what`.
-pub const ALARMS: [&str; 13] = [
+pub const ALARMS: [&str; 20] = [
     "account_list_missing",
     "account_list_read",
     "account_offline",
     "account_too_frequent",
     "answer_refused",
-    "in_doubt",
+    "balanced",
+    "broker_backlog",
+    "broker_drops",
+    "broker_grants",
+    "broker_limits",
+    "broker_ok",
+    "poison",
     "sender_authorized",
     "sender_back",
     "sender_down",
@@ -20,6 +26,7 @@ pub const ALARMS: [&str; 13] = [
     "storage_full",
     "storage_low",
     "storage_ok",
+    "unbalanced",
 ];
 
 /// One of a list of words.

@@ -166,7 +166,7 @@ fn every_alarm_that_the_source_raises_has_its_word_in_the_schema() {
                 continue;
             }
             let text = fs::read_to_string(&path).expect("text");
-            for begin in ["alarm(", "alarm_room(", "Alarm { what: "] {
+            for begin in ["alarm(", "alarm_book(", "alarm_room(", "Alarm { what: "] {
                 for (at, _) in text.match_indices(begin) {
                     let rest = text[at + begin.len()..].trim_start();
                     if let Some(word) = rest.strip_prefix('"').and_then(|rest| rest.split('"').next()) {
