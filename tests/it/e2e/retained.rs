@@ -44,6 +44,7 @@ async fn the_list_of_holds_of_an_earlier_life_is_replaced() {
     let hold = publisher.ask("pause", json!({ "account": "1", "reason": "r" })).await;
     bridge.kill();
     publisher.publish(Message { retain: true, ..Message::new("sendbridge/hold", stale.to_string()) }).await;
+    listener.wait("the stale one again", |seen| holds(seen) == Some(stale["holds"].clone())).await;
     bridge.start_again().await;
     let kept = |seen: &Seen| holds(seen).is_some_and(|holds| holds[0]["id"] == hold["hold"]);
     listener.wait("the hold that was kept", kept).await;
