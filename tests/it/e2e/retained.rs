@@ -60,6 +60,9 @@ async fn every_reply_is_as_its_schema_says() {
     for account in ["1", "2"] {
         scene.still_sends(account, &format!("first of {account}")).await;
     }
+    for (name, order) in [("pause", json!({})), ("corp/get", json!({ "corp": "x" })), ("no/such", json!({}))] {
+        assert_eq!(scene.publisher.command(name, order).await["status"], "error");
+    }
     for (name, order) in [
         ("pause", json!({ "account": "1", "reason": "r", "by": "me", "duration": "1h" })),
         ("pause", json!({ "account": "2", "conversation": "S:1_2", "reason": "r" })),
@@ -83,12 +86,9 @@ async fn every_reply_is_as_its_schema_says() {
         ("account/get", json!({ "account": "1" })),
         ("message/get", json!({ "id": "first of 1" })),
         ("resume", json!({ "account": "1" })),
+        // The last one: intake is closed from then on.
         ("drain", json!({})),
-        ("drain", json!({ "on": false })),
     ] {
         scene.publisher.ask(name, order).await;
-    }
-    for (name, order) in [("pause", json!({})), ("corp/get", json!({ "corp": "x" })), ("no/such", json!({}))] {
-        assert_eq!(scene.publisher.command(name, order).await["status"], "error");
     }
 }
