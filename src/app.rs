@@ -19,6 +19,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+mod info;
+
 mod parts;
 
 pub(crate) use parts::limit_settings;
@@ -147,7 +149,7 @@ impl App {
         let (connected_set, publishing) = watch::channel(false);
         let topics = Arc::clone(&settings.intake.topics);
         let (publisher, running) =
-            publisher::start(&settings.mqtt, topics, PUBLISH_WINDOW, inputs.clone(), connected_set)
+            publisher::start(&settings.mqtt, topics, settings.info, PUBLISH_WINDOW, inputs.clone(), connected_set)
                 .map_err(AppError::Tls)?;
         let (subscribed_set, subscribed) = watch::channel(false);
         let mut intake = Intake::new(settings.mqtt, Arc::new(settings.intake), inputs.clone(), subscribed_set);

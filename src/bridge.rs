@@ -150,12 +150,18 @@ impl Bridge {
     pub async fn run(mut self) -> Result<(), BridgeError> {
         let mut batch = Vec::with_capacity(TURN_INPUTS_MAX);
         self.look().await?;
+        let mut is_first = true;
         loop {
             let now = self.clock.now();
             let Some(ready) = contain::contained(|| self.engine.poll_ready(now)) else {
                 return Err(self.accuse(poison::Name::Nobody).await);
             };
+            let has_holds = ready.actions.iter().any(|action| matches!(action, Action::Holds(..)));
             self.carry_out(ready, now).await?;
+            // The engine is silent about no holds, and the broker may have the list of an earlier life.
+            if std::mem::take(&mut is_first) && !has_holds {
+                (self.edges.publish)(Publication::Holds(Vec::new(), Vec::new()));
+            }
             if self.is_stopped(now) {
                 break;
             }

@@ -49,6 +49,12 @@ enum Command {
     Demo,
     /// Watch a bridge live in the terminal, from its topics alone; p and r pause and resume.
     Watch(cli::watch::Options),
+    /// Print what is said on topics, for programs to read: an AsyncAPI 3.0 document with JSON Schemas.
+    Schema {
+        /// Write the document and each schema by itself into this folder instead.
+        #[arg(long, value_name = "FOLDER")]
+        into: Option<PathBuf>,
+    },
     /// A broker, a pretend sender and the bridge, to develop a publisher against.
     Sandbox {
         /// Where the built-in broker listens; it lets everybody in.
@@ -91,6 +97,11 @@ fn main() -> ExitCode {
             } else {
                 cli::print_error(&report)
             }
+            ExitCode::from(code)
+        }
+        Command::Schema { into } => {
+            let (report, code) = cli::schema::run(into.as_deref());
+            cli::print(&report);
             ExitCode::from(code)
         }
         Command::Demo => block_on(cli::demo::run()),

@@ -120,6 +120,19 @@ pub fn publisher_gone() {
     tracing::debug!("the outgoing connection outlived the publisher");
 }
 
+/// A retained topic cannot be published: the broker would end the connection for it. It keeps what it said before.
+pub fn status_unfit(topic: &str, reason: &str) {
+    tracing::warn!(topic, reason, "a status cannot be published");
+}
+
+/// More stored statuses came at once than there is room for, so many in all. The next connection shows them again.
+pub fn stored_statuses_missed(total: u64) {
+    tracing::warn!(
+        total,
+        "stored statuses were not looked at; what is stale among them stays until the next connection"
+    );
+}
+
 // Sender.
 
 /// An attempt ended. The sender's own words stay out of it: they may repeat the message.

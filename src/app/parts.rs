@@ -1,12 +1,14 @@
 //! The settings of each part, out of the one configuration.
 
 use super::AppError;
+use super::info;
 use crate::config::{self, Config};
 use crate::engine::{self, AccountLimits, AccountSettings, CorpLimits, EventLevel, LimitSettings, MessageSettings};
-use crate::model::SenderName;
+use crate::model::{InfoReport, SenderName};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{self, BrokerUrl, ClientIdentity, TlsSettings};
 use crate::{intake, journal, sender};
+use info::Described;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,8 @@ pub(super) struct Settings {
     pub(super) mqtt: mqtt::Settings,
     pub(super) intake: intake::Settings,
     pub(super) engine: engine::Settings,
+    /// What the bridge says of itself, on its topic and when asked.
+    pub(super) info: InfoReport,
     pub(super) journal: journal::Settings,
     /// Each server, and how often its account list is read.
     pub(super) senders: Vec<(sender::Settings, Duration)>,
@@ -27,11 +31,14 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn from(config: Config) -> Result<Self, AppError> {
-        let engine = engine_settings(&config);
+        let (mut engine, described) = (engine_settings(&config), Described::of(&config));
         let Config { mqtt, topics, messages, senders, store, http, broker, .. } = config;
         let topics =
             Topics::new(&topics.send, &topics.answer, &topics.base, &topics.reply_topics).map_err(AppError::Topics)?;
         let extra_types = senders.iter().flat_map(|sender| sender.types.keys()).map(|kind| Arc::from(kind.as_str()));
+        let info = described.report(&topics);
+        // Nothing in it can fail: its keys are texts.
+        engine.info = serde_json::to_value(&info).unwrap_or_default();
         // The broker's window of unacknowledged messages fits twice, with room for verdicts and acknowledgements.
         let inputs_max = 2 * usize::from(mqtt.receive_maximum) + INPUTS_OF_OTHERS;
         Ok(Self {
@@ -50,6 +57,7 @@ impl Settings {
                 low_space_bytes: store.low_space,
             },
             engine,
+            info,
             mqtt: mqtt_settings(mqtt)?,
             senders: senders.into_iter().map(sender_settings).collect(),
             inputs_max,
@@ -145,13 +153,8 @@ fn engine_settings(config: &Config) -> engine::Settings {
             config::Events::Off => EventLevel::Off,
         },
         publish_window: super::PUBLISH_WINDOW,
-        info: info(config),
+        info: serde_json::Value::Null,
     }
-}
-
-/// What the bridge says of itself: nothing secret.
-fn info(config: &Config) -> serde_json::Value {
-    serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "config": config::effective_json(config) })
 }
 
 /// The engine's limits, also for those who only ask what they would do.

@@ -11,6 +11,7 @@ pub mod sandbox;
 pub mod pretend;
 
 mod client;
+pub mod schema;
 
 mod workbench;
 

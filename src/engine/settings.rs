@@ -12,7 +12,7 @@ pub struct Settings {
     pub events: EventLevel,
     /// Answers published and not yet acknowledged by the broker, at most.
     pub publish_window: usize,
-    /// What the bridge says of itself in reply to `info`: version, features, limits, the configuration in force.
+    /// The data of the reply to `info`.
     pub info: serde_json::Value,
 }
 

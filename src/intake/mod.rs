@@ -22,6 +22,8 @@ mod object;
 
 mod fingerprint;
 
+pub mod schema;
+
 #[cfg(test)]
 mod tests;
 

@@ -11,6 +11,7 @@ mod message;
 mod outcome;
 mod report;
 mod time;
+mod words;
 
 pub use command::{
     Command, CommandOrigin, CommandRequest, LimitChange, LimitScope, LogLevel, Page, Reply, Scope, Selection, Settled,
@@ -27,7 +28,8 @@ pub use message::{
 };
 pub use outcome::{Code, Doubt, Fault, NotSent, Outcome, Sender, State, Verdict};
 pub use report::{
-    AccountReport, AccountState, BrokerReport, CorpReport, Counts, HealthReport, LatencyReport, LinkWord, Mode,
-    Percentiles, ProcessReport, Rates, SenderReport, SenderWord,
+    AccountReport, AccountState, BrokerReport, CorpReport, Counts, HealthReport, InfoLimits, InfoReport, LatencyReport,
+    LinkWord, Mode, Percentiles, ProcessReport, Rates, SenderReport, SenderWord, TopicReport,
 };
 pub use time::Time;
+pub use words::{ALARMS, EventWord, one_of};

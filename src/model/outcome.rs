@@ -1,4 +1,6 @@
 use super::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
@@ -12,7 +14,8 @@ use std::time::Duration;
 ///   '--|-------------------'   (a resend, flagged)
 ///      '--> Expired | Cancelled
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     Queued,
     Sending,

@@ -1,9 +1,10 @@
 //! What the bridge says about itself: the payloads of its status topics, which are also the data of the replies to
 //! commands. `watch`, `send` and the metrics read the same types, and the AsyncAPI document is made from them.
 
-use super::{Account, Corp, SenderName, Time};
-use schemars::JsonSchema;
+use super::{Account, Corp, HoldReason, SenderName, State, Time};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Retained on `<base>/account/<wxId>`, and the data of `account/get`.
@@ -18,6 +19,7 @@ pub struct AccountReport {
     pub state: AccountState,
     /// Why its next message is not on its way, in the words of a queued message's reason.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<HoldReason>")]
     pub reason: Option<String>,
     /// The hold behind the reason `paused`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,9 +95,17 @@ pub struct Counts {
     /// Of the accepted, those that an earlier life of the process took.
     pub restored: u64,
     /// How many messages are in each state, by its word.
+    #[schemars(schema_with = "counts_by_state")]
     pub states: BTreeMap<String, u64>,
     /// Whether the invariants hold.
     pub balanced: bool,
+}
+
+fn counts_by_state(_: &mut SchemaGenerator) -> Schema {
+    let words = State::ALL.map(State::as_str);
+    let counts: serde_json::Map<String, serde_json::Value> =
+        words.iter().map(|&word| (word.to_owned(), json!({ "type": "integer", "minimum": 0 }))).collect();
+    json_schema!({ "type": "object", "properties": counts, "additionalProperties": false })
 }
 
 /// Retained on `<base>/health`, and the data of `health`.
@@ -225,4 +235,63 @@ pub struct Percentiles {
     pub p90_ms: f64,
     pub p99_ms: f64,
     pub max_ms: f64,
+}
+
+/// Retained on `<base>/info`, and the data of `info`. Made at the start, and never changed after it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InfoReport {
+    pub version: String,
+    /// What this bridge can do, in stable words: for a publisher that must also work with one that cannot.
+    pub features: Vec<String>,
+    pub limits: InfoLimits,
+    pub topics: TopicReport,
+    /// Every `type` that a message may have.
+    pub types: Vec<String>,
+    /// Every command, by its place under the topic of requests.
+    pub commands: Vec<String>,
+    /// The configuration in force, with the names and units of its file, secrets left out.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub config: serde_json::Value,
+}
+
+/// What a publisher must keep to, or may count on. What is set for one account or company is in `config`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InfoLimits {
+    /// The largest payload of a message or a command.
+    pub max_message_bytes: u64,
+    /// The spacing between two sends of one account.
+    pub account_interval_ms: u64,
+    /// Sends of one company in any sliding hour.
+    pub corp_per_hour: u64,
+    /// How long a message waits, at most, if it does not say so itself.
+    pub ttl_ms: u64,
+    /// How long a repeat is known after its message's final state.
+    pub dedup_window_ms: u64,
+    /// Messages that may wait at once.
+    pub queue_messages: u64,
+    pub queue_bytes: u64,
+}
+
+/// The bridge's topics. What is in braces stands for a name; filters may hold MQTT's wildcards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicReport {
+    /// Filters of the topics on which messages are taken.
+    pub send: Vec<String>,
+    /// Where answers go, followed by the suffix that the message came with.
+    pub answer: String,
+    /// Filters of the MQTT 5 response topics that are allowed.
+    pub reply_topics: Vec<String>,
+    pub request: String,
+    pub response: String,
+    pub state: String,
+    pub info: String,
+    pub health: String,
+    pub account: String,
+    pub corp: String,
+    pub hold: String,
+    pub send_event: String,
+    pub alarm: String,
 }

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!  connect_incoming  <id>-in   durable session, acknowledges by hand, subscribes only
-//!  connect_outgoing  <id>-out  clean session, publishes only, owns the will
+//!  connect_outgoing  <id>-out  clean session, publishes, owns the will, looks once at what is stored
 //! ```
 //!
 //! Who only watches a bridge takes [`connect_viewer`] instead.
@@ -31,6 +31,7 @@ mod incoming;
 mod options;
 mod outgoing;
 mod publish;
+mod stored;
 mod tls;
 mod url;
 mod viewer;
@@ -40,8 +41,9 @@ pub mod topics;
 
 pub use event_loop::{Lost, Task};
 pub use incoming::{Acknowledger, Incoming, Overrun, Packet, connect_incoming};
-pub use outgoing::{OutgoingEvent, Outlet, PublishRefusal, Refused, connect_outgoing};
+pub use outgoing::{OutgoingEvent, Outlet, PublishRefusal, Refused, connect_outgoing, connect_outgoing_and_look};
 pub use publish::{Publish, Qos};
+pub use stored::Stored;
 pub use tls::{ClientIdentity, TlsError, TlsSettings};
 pub use url::{BrokerUrl, Scheme, UrlError};
 pub use viewer::{ViewOutlet, Viewed, Viewer, connect_viewer};

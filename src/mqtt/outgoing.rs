@@ -1,6 +1,7 @@
 use super::event_loop::{Lost, Phase, Side, Task, Wire, lock};
 use super::flights::Flights;
 use super::publish::{Publish, Qos, to_properties, to_qos};
+use super::stored::Stored;
 use super::{Settings, TlsError, options};
 use crate::telemetry;
 use rumqttc::Outgoing;
@@ -65,6 +66,16 @@ pub fn connect_outgoing<'a>(
     will: impl Into<Option<&'a Publish>>,
     on_event: impl FnMut(OutgoingEvent) + Send + 'static,
 ) -> Result<(Outlet, Task), TlsError> {
+    connect_outgoing_and_look(settings, will, Stored::none(), on_event)
+}
+
+/// The same, and looks for what is `stored` at each connection.
+pub fn connect_outgoing_and_look<'a>(
+    settings: &Settings,
+    will: impl Into<Option<&'a Publish>>,
+    stored: Stored,
+    on_event: impl FnMut(OutgoingEvent) + Send + 'static,
+) -> Result<(Outlet, Task), TlsError> {
     let options = options::outgoing(settings, will.into())?;
     let client_id = options.client_id();
     let (client, wire) = Wire::new(options, QUEUE_LENGTH);
@@ -77,7 +88,7 @@ pub fn connect_outgoing<'a>(
         flights: Flights::default(),
         was_full: false,
     }));
-    let side = OutgoingSide { client_id, desk: Arc::clone(&desk), on_event };
+    let side = OutgoingSide { client_id, desk: Arc::clone(&desk), stored, on_event };
     Ok((Outlet { desk }, Task::spawn(wire, side, settings)))
 }
 
@@ -154,6 +165,7 @@ impl Desk {
 struct OutgoingSide<F> {
     client_id: String,
     desk: Arc<Mutex<Desk>>,
+    stored: Stored,
     on_event: F,
 }
 
@@ -165,6 +177,7 @@ impl<F: FnMut(OutgoingEvent) + Send> OutgoingSide<F> {
         let packet_bytes_max = properties.and_then(|properties| properties.max_packet_size);
         let connection = {
             let mut desk = lock(&self.desk);
+            self.stored.ask(&desk.client);
             desk.phase = Phase::Up;
             desk.window = window;
             desk.packet_bytes_max = packet_bytes_max;
@@ -195,6 +208,7 @@ impl<F: FnMut(OutgoingEvent) + Send> OutgoingSide<F> {
         let has_room = {
             let mut desk = lock(&self.desk);
             desk.disconnect_if_closing();
+            self.stored.leave(&desk.client, desk.phase == Phase::Up && desk.flights.len() == 0);
             let has_room = desk.was_full && desk.phase == Phase::Up && desk.flights.len() < desk.window.into();
             desk.was_full &= !has_room;
             has_room
@@ -214,6 +228,9 @@ impl<F: FnMut(OutgoingEvent) + Send> Side for OutgoingSide<F> {
         match event {
             Event::Incoming(Received::ConnAck(connack)) => self.handle_connected(&connack),
             Event::Incoming(Received::PubAck(puback)) => self.handle_puback(&puback, state)?,
+            Event::Incoming(Received::Publish(publish)) => self.stored.handle_publish(&publish),
+            Event::Incoming(Received::SubAck(suback)) => self.stored.handle_suback(&suback),
+            Event::Incoming(Received::PingResp(_)) => self.stored.handle_pong(),
             // QoS 0 has the packet id 0 and no token.
             Event::Outgoing(Outgoing::Publish(packet)) if packet != 0 => {
                 if !lock(&self.desk).flights.take(packet) {

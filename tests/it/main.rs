@@ -9,6 +9,8 @@ mod mosquitto;
 mod mqtt;
 mod proxy;
 mod publisher;
+mod schema;
 mod send;
+mod statuses;
 mod terminal;
 mod tidy;

@@ -261,6 +261,7 @@ fn settings(arrivals: &[Arrival], assumptions: &Assumptions) -> Settings {
             doubt_window: Duration::ZERO,
             default_corp: Some(unknown.clone()),
         }],
+        info: serde_json::Value::Null,
         limits: assumptions.limits.clone(),
         messages: MessageSettings {
             ttl: assumptions.ttl,

@@ -71,6 +71,39 @@ fn builds_what_goes_out() {
 }
 
 #[test]
+fn tells_whose_status_a_topic_is() {
+    let topics = topics();
+    let account = |id| Some(StatusTopic::Account(Account::new(id)));
+    for (topic, status) in [
+        ("sendbridge/account/1688", account("1688")),
+        ("sendbridge/account/a%2F%2B%23%25%00%0A", account("a/+#%\0\n")),
+        ("sendbridge/account/%EF%BF%BF", account("\u{FFFF}")),
+        ("sendbridge/account/", account("")),
+        ("sendbridge/corp/%2F", Some(StatusTopic::Corp(Corp::new("/")))),
+        // None of these is what the bridge would write for any id.
+        ("sendbridge/account/%2f", None),
+        ("sendbridge/account/%41", None),
+        ("sendbridge/account/%", None),
+        ("sendbridge/account/%FF", None),
+        ("sendbridge/account/a/b", None),
+        ("sendbridge/account", None),
+        ("sendbridge/hold/1", None),
+        ("other/account/1", None),
+    ] {
+        assert_eq!(topics.status_of(topic), status, "{topic}");
+    }
+    assert_eq!(topics.status_filters(), ["sendbridge/account/+", "sendbridge/corp/+"]);
+}
+
+#[test]
+fn names_all_of_them() {
+    let report = serde_json::to_value(topics().report()).expect("JSON");
+    assert_eq!(report["send"], serde_json::json!(["SendMessage", "SendMessage/+"]));
+    assert_eq!(report["account"], "sendbridge/account/{wxId}");
+    assert_eq!(report["sendEvent"], "sendbridge/event/send/{state}");
+}
+
+#[test]
 fn replies_only_where_it_may() {
     let topics = topics();
     for topic in ["SendMessageResp", "SendMessageResp/a/b", "reply/x", "reply"] {
@@ -183,7 +216,21 @@ proptest! {
         let topic = topics().account(&id);
         let level = topic.strip_prefix("sendbridge/account/").expect("the base");
         prop_assert!(!level.contains(['/', '+', '#', '\0']) && !level.chars().any(char::is_control));
-        prop_assert_eq!(decode_level(level), Some(id));
+        prop_assert_eq!(decode_level(level), Some(id.clone()));
+        prop_assert_eq!(topics().status_of(&topic), Some(StatusTopic::Account(Account::new(&id))));
+        let corp = topics().corp(&id);
+        prop_assert_eq!(topics().status_of(&corp), Some(StatusTopic::Corp(Corp::new(&id))));
+    }
+
+    #[test]
+    fn any_topic_is_a_status_only_if_it_is_exactly_the_one_that_would_be_made(topic in any::<String>(), level in "[%0-9A-Fa-f/a]{0,12}") {
+        for topic in [topic, format!("sendbridge/account/{level}"), format!("sendbridge/corp/{level}")] {
+            match topics().status_of(&topic) {
+                Some(StatusTopic::Account(account)) => prop_assert_eq!(topics().account(account.as_str()), topic),
+                Some(StatusTopic::Corp(corp)) => prop_assert_eq!(topics().corp(corp.as_str()), topic),
+                None => {}
+            }
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod peers;
 
 use sendbridge::mqtt::{
     Acknowledger, BrokerUrl, Incoming, Lost, OutgoingEvent, Outlet, Overrun, Packet, Publish, PublishRefusal, Settings,
-    Task, connect_incoming, connect_outgoing,
+    Stored, Task, connect_incoming, connect_outgoing_and_look,
 };
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -106,10 +106,14 @@ struct Outbox {
 
 impl Outbox {
     fn open(settings: &Settings) -> Self {
+        Self::open_looking_for(settings, Stored::new(Vec::new(), |_| ()))
+    }
+
+    fn open_looking_for(settings: &Settings, stored: Stored) -> Self {
         let (sender, events) = mpsc::channel(ROOM);
         let will = Publish { retain: true, ..Publish::new("state", "offline") };
         let on_event = move |event| sender.try_send(event).expect("room for every event");
-        let (outlet, task) = connect_outgoing(settings, &will, on_event).expect("usable");
+        let (outlet, task) = connect_outgoing_and_look(settings, &will, stored, on_event).expect("usable");
         Self { outlet, events, task, connection: 0 }
     }
 
