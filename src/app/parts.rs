@@ -141,6 +141,8 @@ fn engine_settings(config: &Config) -> engine::Settings {
             config::Events::Off => EventLevel::Off,
         },
         publish_window: super::PUBLISH_WINDOW,
+        health_interval: Some(config.topics.health_interval),
+        broker_backlog_alarm: config.mqtt.broker_backlog_alarm,
     }
 }
 

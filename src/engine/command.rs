@@ -66,7 +66,9 @@ impl Engine {
                     Err(Fault::of_field(Code::NotFound, "account", "no message and no account list named this account"))
                 }
             },
-            Command::Health => Ok(self.health()),
+            Command::Health => {
+                serde_json::to_value(self.health()).map_err(|error| Fault::new(Code::Internal, error.to_string()))
+            }
             // pending: commands, messages
             Command::Info
             | Command::AccountList { .. }

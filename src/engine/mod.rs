@@ -13,11 +13,14 @@
 
 mod accept;
 mod attempt;
+mod audit;
 mod breaker;
 mod command;
 mod directory;
+mod health;
 mod hold;
 mod hour;
+mod ledger;
 mod limits;
 mod outbox;
 mod restore;
@@ -29,6 +32,7 @@ mod steady;
 mod tables;
 mod timer;
 
+pub use health::CorpGauges;
 #[cfg(test)]
 pub(crate) use sabotage::Sabotage;
 pub use settings::{
@@ -41,6 +45,9 @@ use crate::model::{
     Account, Action, Alarm, Corp, Hold, HoldId, Input, LastNumbers, Outcome, Ready, Record, Refusal, SendEvent, Seq,
     State, Time,
 };
+use audit::Recount;
+use health::{Health, Rates};
+use ledger::Ledger;
 use limits::{Hours, Spacing};
 use outbox::Outbox;
 use status::Latch;
@@ -93,7 +100,10 @@ pub struct Engine {
     /// Replies to commands that changed something, by transaction, and since when.
     transactions: BTreeMap<Box<str>, (Time, Box<str>)>,
     last: LastNumbers,
-    counters: Counters,
+    ledger: Ledger,
+    recount: Option<Recount>,
+    rates: Rates,
+    health: Health,
     storage: Latch,
     ready: Ready,
     #[cfg(test)]
@@ -139,7 +149,10 @@ impl Engine {
             outbox: Outbox::new(settings.publish_window),
             transactions: BTreeMap::new(),
             last,
-            counters: Counters::default(),
+            ledger: Ledger::default(),
+            recount: None,
+            rates: Rates::default(),
+            health: Health::new(now),
             storage: Latch::default(),
             ready: Ready::default(),
             settings,
@@ -166,8 +179,10 @@ impl Engine {
             Input::Directory { sender, entries } => self.handle_directory(&sender, entries),
             Input::DirectoryFailed { sender, trouble } => self.handle_directory_failed(&sender, trouble),
             Input::StorageLow(low) => self.handle_storage_low(low),
-            // pending: forecast (board), health
-            Input::StatusSeen(_) | Input::Link { .. } => {}
+            Input::Link { which, up } => self.handle_link(which, up),
+            Input::Broker(fact) => self.handle_broker(fact),
+            // pending: forecast (board)
+            Input::StatusSeen(_) => {}
             Input::Stop => {
                 self.stopping = true;
                 // Behind the acknowledgements of all that was taken, so that none of it comes again.
@@ -182,6 +197,7 @@ impl Engine {
         self.fire_timers();
         self.dispatch();
         self.publish();
+        self.watch_health();
         std::mem::take(&mut self.ready)
     }
 
@@ -191,7 +207,7 @@ impl Engine {
         let timer = self.timers.first().map(|(at, _)| *at);
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         let forgetting = self.forgetting.front().map(|(at, _)| *at + self.settings.messages.dedup_window);
-        [settling, timer, deadline, forgetting].into_iter().flatten().min()
+        [settling, timer, deadline, forgetting, self.health_due()].into_iter().flatten().min()
     }
 
     /// True once nothing is in flight and every answer is with the broker.

@@ -25,6 +25,8 @@ pub enum Sabotage {
     HoldsForgotten,
     /// A restart forgets the sends of the last hour.
     HourForgotten,
+    /// An account's messages stay in the books of its old company.
+    MoveForgetsCounts,
     /// An account takes nothing along into its new company.
     MoveForgetsSends,
     /// An attempt leaves no trace before its request.
@@ -45,7 +47,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     #[cfg(test)]
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AcceptWithoutRecord,
         Self::AnswerClosedEarly,
         Self::CancelWhileSending,
@@ -55,6 +57,7 @@ impl Sabotage {
         Self::FlagForgotten,
         Self::HoldsForgotten,
         Self::HourForgotten,
+        Self::MoveForgetsCounts,
         Self::MoveForgetsSends,
         Self::NoAttemptRecord,
         Self::PlainQuota,

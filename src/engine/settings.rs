@@ -12,6 +12,10 @@ pub struct Settings {
     pub events: EventLevel,
     /// Answers published and not yet acknowledged by the broker, at most.
     pub publish_window: usize,
+    /// How often the health report is given and the books are counted anew; `None` for never.
+    pub health_interval: Option<Duration>,
+    /// So many messages stored in the broker are an alarm; 0 for none.
+    pub broker_backlog_alarm: u64,
 }
 
 #[derive(Clone, Debug)]

@@ -111,6 +111,7 @@ pub(super) struct AccountState {
     pub(super) minutes: Option<Box<Minutes>>,
     /// Whether a moment is set at which its messages stop waiting for a company.
     pub(super) grace_set: bool,
+    pub(super) tally: super::ledger::Tally,
 }
 
 /// Where an account stands in the schedule. Exactly one structure holds it at a time.

@@ -16,8 +16,8 @@ pub use command::{
     Command, CommandOrigin, CommandRequest, LimitChange, LimitScope, LogLevel, Page, Reply, Scope, Selection, Settled,
 };
 pub use flow::{
-    Action, Alarm, DirectoryEntry, Input, Job, LastNumbers, Link, Lookup, Outgoing, Publication, Ready, Record,
-    SendEvent, SenderTrouble, Status, StatusTopic, Ticket,
+    Action, Alarm, BrokerFact, DirectoryEntry, Input, Job, LastNumbers, Link, Lookup, Outgoing, Publication, Ready,
+    Record, SendEvent, SenderTrouble, Status, StatusTopic, Ticket,
 };
 pub use hold::{Block, Hold, HoldId, HoldReason, LimitOverride};
 pub use ids::{Account, Corp, MessageId, SenderName, Seq};
