@@ -432,7 +432,8 @@ mod tests {
                 online: Some(false),
             }],
         };
-        let requested = |id: u64| Input::Request { ticket: None, request: Box::new(crate::golden::request_of("a", id)) };
+        let requested =
+            |id: u64| Input::Request { ticket: None, request: Box::new(crate::golden::request_of("a", id)) };
         let told = |engine: &mut Engine, seconds: u64| -> Vec<(String, String)> {
             let actions = engine.poll_ready(start + Duration::from_secs(seconds)).actions.into_iter();
             let alarms = actions.filter_map(|action| match action {

@@ -34,6 +34,7 @@ mod audit;
 mod lookup;
 mod query;
 mod replay;
+mod space;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ pub use error::{CommitError, OpenError, ReadError, UnknownCause};
 pub use open::{QUICK_CHECK_BYTES_MAX, check};
 pub use prune::Pruned;
 pub use query::{Attempt, Found, Reader, Row};
+pub use space::Space;
 
 use crate::model::{LastNumbers, Message, Outcome, Record, Seq, Time};
 use std::path::PathBuf;

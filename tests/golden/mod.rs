@@ -12,8 +12,8 @@ pub(crate) use parse::{default_settings, request_of};
 
 use crate::engine::{Engine, Settings};
 use crate::model::{
-    Action, BrokerFact, Code, CommandOrigin, CommandRequest, Fault, Input, Link, Origin, Outgoing, Ready, Refusal, SenderName,
-    SenderTrouble, Seq, Ticket, Time, Verdict,
+    Action, BrokerFact, Code, CommandOrigin, CommandRequest, Fault, Input, Link, Origin, Outgoing, Ready, Refusal,
+    SenderName, SenderTrouble, Seq, Ticket, Time, Verdict,
 };
 use crate::simulation::disk::Disk;
 use parse::{Line, duration, number};

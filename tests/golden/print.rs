@@ -101,8 +101,12 @@ impl Printer {
 /// What a dialogue is about: the rest of the report is the same as in the reply to `health`.
 fn health_line(report: &HealthReport) -> String {
     let counts = &report.counts;
-    let states: Vec<String> =
-        counts.states.iter().filter(|(_, count)| **count > 0).map(|(state, count)| format!("{state}={count}")).collect();
+    let states: Vec<String> = counts
+        .states
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(state, count)| format!("{state}={count}"))
+        .collect();
     let senders: Vec<String> =
         report.senders.iter().map(|sender| format!("{} {:?}", sender.name, sender.state)).collect();
     let broker = &report.broker;
