@@ -174,7 +174,9 @@ impl App {
         };
         let readiness = Readiness { subscribed: subscribed.clone(), publishing: publishing.clone() };
         let listen = settings.http;
-        let http = http::serve(listen, readiness, metrics_page(metrics)).await.map_err(|error| AppError::Http { listen, error })?;
+        let http = http::serve(listen, readiness, metrics_page(metrics))
+            .await
+            .map_err(|error| AppError::Http { listen, error })?;
         telemetry::http_listening(http.address());
         let bridge = Bridge::new(engine, journal, clock, inputs_due, edges, refusals).watched_by(watchers);
         Ok(Self {

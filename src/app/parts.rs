@@ -70,6 +70,7 @@ fn mqtt_settings(config: config::Mqtt) -> Result<mqtt::Settings, AppError> {
         username: config.username,
         password: config.password.map(|password| password.value),
         tls: TlsSettings { ca_pem: config.ca.map(|pem| pem.text.into_bytes()), client },
+        watch_broker: true,
         ..mqtt::Settings::new(url, config.client_id)
     })
 }

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!  connect_incoming  <id>-in   durable session, acknowledges by hand, subscribes only
-//!  connect_outgoing  <id>-out  clean session, publishes only, owns the will
+//!  connect_outgoing  <id>-out  clean session, publishes, owns the will, hears what the broker says of itself
 //! ```
 //!
 //! Behind this module is rumqttc, whose client forgets: after a reconnect it drops, overwrites or resends what it had
@@ -29,6 +29,7 @@ mod incoming;
 mod options;
 mod outgoing;
 mod publish;
+mod sys;
 mod tls;
 mod url;
 
@@ -66,6 +67,8 @@ pub struct Settings {
     /// The first wait after a lost connection; it doubles up to `retry_delay_max`.
     pub retry_delay_min: Duration,
     pub retry_delay_max: Duration,
+    /// Whether the outgoing connection asks the broker how it does: [`OutgoingEvent::Broker`] tells what it says.
+    pub watch_broker: bool,
 }
 
 impl Settings {
@@ -83,6 +86,7 @@ impl Settings {
             session_expiry: Duration::from_secs(14 * 24 * 3600),
             retry_delay_min: Duration::from_millis(100),
             retry_delay_max: Duration::from_secs(30),
+            watch_broker: false,
         }
     }
 }

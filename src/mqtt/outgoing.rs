@@ -1,7 +1,9 @@
 use super::event_loop::{Lost, Phase, Side, Task, Wire, lock};
 use super::flights::Flights;
 use super::publish::{Publish, Qos, to_properties, to_qos};
+use super::sys::{self, SysWatch};
 use super::{Settings, TlsError, options};
+use crate::model::BrokerFact;
 use crate::telemetry;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet as Received, PubAck, PubAckReason};
@@ -31,6 +33,8 @@ pub enum OutgoingEvent {
     Acknowledged { token: u64, refusal: Option<PublishRefusal> },
     /// After a publish was refused with [`Refused::Full`]: there is room again.
     Room,
+    /// The broker said something of itself.
+    Broker(BrokerFact),
 }
 
 /// The broker's refusal of one publish.
@@ -77,7 +81,7 @@ pub fn connect_outgoing(
         flights: Flights::default(),
         was_full: false,
     }));
-    let side = OutgoingSide { client_id, desk: Arc::clone(&desk), on_event };
+    let side = OutgoingSide { client_id, desk: Arc::clone(&desk), sys: SysWatch::new(settings), on_event };
     Ok((Outlet { desk }, Task::spawn(wire, side, settings)))
 }
 
@@ -154,6 +158,7 @@ impl Desk {
 struct OutgoingSide<F> {
     client_id: String,
     desk: Arc<Mutex<Desk>>,
+    sys: SysWatch,
     on_event: F,
 }
 
@@ -165,6 +170,7 @@ impl<F: FnMut(OutgoingEvent) + Send> OutgoingSide<F> {
         let packet_bytes_max = properties.and_then(|properties| properties.max_packet_size);
         let connection = {
             let mut desk = lock(&self.desk);
+            self.sys.ask(&desk.client);
             desk.phase = Phase::Up;
             desk.window = window;
             desk.packet_bytes_max = packet_bytes_max;
@@ -172,6 +178,10 @@ impl<F: FnMut(OutgoingEvent) + Send> OutgoingSide<F> {
         };
         telemetry::broker_connected(&self.client_id, connack.session_present);
         (self.on_event)(OutgoingEvent::Connected { connection, window, packet_bytes_max });
+        if self.sys.is_wanted() {
+            let shortcomings = sys::shortcomings(properties);
+            (self.on_event)(OutgoingEvent::Broker(BrokerFact::Shortcomings(shortcomings)));
+        }
     }
 
     fn acknowledged(&mut self, token: u64, refusal: Option<PublishRefusal>) {
@@ -213,7 +223,15 @@ impl<F: FnMut(OutgoingEvent) + Send> Side for OutgoingSide<F> {
     fn handle_event(&mut self, event: Event, state: &MqttState) -> Result<(), Lost> {
         match event {
             Event::Incoming(Received::ConnAck(connack)) => self.handle_connected(&connack),
-            Event::Incoming(Received::PubAck(puback)) => self.handle_puback(&puback, state)?,
+            Event::Incoming(Received::PubAck(puback)) => {
+                self.sys.survived();
+                self.handle_puback(&puback, state)?;
+            }
+            Event::Incoming(Received::Publish(publish)) => {
+                if let Some(fact) = sys::fact_of(&publish) {
+                    (self.on_event)(OutgoingEvent::Broker(fact));
+                }
+            }
             // QoS 0 has the packet id 0 and no token.
             Event::Outgoing(Outgoing::Publish(packet)) if packet != 0 => {
                 if !lock(&self.desk).flights.take(packet) {
@@ -254,6 +272,7 @@ impl<F: FnMut(OutgoingEvent) + Send> Side for OutgoingSide<F> {
             desk.phase = Phase::Down;
             desk.was_full = false;
         }
+        self.sys.lost();
         for (token, refusal) in landed {
             self.acknowledged(token, refusal);
         }

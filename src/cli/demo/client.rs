@@ -118,6 +118,7 @@ impl Client {
             OutgoingEvent::Disconnected { .. } => self.connection = None,
             OutgoingEvent::Acknowledged { token, .. } => drop(self.open.remove(&token)),
             OutgoingEvent::Room => self.hand_over(),
+            OutgoingEvent::Broker(_) => {}
         }
     }
 
