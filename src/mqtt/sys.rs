@@ -85,19 +85,12 @@ fn number(payload: &[u8]) -> Option<u64> {
 }
 
 /// What the broker does not grant, of all that the bridge relies on. What it does not mention it grants.
+///
+/// A broker without QoS 1, or without retained messages, must refuse the connection because of its will, and is told of
+/// as that.
 pub(super) fn shortcomings(properties: Option<&ConnAckProperties>) -> Vec<Box<str>> {
     let Some(properties) = properties else { return Vec::new() };
     let mut found: Vec<Box<str>> = Vec::new();
-    if properties.max_qos == Some(0) {
-        found.push("it takes QoS 0 only, so no answer is safe: allow QoS 1 (max_qos)".into());
-    }
-    if properties.retain_available == Some(0) {
-        found.push(
-            "it keeps no retained messages, so state and health are only seen by who listens already: set \
-             retain_available true"
-                .into(),
-        );
-    }
     if properties.wildcard_subscription_available == Some(0) {
         found.push("it takes no subscriptions with wildcards: name each publisher's topic in topics.send".into());
     }
@@ -136,14 +129,9 @@ mod tests {
     #[test]
     fn what_a_broker_does_not_mention_it_grants() {
         assert!(shortcomings(None).is_empty());
-        let all = ConnAckProperties {
-            max_qos: Some(0),
-            retain_available: Some(0),
-            wildcard_subscription_available: Some(0),
-            max_packet_size: Some(1000),
-            ..properties()
-        };
-        assert_eq!(shortcomings(Some(&all)).len(), 4);
+        let all =
+            ConnAckProperties { wildcard_subscription_available: Some(0), max_packet_size: Some(1000), ..properties() };
+        assert_eq!(shortcomings(Some(&all)).len(), 2);
         assert!(shortcomings(Some(&properties())).is_empty());
     }
 

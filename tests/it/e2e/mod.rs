@@ -6,8 +6,10 @@ mod commands;
 mod crash;
 mod input;
 mod limits;
+mod metrics;
 mod secure;
 mod sender;
+mod sys;
 
 use crate::bridge::{Bridge, Config, DEADLINE};
 use crate::mosquitto::{Mosquitto, free_port};
