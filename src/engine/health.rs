@@ -410,8 +410,9 @@ fn word_of(sender: &super::tables::SenderState) -> SenderWord {
 }
 
 #[cfg(test)]
-#[allow(clippy::wildcard_enum_match_arm, reason = "a check picks the few cases that it is about")]
 mod tests {
+    #![allow(clippy::wildcard_enum_match_arm, reason = "a check picks the few cases that it is about")]
+
     use super::*;
 
     /// The books are compared with what is there, so a count that was forgotten shows by itself, and names its company.

@@ -159,7 +159,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_without_harm(payload in proptest::collection::vec(any::<u8>(), 0..300), which in 0..3usize) {
+        fn any_bytes_are_read_without_harm(
+            payload in proptest::collection::vec(any::<u8>(), 0..300),
+            which in 0..3usize,
+        ) {
             if let Some(BrokerFact::Version(version)) = said([VERSION, DROPPED, STORED][which], &payload) {
                 prop_assert!(version.chars().count() <= VERSION_CHARS_MAX);
                 prop_assert!(!version.chars().any(char::is_control));

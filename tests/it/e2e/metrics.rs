@@ -218,9 +218,10 @@ async fn rules_and_dashboard_use_only_metrics_that_there_are() {
     let named = names_in(&rules).into_iter().chain(names_in(&dashboard));
     let unknown: BTreeSet<String> = named.filter(|name| !known.contains(name.as_str())).collect();
     assert!(unknown.is_empty(), "{unknown:#?}");
-    let alerts: Vec<&str> = rules.lines().filter(|line| line.trim_start().starts_with("- alert:")).collect();
+    let rules: String = rules.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    let alerts = rules.matches("- alert:").count();
     for word in ["summary:", "description:", "severity:"] {
-        assert_eq!(rules.matches(word).count(), alerts.len(), "each alert has one {word}");
+        assert_eq!(rules.matches(word).count(), alerts, "each alert has one {word}");
     }
 }
 
