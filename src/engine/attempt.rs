@@ -286,7 +286,8 @@ impl Engine {
         };
         self.count_change(seq, live.account, live.state(), state);
         self.live_bytes -= u64::from(live.body_bytes);
-        let past = Past { dedup: live.dedup, id: live.id, fingerprint: live.fingerprint, state, answered: false };
+        let corp = self.account(live.account).corp;
+        let past = Past { dedup: live.dedup, id: live.id, fingerprint: live.fingerprint, state, answered: false, corp };
         self.past.insert(seq, past);
         self.forgetting.push_back((self.now, seq));
         self.event_final(seq, &outcome);

@@ -91,6 +91,8 @@ pub(super) struct Past {
     pub(super) fingerprint: Fingerprint,
     pub(super) state: State,
     pub(super) answered: bool,
+    /// In whose books it ended; `None` while nobody knew its account's company.
+    pub(super) corp: Option<CorpKey>,
 }
 
 #[derive(Clone, Debug)]

@@ -188,7 +188,14 @@ fn queries(value: &Value, found: &mut Vec<String>) {
                     Value::String(text) if matches!(key.as_str(), "expr" | "query" | "definition") => {
                         found.push(text.clone());
                     }
-                    other => queries(other, found),
+                    Value::String(_)
+                    | Value::Object(_)
+                    | Value::Array(_)
+                    | Value::Null
+                    | Value::Bool(_)
+                    | Value::Number(_) => {
+                        queries(value, found);
+                    }
                 }
             }
         }
