@@ -4,12 +4,15 @@ mod answers;
 mod broker;
 mod commands;
 mod crash;
+mod disk;
 mod input;
 mod limits;
 mod metrics;
 mod secure;
 mod sender;
+mod space;
 mod sys;
+mod watch;
 
 use crate::bridge::{Bridge, Config, DEADLINE};
 use crate::mosquitto::{Mosquitto, free_port};
