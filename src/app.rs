@@ -1,6 +1,8 @@
 //! Takes the configuration apart, makes the channels, starts and stops the parts.
 
-use crate::bridge::{self, Bridge, BridgeError, Edges};
+use crate::bridge::metrics::Format;
+use crate::bridge::{self, Bridge, BridgeError, Edges, MetricsWindow};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::intake::http::{self, Readiness};
 use crate::intake::mqtt::Intake;
@@ -157,9 +159,11 @@ impl App {
         let acknowledgements = intake.acknowledgements();
         let (intake_switch, intake_wanted) = watch::channel(Wanted { open: true, closings: 0 });
         let (intake_end, intake_ended) = oneshot::channel();
+        let counted = publisher.clone();
+        let (watchers, took, metrics) = bridge::watch(clock, move || counted.dropped());
         let edges = Edges {
             acknowledge: Box::new(move |ticket| acknowledgements.acknowledge(ticket)),
-            send: perform_sends(&senders, inputs.clone()),
+            send: perform_sends(&senders, inputs.clone(), clock, took),
             publish: publish_through(publisher.clone()),
             look_up: look_up_in(&journal, publisher)?,
             refresh_directory: Box::new(move |name| {
@@ -178,9 +182,11 @@ impl App {
         };
         let readiness = Readiness { subscribed: subscribed.clone(), publishing: publishing.clone() };
         let listen = settings.http;
-        let http = http::serve(listen, readiness).await.map_err(|error| AppError::Http { listen, error })?;
+        let http = http::serve(listen, readiness, metrics_page(metrics))
+            .await
+            .map_err(|error| AppError::Http { listen, error })?;
         telemetry::http_listening(http.address());
-        let bridge = Bridge::new(engine, journal, clock, inputs_due, edges, refusals);
+        let bridge = Bridge::new(engine, journal, clock, inputs_due, edges, refusals).watched_by(watchers);
         Ok(Self {
             inputs,
             publisher: running,
@@ -275,17 +281,33 @@ async fn keep_intake(mut intake: Intake, mut wanted: watch::Receiver<Wanted>, mu
     }
 }
 
+fn metrics_page(window: MetricsWindow) -> http::Metrics {
+    http::Metrics::new(move |open_metrics| {
+        let window = window.clone();
+        let format = if open_metrics { Format::OpenMetrics } else { Format::Plain };
+        Box::pin(async move { window.text(format).await })
+    })
+}
+
 type Senders = BTreeMap<SenderName, (Arc<Sender>, mpsc::Sender<()>)>;
 
-fn perform_sends(senders: &Senders, inputs: mpsc::Sender<Input>) -> Box<dyn FnMut(Job) + Send> {
+fn perform_sends(
+    senders: &Senders,
+    inputs: mpsc::Sender<Input>,
+    clock: Clock,
+    took: mpsc::Sender<Duration>,
+) -> Box<dyn FnMut(Job) + Send> {
     let senders: BTreeMap<SenderName, Arc<Sender>> =
         senders.iter().map(|(name, (sender, _))| (name.clone(), Arc::clone(sender))).collect();
     Box::new(move |job| {
         let Job { seq, attempt, sender, kind, body } = job;
         let Some(sender) = senders.get(&sender).map(Arc::clone) else { return };
-        let inputs = inputs.clone();
+        let (inputs, took) = (inputs.clone(), took.clone());
         tokio::spawn(async move {
+            let begun_at = clock.now();
             let verdict = sender.perform(seq, attempt, &kind, body).await;
+            // Where there is no room it is not measured.
+            let _ = took.try_send(clock.now().since(begun_at));
             // Without a bridge the attempt stays open in the journal, which is the truth about it.
             let _ = inputs.send(Input::Ended { seq, attempt, verdict }).await;
         });

@@ -16,9 +16,13 @@
 //!   is `inputs`.
 //! - After a commit whose fate is unknown nothing is performed any more.
 
+mod gauges;
 mod letters;
 mod poison;
 mod room;
+mod watchers;
+
+pub mod metrics;
 
 #[cfg(test)]
 mod full_tests;
@@ -31,9 +35,10 @@ use crate::engine::Engine;
 use crate::journal::{self, Anchor, Batch, CommitError, Committed, Journal, Suspect};
 use crate::model::{
     Action, Alarm, Input, Job, LogLevel, Lookup, Outgoing, Publication, Ready, Record, Refusal, SenderName, Seq,
-    Ticket, Time,
+    Status, Ticket, Time,
 };
 use crate::telemetry;
+use gauges::Gauges;
 use letters::Letters;
 use room::Room;
 use std::collections::BTreeMap;
@@ -41,6 +46,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+
+pub use watchers::{MetricsWindow, Watchers, watch};
 
 /// Inputs that one turn takes at most: what bounds the size of a commit.
 const TURN_INPUTS_MAX: usize = 1024;
@@ -112,6 +119,8 @@ pub struct Bridge {
     /// The last message that is on disk.
     durable: Seq,
     stop_by: Option<Time>,
+    gauges: Gauges,
+    watchers: Watchers,
 }
 
 impl Bridge {
@@ -140,7 +149,14 @@ impl Bridge {
             prune_at: clock.now(),
             room: Room::default(),
             stop_by: None,
+            gauges: Gauges::new(),
+            watchers: Watchers::default(),
         }
+    }
+
+    /// Lets somebody look at how it does.
+    pub fn watched_by(self, watchers: Watchers) -> Self {
+        Self { watchers, ..self }
     }
 
     /// Runs until a [`Input::Stop`] was carried out, or until every sender of inputs is gone.
@@ -171,6 +187,7 @@ impl Bridge {
                 tokio::select! {
                     taken = self.inputs.recv_many(&mut batch, TURN_INPUTS_MAX) => if taken == 0 { break },
                     () = self.clock.sleep_until(wake_at) => {}
+                    Some(()) = self.watchers.metrics_asked.recv() => self.show_metrics(),
                 }
             }
             self.take(&mut batch).await?;
@@ -188,6 +205,9 @@ impl Bridge {
     /// Takes what comes first, as much as the disk has room for.
     async fn take(&mut self, batch: &mut Vec<Input>) -> Result<(), BridgeError> {
         let now = self.clock.now();
+        while let Ok(took) = self.watchers.requests.try_recv() {
+            self.gauges.sent(took, now);
+        }
         for input in batch.drain(..self.room.fitting(batch)) {
             if input == Input::Stop {
                 self.stop_by = Some(now + STOP_WAIT);
@@ -221,6 +241,7 @@ impl Bridge {
         let must_commit = overdue || look || records.iter().any(|record| !record.can_wait());
         for record in &records {
             self.note(record);
+            self.gauges.note(record, now);
         }
         self.deferred.extend(records);
         let wanted = self.letters.wanted(&actions);
@@ -277,8 +298,13 @@ impl Bridge {
         });
         let mut was_full = false;
         let committed = loop {
+            let begun_at = self.clock.now();
             match self.journal.commit(Arc::clone(&batch)).await {
-                Ok(committed) => break committed,
+                Ok(committed) => {
+                    let ended_at = self.clock.now();
+                    self.gauges.committed(ended_at.since(begun_at), ended_at);
+                    break committed;
+                }
                 Err(CommitError::Full) => {
                     // Nothing of it happened. Until there is room nothing is taken and nothing is sent.
                     telemetry::journal_full();
@@ -305,7 +331,10 @@ impl Bridge {
     /// Says at once what the engine cannot decide, because it waits for the commit that found no room.
     fn alarm_room(&mut self, what: &'static str, message: &str) -> Result<(), BridgeError> {
         let alarm = Alarm { what, about: Box::from("store"), message: Box::from(message), at: self.clock.now() };
-        self.perform(Action::Alarm(alarm))
+        self.perform(Action::Alarm(alarm))?;
+        // The engine stands still: without this nobody would see it before there is room.
+        self.leave_snapshot();
+        Ok(())
     }
 
     fn notice_space(&mut self, committed: &Committed) {
@@ -332,7 +361,10 @@ impl Bridge {
                 (self.edges.send)(Job { seq, attempt, sender, kind, body });
             }
             Action::Publish(Outgoing::Answer(seq)) => match self.letters.answer(seq) {
-                Some((message, outcome)) => (self.edges.publish)(Publication::Answer { seq, message, outcome }),
+                Some((message, outcome)) => {
+                    self.gauges.answering(seq, message.received_at);
+                    (self.edges.publish)(Publication::Answer { seq, message, outcome });
+                }
                 None => return Err(BridgeError::Missing(seq)),
             },
             Action::Publish(Outgoing::Refusal(number)) => {
@@ -344,14 +376,18 @@ impl Bridge {
                 let message = event.seq.and_then(|seq| self.letters.message(seq));
                 (self.edges.publish)(Publication::Event { event, message });
             }
-            Action::Reply(reply) => (self.edges.publish)(Publication::Reply(reply)),
+            Action::Reply(reply) => {
+                let reply = self.complete_reply(reply);
+                (self.edges.publish)(Publication::Reply(reply));
+            }
             Action::Lookup(lookup) => (self.edges.look_up)(lookup),
             Action::Holds(holds, blocks) => (self.edges.publish)(Publication::Holds(holds, blocks)),
-            // pending: health adds what only the process can measure
+            Action::Status(Status::Health(report)) => self.publish_health(report),
             Action::Status(status) => (self.edges.publish)(Publication::Status(status)),
             Action::LogLevel(level) => (self.edges.set_log_level)(level),
             Action::Alarm(alarm) => {
                 telemetry::alarm(&alarm);
+                self.gauges.alarmed(&alarm);
                 (self.edges.publish)(Publication::Alarm(alarm));
             }
             Action::RefreshDirectory { sender } => (self.edges.refresh_directory)(sender),

@@ -82,6 +82,7 @@ pub fn mqtt_settings(config: config::Mqtt) -> Result<mqtt::Settings, AppError> {
         username: config.username,
         password: config.password.map(|password| password.value),
         tls: TlsSettings { ca_pem: config.ca.map(|pem| pem.text.into_bytes()), client },
+        watch_broker: true,
         ..mqtt::Settings::new(url, config.client_id)
     })
 }
@@ -154,6 +155,8 @@ fn engine_settings(config: &Config) -> engine::Settings {
         },
         publish_window: super::PUBLISH_WINDOW,
         info: serde_json::Value::Null,
+        health_interval: Some(config.topics.health_interval),
+        broker_backlog_alarm: config.mqtt.broker_backlog_alarm,
     }
 }
 

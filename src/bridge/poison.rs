@@ -45,6 +45,7 @@ impl Name {
             | Input::StorageLow(_)
             | Input::StatusSeen(_)
             | Input::Link { .. }
+            | Input::Broker(_)
             | Input::Stop => Self::Nobody,
         }
     }

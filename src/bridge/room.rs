@@ -60,6 +60,7 @@ fn bytes(input: &Input) -> u64 {
         | Input::StorageLow(_)
         | Input::StatusSeen(_)
         | Input::Link { .. }
+        | Input::Broker(_)
         | Input::Stop => 0,
     };
     INPUT_BYTES + texts as u64

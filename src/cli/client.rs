@@ -190,6 +190,7 @@ impl Client {
                 self.hand_over();
                 None
             }
+            OutgoingEvent::Broker(_) => None,
         }
     }
 

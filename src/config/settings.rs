@@ -56,6 +56,8 @@ pub struct Mqtt {
     pub keep_alive: Duration,
     /// How many messages the broker may hand over before one is acknowledged.
     pub receive_maximum: u16,
+    /// So many messages stored in the broker are an alarm; 0 for none.
+    pub broker_backlog_alarm: u64,
     pub username: Option<String>,
     /// Only together with `username`.
     pub password: Option<Secret>,
@@ -72,6 +74,8 @@ pub struct Topics {
     pub base: String,
     pub reply_topics: Vec<String>,
     pub events: Events,
+    /// How often the health report is published, if nothing important changes.
+    pub health_interval: Duration,
 }
 
 /// Which changes of a message's state become events.

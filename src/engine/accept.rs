@@ -25,7 +25,7 @@ impl Engine {
             // Without an acknowledgement the broker keeps it.
             return;
         }
-        self.counters.received += 1;
+        self.count_received();
         self.acknowledge(ticket);
         let dedup = dedup_key(&request);
         let id = id_key(&request.id);
@@ -33,7 +33,10 @@ impl Engine {
             sabotage::crash_over(Some(id));
         }
         match self.find_known(dedup, id, &request) {
-            Some(Known::Same(seq)) => return self.repeat(seq, request.origin.reply_to),
+            Some(Known::Same(seq)) => {
+                self.count_duplicate(self.account_keys.get(&request.account).copied());
+                return self.repeat(seq, request.origin.reply_to);
+            }
             Some(Known::Other) if self.settings.messages.id_conflict == IdConflict::Reject => {
                 let message = "id is in use for a message with another content; use a new id for a new message, \
                      or repeat the first one unchanged";
@@ -51,7 +54,7 @@ impl Engine {
         if !self.takes_messages() {
             return;
         }
-        self.counters.received += 1;
+        self.count_received();
         self.acknowledge(ticket);
         self.refuse(refusal);
     }
@@ -83,7 +86,6 @@ impl Engine {
 
     /// A repeat is never sent again: it is told what is known, now or when it is.
     fn repeat(&mut self, seq: Seq, reply_to: Option<ReplyTo>) {
-        self.counters.duplicate += 1;
         if let Some(live) = self.live.get(&seq) {
             let (state, attempt, flagged) = (live.state(), u32::from(live.attempts), live.possibly_duplicate);
             if reply_to.is_some() {
@@ -166,8 +168,8 @@ impl Engine {
             body_bytes: u32::try_from(request.body.len()).unwrap_or(u32::MAX),
             request,
         };
-        self.counters.accepted += 1;
         self.add_live(&message, dedup, id);
+        self.count_accepted(seq, false);
         if !self.sabotaged(Sabotage::AcceptWithoutRecord) {
             self.record(Record::Accepted(Arc::new(message)));
         }
@@ -175,7 +177,7 @@ impl Engine {
         self.enqueue(seq);
     }
 
-    /// Makes a message known, without a place in a queue yet.
+    /// Makes a message known, without a place in a queue yet. The caller counts it.
     pub(super) fn add_live(&mut self, message: &Message, dedup: DedupKey, id: IdKey) {
         let account = self.account_key(&message.request.account);
         let live = Live {
@@ -201,7 +203,6 @@ impl Engine {
         self.live_bytes += u64::from(message.body_bytes);
         self.ids.insert((id, dedup, message.seq));
         self.live.insert(message.seq, live);
-        self.counters.states.enter(State::Queued);
     }
 
     /// Puts a message that is to be sent where it waits: in its account's queue, or in the timers until `notBefore`.
@@ -229,7 +230,8 @@ impl Engine {
     }
 
     fn refuse(&mut self, refusal: Refusal) {
-        self.counters.rejected += 1;
+        let account = refusal.account.as_ref().and_then(|account| self.account_keys.get(account));
+        self.count_rejected(account.copied());
         self.last.refusal += 1;
         let number = self.last.refusal;
         let refusal = Arc::new(refusal);

@@ -192,7 +192,7 @@ impl Engine {
         live.earliest = live.earliest.max(earliest);
         let (account, rank, expires_at) = (live.account, live.rank(seq), live.expires_at);
         let (attempt, flagged) = (u32::from(live.attempts), live.possibly_duplicate);
-        self.counters.states.change(from, State::Queued);
+        self.count_change(seq, account, from, State::Queued);
         self.deadlines.insert((expires_at, seq));
         self.account_mut(account).queue.insert(rank);
         self.event(seq, State::Queued, attempt, flagged);
@@ -209,7 +209,8 @@ impl Engine {
         let until = now + window;
         live.phase = Phase::InDoubt(Some(until));
         let (attempt, flagged) = (u32::from(live.attempts), live.possibly_duplicate);
-        self.counters.states.change(from, State::InDoubt);
+        let account = live.account;
+        self.count_change(seq, account, from, State::InDoubt);
         self.event(seq, State::InDoubt, attempt, flagged);
         if window.is_zero() {
             self.doubt_ends(seq);
@@ -284,9 +285,10 @@ impl Engine {
             attempts: u32::from(live.attempts),
             possibly_duplicate: live.possibly_duplicate,
         };
-        self.counters.states.change(live.state(), state);
+        self.count_change(seq, live.account, live.state(), state);
         self.live_bytes -= u64::from(live.body_bytes);
-        let past = Past { dedup: live.dedup, id: live.id, fingerprint: live.fingerprint, state, answered: false };
+        let corp = self.account(live.account).corp;
+        let past = Past { dedup: live.dedup, id: live.id, fingerprint: live.fingerprint, state, answered: false, corp };
         self.past.insert(seq, past);
         self.forgetting.push_back((self.now, seq));
         self.event_final(seq, &outcome);

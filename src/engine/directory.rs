@@ -2,9 +2,10 @@
 
 use super::Engine;
 use super::breaker::Breaker;
+use super::ledger::Tally;
 use super::sabotage::Sabotage;
 use super::settings::{AccountSettings, SenderSettings};
-use super::status::{Edge, Latch};
+use super::status::{Counters, Edge, Latch};
 use super::tables::{AccountKey, AccountState, CorpKey, CorpState, Open, Place, SenderKey, SenderState, Timer};
 use crate::model::{
     Account, Action, Code, Corp, DirectoryEntry, Fault, Record, SenderName, SenderTrouble, Seq, State, Time,
@@ -71,6 +72,7 @@ impl Engine {
             offline: false,
             minutes: None,
             grace_set: false,
+            tally: Tally::default(),
         });
         self.spacing.add(self.account_limits(name));
         self.account_keys.insert(name.clone(), key);
@@ -84,6 +86,7 @@ impl Engine {
         let key = CorpKey(self.corps.len() as u32);
         self.corps.push(CorpState { name: name.clone(), open: Open::All, open_timer: None });
         self.hours.add(self.corp_limits(name));
+        self.ledger.corps.push(Counters::default());
         self.corp_keys.insert(name.clone(), key);
         key
     }
@@ -138,6 +141,7 @@ impl Engine {
     pub(super) fn move_account(&mut self, key: AccountKey, corp: CorpKey, sender: SenderKey) {
         let now = self.now;
         let forgets = self.sabotaged(Sabotage::MoveForgetsSends);
+        self.count_move(key, corp);
         let account = self.account_mut(key);
         let moved = account.corp != Some(corp) && !forgets;
         account.corp = Some(corp);

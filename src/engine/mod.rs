@@ -13,12 +13,15 @@
 
 mod accept;
 mod attempt;
+mod audit;
 mod block;
 mod breaker;
 mod command;
 mod directory;
+mod health;
 mod hold;
 mod hour;
+mod ledger;
 mod limits;
 mod outbox;
 mod overrides;
@@ -34,6 +37,7 @@ mod tables;
 mod timer;
 mod transaction;
 
+pub use health::CorpGauges;
 pub use poison::{AtHand, delivery_key, poison_fault};
 #[cfg(test)]
 pub(crate) use sabotage::Sabotage;
@@ -47,8 +51,11 @@ use crate::model::{
     Account, Action, Alarm, Block, Corp, HoldId, Input, LastNumbers, LimitOverride, LimitScope, Outcome, Ready, Record,
     Refusal, SendEvent, Seq, State, Time,
 };
+use audit::Recount;
 use command::{Drain, Sweep};
+use health::{Health, Rates};
 use hold::Holds;
+use ledger::Ledger;
 use limits::{Hours, Spacing};
 use outbox::Outbox;
 use status::Latch;
@@ -110,7 +117,10 @@ pub struct Engine {
     outbox: Outbox,
     transactions: Transactions,
     last: LastNumbers,
-    counters: Counters,
+    ledger: Ledger,
+    recount: Option<Recount>,
+    rates: Rates,
+    health: Health,
     storage: Latch,
     ready: Ready,
     /// Whose turn it is, for whoever has to say who made the engine panic.
@@ -166,7 +176,10 @@ impl Engine {
             outbox: Outbox::new(settings.publish_window),
             transactions: Transactions::default(),
             last,
-            counters: Counters::default(),
+            ledger: Ledger::default(),
+            recount: None,
+            rates: Rates::default(),
+            health: Health::new(now),
             storage: Latch::default(),
             ready: Ready::default(),
             at_hand: None,
@@ -196,8 +209,10 @@ impl Engine {
             Input::Directory { sender, entries } => self.handle_directory(&sender, entries),
             Input::DirectoryFailed { sender, trouble } => self.handle_directory_failed(&sender, trouble),
             Input::StorageLow(low) => self.handle_storage_low(low),
-            // pending: forecast (board), health
-            Input::StatusSeen(_) | Input::Link { .. } => {}
+            Input::Link { which, up } => self.handle_link(which, up),
+            Input::Broker(fact) => self.handle_broker(fact),
+            // pending: forecast (board)
+            Input::StatusSeen(_) => {}
             Input::Stop => {
                 self.stopping = true;
                 // Behind the acknowledgements of all that was taken, so that none of it comes again.
@@ -215,6 +230,7 @@ impl Engine {
         self.at_hand = None;
         self.publish();
         self.notice_drained();
+        self.watch_health();
         std::mem::take(&mut self.ready)
     }
 
@@ -224,7 +240,7 @@ impl Engine {
         let timer = self.timers.first().map(|(at, _)| *at);
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         let forgetting = self.forgetting.front().map(|(at, _)| *at + self.settings.messages.dedup_window);
-        [settling, timer, deadline, forgetting].into_iter().flatten().min()
+        [settling, timer, deadline, forgetting, self.health_due()].into_iter().flatten().min()
     }
 
     /// True once nothing is in flight and every answer is with the broker.

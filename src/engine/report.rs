@@ -63,7 +63,7 @@ impl Engine {
             until: reason.and_then(|(_, until)| until),
             queued: account.queue.len() as u64 + u64::from(account.scheduled),
             sending: u64::from(account.in_flight),
-            in_doubt: if self.counters.states.get(crate::model::State::InDoubt) > 0 {
+            in_doubt: if self.ledger.total.states.get(crate::model::State::InDoubt) > 0 {
                 in_doubt.count() as u64
             } else {
                 0

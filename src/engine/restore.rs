@@ -23,8 +23,7 @@ impl Engine {
             Record::Accepted(message) => {
                 let (dedup, id) = (dedup_key(&message.request), id_key(&message.request.id));
                 self.add_live(&message, dedup, id);
-                self.counters.accepted += 1;
-                self.counters.restored += 1;
+                self.count_accepted(message.seq, true);
             }
             Record::Attempted { seq, attempt, account, corp, possibly_duplicate, .. } => {
                 self.replay_attempted(seq, attempt, &account, &corp, possibly_duplicate);
@@ -112,7 +111,8 @@ impl Engine {
         }
         let until = (live.doubted_at + window).min(now + window);
         live.phase = Phase::InDoubt(Some(until));
-        self.counters.states.change(State::Queued, State::InDoubt);
+        let account = live.account;
+        self.count_change(seq, account, State::Queued, State::InDoubt);
         if until <= now {
             self.doubt_ends(seq);
         } else {
@@ -131,7 +131,8 @@ impl Engine {
         live.phase = Phase::Sending;
         // What was tried once is past its notBefore, also where the wall clock was set back since.
         live.earliest = Time::default();
-        self.counters.states.change(State::Queued, State::Sending);
+        let of = live.account;
+        self.count_change(seq, of, State::Queued, State::Sending);
         self.account_mut(account).in_flight += 1;
         self.flights.insert(seq, Flight { attempt, account, sender: None, corp });
         self.hours.start_past(corp);
@@ -150,7 +151,7 @@ impl Engine {
         self.spacing.restart(flight.account, aged);
         let Some(live) = self.live.get_mut(&seq) else { return };
         live.phase = Phase::Scheduled;
-        let attempts = u32::from(live.attempts);
+        let (attempts, of) = (u32::from(live.attempts), live.account);
         match verdict {
             Verdict::Unknown { .. } => {
                 live.doubts = live.doubts.saturating_add(1);
@@ -164,14 +165,15 @@ impl Engine {
             Verdict::NotSent { why: NotSent::Offline, .. } => self.account_mut(flight.account).offline = true,
             Verdict::Confirmed { .. } | Verdict::Refused { .. } | Verdict::NotSent { .. } => {}
         }
-        self.counters.states.change(State::Sending, State::Queued);
+        self.count_change(seq, of, State::Sending, State::Queued);
     }
 
     fn replay_finished(&mut self, seq: Seq, state: State, at: Time) {
         let Some(live) = self.live.remove(&seq) else { return };
-        self.counters.states.change(live.state(), state);
+        self.count_change(seq, live.account, live.state(), state);
         self.live_bytes -= u64::from(live.body_bytes);
-        let past = Past { dedup: live.dedup, id: live.id, fingerprint: live.fingerprint, state, answered: false };
+        let corp = self.account(live.account).corp;
+        let past = Past { dedup: live.dedup, id: live.id, fingerprint: live.fingerprint, state, answered: false, corp };
         self.past.insert(seq, past);
         self.forgetting.push_back((self.aged(at), seq));
         self.outbox.push(Outgoing::Answer(seq));

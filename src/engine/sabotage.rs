@@ -42,6 +42,8 @@ pub enum Sabotage {
     LimitAtNextStart,
     /// A restart forgets which limits were set.
     LimitsForgotten,
+    /// An account's messages stay in the books of its old company.
+    MoveForgetsCounts,
     /// An account takes nothing along into its new company.
     MoveForgetsSends,
     /// An attempt leaves no trace before its request.
@@ -75,7 +77,7 @@ pub(super) fn crash_over(id: Option<IdKey>) {
 impl Sabotage {
     /// Those that break a promise.
     #[cfg(test)]
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::AcceptWithoutRecord,
         Self::AnswerClosedEarly,
         Self::BlocksForgotten,
@@ -90,6 +92,7 @@ impl Sabotage {
         Self::HourForgotten,
         Self::LimitAtNextStart,
         Self::LimitsForgotten,
+        Self::MoveForgetsCounts,
         Self::MoveForgetsSends,
         Self::NoAttemptRecord,
         Self::PlainQuota,

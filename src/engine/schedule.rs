@@ -218,7 +218,7 @@ impl Engine {
         live.attempts = live.attempts.saturating_add(1);
         live.phase = Phase::Sending;
         let (attempt, flagged) = (u32::from(live.attempts), live.possibly_duplicate);
-        self.counters.states.change(State::Queued, State::Sending);
+        self.count_change(seq, key, State::Queued, State::Sending);
         self.flights.insert(seq, Flight { attempt, account: key, sender: Some(sender), corp });
         let server = &mut self.senders[sender.index()];
         server.in_flight += 1;

@@ -14,6 +14,10 @@ pub struct Settings {
     pub publish_window: usize,
     /// The data of the reply to `info`.
     pub info: serde_json::Value,
+    /// How often the health report is given and the books are counted anew; `None` for never.
+    pub health_interval: Option<Duration>,
+    /// So many messages stored in the broker are an alarm; 0 for none.
+    pub broker_backlog_alarm: u64,
 }
 
 #[derive(Clone, Debug)]

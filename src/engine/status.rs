@@ -26,6 +26,26 @@ impl Counters {
         self.received + self.restored == self.rejected + self.duplicate + self.accepted
             && self.accepted == self.states.total()
     }
+
+    pub(super) fn plus(&self, other: &Self) -> Self {
+        self.with(other, |one, other| one + other)
+    }
+
+    /// `other` is a part of this, or the books are wrong and stay so.
+    pub(super) fn minus(&self, other: &Self) -> Self {
+        self.with(other, u64::saturating_sub)
+    }
+
+    fn with(&self, other: &Self, combine: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            received: combine(self.received, other.received),
+            rejected: combine(self.rejected, other.rejected),
+            duplicate: combine(self.duplicate, other.duplicate),
+            accepted: combine(self.accepted, other.accepted),
+            restored: combine(self.restored, other.restored),
+            states: self.states.with(&other.states, combine),
+        }
+    }
 }
 
 /// How many messages are in each state.
@@ -42,13 +62,21 @@ impl StateCounts {
     }
 
     pub(super) fn change(&mut self, from: State, to: State) {
-        assert!(self.0[from as usize] > 0, "a message left a state that none was in");
-        self.0[from as usize] -= 1;
+        // A state that none was in is a mistake of ours: then the sum is wrong from now on, and an alarm says so.
+        self.0[from as usize] = self.0[from as usize].saturating_sub(1);
         self.0[to as usize] += 1;
     }
 
-    fn total(&self) -> u64 {
+    pub(super) fn add(&mut self, state: State, count: u64) {
+        self.0[state as usize] += count;
+    }
+
+    pub(super) fn total(&self) -> u64 {
         self.0.iter().sum()
+    }
+
+    fn with(&self, other: &Self, combine: impl Fn(u64, u64) -> u64) -> Self {
+        Self(std::array::from_fn(|index| combine(self.0[index], other.0[index])))
     }
 }
 
@@ -64,6 +92,10 @@ pub(super) enum Edge {
 }
 
 impl Latch {
+    pub(super) fn is_set(self) -> bool {
+        self.0
+    }
+
     pub(super) fn set(&mut self, now: bool) -> Edge {
         match (std::mem::replace(&mut self.0, now), now) {
             (false, true) => Edge::Rose,
@@ -74,10 +106,6 @@ impl Latch {
 }
 
 impl Engine {
-    pub fn counters(&self) -> Counters {
-        self.counters
-    }
-
     /// Live messages with this id, of one account if one is named.
     pub(super) fn live_with_id(&self, id: &MessageId, account: Option<&Account>) -> Vec<Seq> {
         let id = super::accept::id_key(id);
@@ -165,45 +193,6 @@ impl Engine {
             );
         }
         data
-    }
-
-    /// Counts and conditions for the reply to `health`.
-    pub fn health(&self) -> Value {
-        let counters = &self.counters;
-        let states: serde_json::Map<String, Value> =
-            State::ALL.iter().map(|state| (state.as_str().to_owned(), json!(counters.states.get(*state)))).collect();
-        let senders: Vec<Value> = self
-            .senders
-            .iter()
-            .map(|sender| {
-                json!({
-                    "name": sender.name.as_str(),
-                    "inFlight": sender.in_flight,
-                    "connections": sender.connections,
-                    "state": if sender.unauthorized { "unauthorized" }
-                        else if sender.breaker.is_open() { "down" } else { "up" },
-                    "retryAt": sender.breaker.opens_at(self.now).map(|at| at.to_string()),
-                })
-            })
-            .collect();
-        json!({
-            "at": self.now.to_string(),
-            "received": counters.received,
-            "rejected": counters.rejected,
-            "duplicate": counters.duplicate,
-            "accepted": counters.accepted,
-            "restored": counters.restored,
-            "states": states,
-            "balanced": counters.is_balanced(),
-            "queuedBytes": self.live_bytes,
-            "answersOpen": self.outbox.len(),
-            "broker": { "outgoing": if self.outbox.is_connected() { "up" } else { "down" } },
-            "senders": senders,
-            "holds": self.holds.len(),
-            "blocks": self.blocks.len(),
-            "storageLow": self.storage_low,
-            "mode": self.mode(),
-        })
     }
 }
 

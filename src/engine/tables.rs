@@ -93,6 +93,8 @@ pub(super) struct Past {
     pub(super) fingerprint: Fingerprint,
     pub(super) state: State,
     pub(super) answered: bool,
+    /// In whose books it ended; `None` while nobody knew its account's company.
+    pub(super) corp: Option<CorpKey>,
 }
 
 #[derive(Clone, Debug)]
@@ -113,6 +115,7 @@ pub(super) struct AccountState {
     pub(super) minutes: Option<Box<Minutes>>,
     /// Whether a moment is set at which its messages stop waiting for a company.
     pub(super) grace_set: bool,
+    pub(super) tally: super::ledger::Tally,
 }
 
 /// Where an account stands in the schedule. Exactly one structure holds it at a time.

@@ -78,6 +78,7 @@ impl Engine {
                 Some(past) => {
                     self.ids.remove(&(past.id, past.dedup, seq));
                     self.past.remove(&seq);
+                    self.ledger.forgotten += 1;
                 }
                 None => {}
             }

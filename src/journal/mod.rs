@@ -35,6 +35,7 @@ mod audit;
 mod lookup;
 mod query;
 mod replay;
+mod space;
 mod story;
 
 #[cfg(test)]
@@ -46,6 +47,7 @@ pub use open::{QUICK_CHECK_BYTES_MAX, check};
 pub use poison::Suspect;
 pub use prune::Pruned;
 pub use query::{Attempt, Found, Reader, Row};
+pub use space::Space;
 pub use story::{Arrival, Made, Story};
 
 use crate::model::{LastNumbers, Message, Outcome, Record, Seq, Time};

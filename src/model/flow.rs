@@ -74,6 +74,8 @@ pub enum Input {
         which: Link,
         up: bool,
     },
+    /// What the broker says of itself.
+    Broker(BrokerFact),
     /// Take no more messages and start no more attempts.
     Stop,
 }
@@ -83,6 +85,19 @@ pub enum Input {
 pub enum Link {
     Incoming,
     Commands,
+}
+
+/// Something that the broker says of itself, or grants us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrokerFact {
+    /// As it calls itself.
+    Version(Box<str>),
+    /// Messages that it has thrown away since it started, for any client.
+    Dropped(u64),
+    /// Messages that it holds, for any client.
+    Stored(u64),
+    /// What it does not grant, in words, of all that the bridge relies on. Empty when all is well.
+    Shortcomings(Vec<Box<str>>),
 }
 
 /// A status topic whose subject can go away.

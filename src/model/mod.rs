@@ -18,8 +18,8 @@ pub use command::{
     TRANSACTION_WINDOW,
 };
 pub use flow::{
-    Action, Alarm, DirectoryEntry, Input, Job, LastNumbers, Link, Lookup, Outgoing, Publication, Ready, Record,
-    SendEvent, SenderTrouble, Status, StatusTopic, Ticket,
+    Action, Alarm, BrokerFact, DirectoryEntry, Input, Job, LastNumbers, Link, Lookup, Outgoing, Publication, Ready,
+    Record, SendEvent, SenderTrouble, Status, StatusTopic, Ticket,
 };
 pub use hold::{Block, Hold, HoldId, HoldReason, LimitOverride};
 pub use ids::{Account, Corp, MessageId, SenderName, Seq};

@@ -115,6 +115,8 @@ pub struct HealthReport {
     pub at: Time,
     pub started_at: Time,
     pub mode: Mode,
+    /// Whether `mode` is `stopping`.
+    pub stopping: bool,
     #[serde(flatten)]
     pub counts: Counts,
     /// Companies whose own counts do not add up. Always empty, or there is an alarm.
@@ -122,9 +124,12 @@ pub struct HealthReport {
     pub accounts: u64,
     pub corps: u64,
     pub queued_bytes: u64,
+    /// When the message came that waits longest for its turn, those for later and those in doubt apart.
+    pub oldest_queued_at: Option<Time>,
     /// Answers that the broker has not acknowledged yet.
     pub answers_open: u64,
     pub holds: u64,
+    pub blocks: u64,
     /// When everything queued is expected to have left.
     pub drain_eta: Option<Time>,
     pub storage_low: bool,
@@ -190,6 +195,8 @@ pub struct BrokerReport {
     pub version: Option<String>,
     /// Messages that the broker says it has thrown away since it started, for any client.
     pub dropped: Option<u64>,
+    /// Messages that the broker says it holds, for any client.
+    pub stored: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

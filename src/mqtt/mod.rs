@@ -4,7 +4,8 @@
 //!
 //! ```text
 //!  connect_incoming  <id>-in   durable session, acknowledges by hand, subscribes only
-//!  connect_outgoing  <id>-out  clean session, publishes, owns the will, looks once at what is stored
+//!  connect_outgoing  <id>-out  clean session, publishes, owns the will, looks once at what is stored, hears what the
+//!                              broker says of itself
 //! ```
 //!
 //! Who only watches a bridge takes [`connect_viewer`] instead.
@@ -32,6 +33,7 @@ mod options;
 mod outgoing;
 mod publish;
 mod stored;
+mod sys;
 mod tls;
 mod url;
 mod viewer;
@@ -72,6 +74,8 @@ pub struct Settings {
     /// The first wait after a lost connection; it doubles up to `retry_delay_max`.
     pub retry_delay_min: Duration,
     pub retry_delay_max: Duration,
+    /// Whether the outgoing connection asks the broker how it does: [`OutgoingEvent::Broker`] tells what it says.
+    pub watch_broker: bool,
 }
 
 impl Settings {
@@ -89,6 +93,7 @@ impl Settings {
             session_expiry: Duration::from_secs(14 * 24 * 3600),
             retry_delay_min: Duration::from_millis(100),
             retry_delay_max: Duration::from_secs(30),
+            watch_broker: false,
         }
     }
 }

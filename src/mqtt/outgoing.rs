@@ -2,7 +2,9 @@ use super::event_loop::{Lost, Phase, Side, Task, Wire, lock};
 use super::flights::Flights;
 use super::publish::{Publish, Qos, to_properties, to_qos};
 use super::stored::Stored;
+use super::sys::{self, SysWatch};
 use super::{Settings, TlsError, options};
+use crate::model::BrokerFact;
 use crate::telemetry;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet as Received, PubAck, PubAckReason};
@@ -32,6 +34,8 @@ pub enum OutgoingEvent {
     Acknowledged { token: u64, refusal: Option<PublishRefusal> },
     /// After a publish was refused with [`Refused::Full`]: there is room again.
     Room,
+    /// The broker said something of itself.
+    Broker(BrokerFact),
 }
 
 /// The broker's refusal of one publish.
@@ -88,7 +92,7 @@ pub fn connect_outgoing_and_look<'a>(
         flights: Flights::default(),
         was_full: false,
     }));
-    let side = OutgoingSide { client_id, desk: Arc::clone(&desk), stored, on_event };
+    let side = OutgoingSide { client_id, desk: Arc::clone(&desk), stored, sys: SysWatch::new(settings), on_event };
     Ok((Outlet { desk }, Task::spawn(wire, side, settings)))
 }
 
@@ -166,6 +170,7 @@ struct OutgoingSide<F> {
     client_id: String,
     desk: Arc<Mutex<Desk>>,
     stored: Stored,
+    sys: SysWatch,
     on_event: F,
 }
 
@@ -178,6 +183,7 @@ impl<F: FnMut(OutgoingEvent) + Send> OutgoingSide<F> {
         let connection = {
             let mut desk = lock(&self.desk);
             self.stored.ask(&desk.client);
+            self.sys.ask(&desk.client);
             desk.phase = Phase::Up;
             desk.window = window;
             desk.packet_bytes_max = packet_bytes_max;
@@ -185,6 +191,10 @@ impl<F: FnMut(OutgoingEvent) + Send> OutgoingSide<F> {
         };
         telemetry::broker_connected(&self.client_id, connack.session_present);
         (self.on_event)(OutgoingEvent::Connected { connection, window, packet_bytes_max });
+        if self.sys.is_wanted() {
+            let shortcomings = sys::shortcomings(properties);
+            (self.on_event)(OutgoingEvent::Broker(BrokerFact::Shortcomings(shortcomings)));
+        }
     }
 
     fn acknowledged(&mut self, token: u64, refusal: Option<PublishRefusal>) {
@@ -227,8 +237,14 @@ impl<F: FnMut(OutgoingEvent) + Send> Side for OutgoingSide<F> {
     fn handle_event(&mut self, event: Event, state: &MqttState) -> Result<(), Lost> {
         match event {
             Event::Incoming(Received::ConnAck(connack)) => self.handle_connected(&connack),
-            Event::Incoming(Received::PubAck(puback)) => self.handle_puback(&puback, state)?,
-            Event::Incoming(Received::Publish(publish)) => self.stored.handle_publish(&publish),
+            Event::Incoming(Received::PubAck(puback)) => {
+                self.sys.survived();
+                self.handle_puback(&puback, state)?;
+            }
+            Event::Incoming(Received::Publish(publish)) => match sys::fact_of(&publish) {
+                Some(fact) => (self.on_event)(OutgoingEvent::Broker(fact)),
+                None => self.stored.handle_publish(&publish),
+            },
             Event::Incoming(Received::SubAck(suback)) => self.stored.handle_suback(&suback),
             Event::Incoming(Received::PingResp(_)) => self.stored.handle_pong(),
             // QoS 0 has the packet id 0 and no token.
@@ -271,6 +287,7 @@ impl<F: FnMut(OutgoingEvent) + Send> Side for OutgoingSide<F> {
             desk.phase = Phase::Down;
             desk.was_full = false;
         }
+        self.sys.lost();
         for (token, refusal) in landed {
             self.acknowledged(token, refusal);
         }

@@ -307,6 +307,7 @@ impl Desk {
                 self.close(token, refusal.map(|refusal| refusal.reason.into())).await;
             }
             OutgoingEvent::Room => self.flush().await,
+            OutgoingEvent::Broker(fact) => self.tell(Input::Broker(fact)).await,
         }
     }
 

@@ -8,12 +8,12 @@
 mod parse;
 mod print;
 
-pub(crate) use parse::default_settings;
+pub(crate) use parse::{default_settings, request_of};
 
 use crate::engine::{Engine, Settings};
 use crate::model::{
-    Action, Code, CommandOrigin, CommandRequest, Fault, Input, Origin, Outgoing, Ready, Refusal, SenderName,
-    SenderTrouble, Seq, Ticket, Time, Verdict,
+    Action, BrokerFact, Code, CommandOrigin, CommandRequest, Fault, Input, Link, Origin, Outgoing, Ready, Refusal,
+    SenderName, SenderTrouble, Seq, Ticket, Time, Verdict,
 };
 use crate::simulation::disk::Disk;
 use parse::{Line, duration, number};
@@ -148,6 +148,16 @@ impl Dialogue {
                 Input::DirectoryFailed { sender: SenderName::new("main"), trouble }
             }
             "storage" => Input::StorageLow(line.word(1) == "low"),
+            "link" => {
+                let which = if line.word(1) == "incoming" { Link::Incoming } else { Link::Commands };
+                Input::Link { which, up: line.word(2) == "up" }
+            }
+            "broker" => Input::Broker(match line.word(1) {
+                "version" => BrokerFact::Version(Box::from(line.word(2))),
+                "dropped" => BrokerFact::Dropped(number(line.word(2))),
+                "stored" => BrokerFact::Stored(number(line.word(2))),
+                _ => BrokerFact::Shortcomings(line.words[2..].iter().copied().map(Box::from).collect()),
+            }),
             "stop" => Input::Stop,
             "command" => {
                 let command = parse::command(line, self.now);
@@ -176,7 +186,7 @@ impl Dialogue {
     fn handle(&mut self, input: Input) {
         let now = self.now;
         self.engine().handle(input, now);
-        assert!(self.engine().counters().is_balanced(), "{:?}", self.engine().counters());
+        self.engine().account_for_everything().expect("all is accounted for");
     }
 
     fn poll(&mut self) {

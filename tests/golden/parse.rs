@@ -83,6 +83,8 @@ pub fn default_settings() -> Settings {
         events: EventLevel::Final,
         publish_window: 100,
         info: serde_json::json!({ "version": "test" }),
+        health_interval: None,
+        broker_backlog_alarm: 50_000,
     }
 }
 
@@ -124,11 +126,18 @@ pub fn configure(settings: &mut Settings, line: &Line<'_>) {
             "queue_time" => messages.queue_time = Some(duration(value)),
             "grace" => messages.unknown_account_grace = duration(value),
             "publish_window" => settings.publish_window = number(value) as usize,
+            "health" => settings.health_interval = Some(duration(value)),
+            "backlog" => settings.broker_backlog_alarm = number(value),
             "events" if *value == "all" => settings.events = EventLevel::All,
             "events" if *value == "off" => settings.events = EventLevel::Off,
             other => panic!("config does not know {other}={value}"),
         }
     }
+}
+
+/// A text message as a publisher would send it.
+pub fn request_of(account: &str, id: u64) -> Request {
+    request(&Line::new(&format!("request id={id} account={account}")), Time::default())
 }
 
 pub fn request(line: &Line<'_>, now: Time) -> Request {

@@ -1,6 +1,6 @@
 //! Records and actions as one line each, short enough to read a dialogue at a glance.
 
-use crate::model::{Action, Outcome, Outgoing, Record, Scope, Time, Verdict};
+use crate::model::{Action, HealthReport, Outcome, Outgoing, Record, Scope, Status, Time, Verdict};
 
 pub struct Printer {
     pub start: Time,
@@ -88,6 +88,7 @@ impl Printer {
                     format!("holds {holds:?} blocks {blocks:?}")
                 }
             }
+            Action::Status(Status::Health(report)) => health_line(report),
             Action::Status(status) => format!("status {status:?}"),
             Action::LogLevel(level) => format!("log {}", level.map_or("as configured", |level| level.as_str())),
             Action::Alarm(alarm) => format!("alarm {} {}", alarm.what, alarm.about),
@@ -95,6 +96,34 @@ impl Printer {
             Action::Intake { open } => format!("intake {}", if *open { "open" } else { "closed" }),
         }
     }
+}
+
+/// What a dialogue is about: the rest of the report is the same as in the reply to `health`.
+fn health_line(report: &HealthReport) -> String {
+    let counts = &report.counts;
+    let states: Vec<String> = counts
+        .states
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(state, count)| format!("{state}={count}"))
+        .collect();
+    let senders: Vec<String> =
+        report.senders.iter().map(|sender| format!("{} {:?}", sender.name, sender.state)).collect();
+    let broker = &report.broker;
+    format!(
+        "health {:?} received={} accepted={} restored={} [{}]{} senders [{}] links {:?} {:?} {:?}{}",
+        report.mode,
+        counts.received,
+        counts.accepted,
+        counts.restored,
+        states.join(" "),
+        if counts.balanced { "" } else { " UNBALANCED" },
+        senders.join(", "),
+        broker.incoming,
+        broker.outgoing,
+        broker.commands,
+        flag(report.storage_low, "storage low"),
+    )
 }
 
 fn verdict_line(verdict: &Verdict) -> String {

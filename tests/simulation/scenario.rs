@@ -192,6 +192,8 @@ fn settings(random: &mut Random, servers: usize, accounts: &[AccountTruth]) -> S
         events: EventLevel::All,
         publish_window: 1 + random.below(8),
         info: serde_json::Value::Null,
+        health_interval: Some(Duration::from_secs(60)),
+        broker_backlog_alarm: 0,
     }
 }
 

@@ -9,7 +9,7 @@ use super::scenario::{AccountTruth, FAULTS, FaultKind, Mood, Payload, START, Sce
 use super::server::Server;
 use super::trace::Trace;
 use crate::engine::{Engine, MeasuredFrom, Sabotage, Settings};
-use crate::model::{Account, Corp, Input, NotSent, Outgoing, Ready, Record, Seq, State, Time, Verdict};
+use crate::model::{Account, Action, Corp, Input, NotSent, Outgoing, Ready, Record, Seq, State, Time, Verdict};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -189,8 +189,12 @@ impl World {
             bridge.engine.handle(input, clock);
         }
         let ready = bridge.engine.poll_ready(clock);
-        if !bridge.engine.counters().is_balanced() {
-            return broken(Promise::Seen, format!("{:?}", bridge.engine.counters()));
+        if let Err(what) = bridge.engine.account_for_everything() {
+            return broken(Promise::Seen, what);
+        }
+        let says_so = |action: &Action| matches!(action, Action::Alarm(alarm) if alarm.what == "unbalanced");
+        if let Some(alarm) = ready.actions.iter().find(|action| says_so(action)) {
+            return broken(Promise::Seen, format!("all is accounted for, and the engine says {alarm:?}"));
         }
         let timeout = bridge.engine.poll_timeout();
         if timeout.is_some_and(|at| at <= clock) {

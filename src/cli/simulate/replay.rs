@@ -262,6 +262,8 @@ fn settings(arrivals: &[Arrival], assumptions: &Assumptions) -> Settings {
             default_corp: Some(unknown.clone()),
         }],
         info: serde_json::Value::Null,
+        health_interval: None,
+        broker_backlog_alarm: 0,
         limits: assumptions.limits.clone(),
         messages: MessageSettings {
             ttl: assumptions.ttl,

@@ -32,7 +32,7 @@ impl Engine {
             Command::HoldList { page } => self.hold_list(&page),
             Command::LimitsGet { scope } => Ok(self.limits_get(scope.as_ref())),
             Command::DirectoryRefresh { sender } => self.refresh_directories(sender.as_ref()),
-            Command::Health => Ok(self.health()),
+            Command::Health => Ok(value_of(&self.health())),
             Command::Info => Ok(self.settings.info.clone()),
             // pending: messages
             Command::MessageList { .. } => Err(Fault::new(Code::Internal, "not available yet")),

@@ -37,7 +37,7 @@ impl Engine {
     }
 
     fn describe_drain(&self) -> Value {
-        let count = |state| self.counters.states.get(state);
+        let count = |state| self.ledger.total.states.get(state);
         json!({
             "state": "draining",
             "queued": count(State::Queued),

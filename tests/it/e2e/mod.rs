@@ -7,10 +7,12 @@ mod crash;
 mod disk;
 mod input;
 mod limits;
+mod metrics;
 mod retained;
 mod secure;
 mod sender;
 mod space;
+mod sys;
 mod watch;
 
 use crate::bridge::{Bridge, Config, DEADLINE};
