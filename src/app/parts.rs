@@ -2,7 +2,9 @@
 
 use super::AppError;
 use crate::config::{self, Config};
-use crate::engine::{self, AccountLimits, AccountSettings, CorpLimits, EventLevel, LimitSettings, MessageSettings};
+use crate::engine::{
+    self, AccountLimits, AccountSettings, CorpLimits, EventLevel, LimitSettings, MessageSettings, StatusSettings,
+};
 use crate::model::SenderName;
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{self, BrokerUrl, ClientIdentity, TlsSettings};
@@ -141,6 +143,11 @@ fn engine_settings(config: &Config) -> engine::Settings {
             config::Events::Off => EventLevel::Off,
         },
         publish_window: super::PUBLISH_WINDOW,
+        status: StatusSettings {
+            per_second: config.topics.status_per_second,
+            accounts_max: config.topics.status_accounts,
+            idle: config.topics.status_idle,
+        },
     }
 }
 

@@ -67,7 +67,16 @@ const MQTT: &[Key] = &[
     value("client_key_file"),
 ];
 
-const TOPICS: &[Key] = &[value("send"), value("answer"), value("base"), value("reply_topics"), value("events")];
+const TOPICS: &[Key] = &[
+    value("send"),
+    value("answer"),
+    value("base"),
+    value("reply_topics"),
+    value("events"),
+    value("status_per_second"),
+    value("status_accounts"),
+    value("status_idle"),
+];
 
 const MESSAGES: &[Key] = &[
     value("max_message"),

@@ -72,6 +72,12 @@ pub struct Topics {
     pub base: String,
     pub reply_topics: Vec<String>,
     pub events: Events,
+    /// Publishes of account and company status a second, at most; zero turns them off.
+    pub status_per_second: usize,
+    /// Accounts shown at the same time, at most.
+    pub status_accounts: usize,
+    /// For how long an account or a company without work stays shown.
+    pub status_idle: Duration,
 }
 
 /// Which changes of a message's state become events.

@@ -22,6 +22,9 @@ impl Engine {
         }
         let Some(flight) = self.flights.remove(&seq) else { return };
         self.record(Record::Ended { seq, attempt, at: self.now, verdict: verdict.clone() });
+        if let Some(sender) = flight.sender {
+            self.senders[sender.index()].answers.observe(self.now.since(flight.at));
+        }
         self.count_end(&flight, self.now, &verdict);
         self.judge(seq, flight.account, flight.sender, verdict);
         self.place(flight.account);
@@ -191,7 +194,7 @@ impl Engine {
         live.earliest = live.earliest.max(earliest);
         let (account, rank, expires_at) = (live.account, live.rank(seq), live.expires_at);
         let (attempt, flagged) = (u32::from(live.attempts), live.possibly_duplicate);
-        self.counters.states.change(from, State::Queued);
+        self.change_state(account, from, State::Queued);
         self.deadlines.insert((expires_at, seq));
         self.account_mut(account).queue.insert(rank);
         self.event(seq, State::Queued, attempt, flagged);
@@ -207,8 +210,8 @@ impl Engine {
         live.doubts = live.doubts.saturating_add(1);
         let until = now + window;
         live.phase = Phase::InDoubt(Some(until));
-        let (attempt, flagged) = (u32::from(live.attempts), live.possibly_duplicate);
-        self.counters.states.change(from, State::InDoubt);
+        let (attempt, flagged, account) = (u32::from(live.attempts), live.possibly_duplicate, live.account);
+        self.change_state(account, from, State::InDoubt);
         self.event(seq, State::InDoubt, attempt, flagged);
         if window.is_zero() {
             self.doubt_ends(seq);
@@ -283,7 +286,7 @@ impl Engine {
             attempts: u32::from(live.attempts),
             possibly_duplicate: live.possibly_duplicate,
         };
-        self.counters.states.change(live.state(), state);
+        self.change_state(live.account, live.state(), state);
         self.live_bytes -= u64::from(live.body_bytes);
         let past = Past { dedup: live.dedup, id: live.id, fingerprint: live.fingerprint, state, answered: false };
         self.past.insert(seq, past);
@@ -300,7 +303,7 @@ impl Engine {
         match live.phase {
             Phase::Scheduled => {
                 self.timers.remove(&(live.earliest, Timer::Scheduled(seq)));
-                self.account_mut(live.account).scheduled -= 1;
+                self.account_mut(live.account).scheduled.remove(&(live.earliest, seq));
             }
             Phase::Queued => {
                 self.account_mut(live.account).queue.remove(&live.rank(seq));

@@ -2,14 +2,16 @@
 
 use super::Engine;
 use super::breaker::Breaker;
+use super::forecast::AnswerTime;
+use super::lanes::{Lanes, Open};
 use super::sabotage::Sabotage;
 use super::settings::{AccountLimits, AccountSettings, CorpLimits, SenderSettings};
 use super::status::{Edge, Latch};
-use super::tables::{AccountKey, AccountState, CorpKey, CorpState, Open, Place, SenderKey, SenderState, Timer};
+use super::tables::{AccountKey, AccountState, CorpKey, CorpState, Place, SenderKey, SenderState, Timer};
 use crate::model::{
     Account, Action, Code, Corp, DirectoryEntry, Fault, Record, SenderName, SenderTrouble, Seq, State, Time,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Account lists are asked for at most this often on the engine's wish; the sender's own refresh comes on top.
@@ -23,8 +25,8 @@ impl SenderState {
             name: settings.name.clone(),
             in_flight: 0,
             connections: settings.connections,
-            lanes: BTreeMap::new(),
-            heads: BTreeSet::new(),
+            lanes: Lanes::default(),
+            answers: AnswerTime::default(),
             breaker: Breaker::default(),
             unauthorized: false,
             directory_asked_at: None,
@@ -41,8 +43,10 @@ impl Engine {
             let key = self.account_key(&configured.account);
             let corp = configured.corp.map(|corp| self.corp_key(&corp));
             let sender = configured.sender.and_then(|name| self.sender_key(&name));
+            if let Some(corp) = corp {
+                self.join_corp(key, corp);
+            }
             let account = self.account_mut(key);
-            account.corp = corp.or(account.corp);
             account.sender = sender.or(account.sender);
         }
     }
@@ -59,11 +63,12 @@ impl Engine {
         let corp = default_corp.map(|corp| self.corp_key(&corp));
         self.accounts.push(AccountState {
             name: name.clone(),
-            corp,
+            corp: None,
             sender: only,
             queue: BTreeSet::new(),
-            scheduled: 0,
+            scheduled: BTreeSet::new(),
             in_flight: 0,
+            in_doubt: 0,
             place: Place::Idle,
             ready_since: None,
             cool_down_until: Time::default(),
@@ -74,7 +79,19 @@ impl Engine {
         });
         self.spacing.add(self.account_limits(name));
         self.account_keys.insert(name.clone(), key);
+        if let Some(corp) = corp {
+            self.join_corp(key, corp);
+        }
         key
+    }
+
+    fn join_corp(&mut self, key: AccountKey, corp: CorpKey) {
+        let old = self.account_mut(key).corp.replace(corp);
+        if let Some(old) = old {
+            self.touch(key);
+            self.corps[old.index()].members.remove(&key);
+        }
+        self.corps[corp.index()].members.insert(key);
     }
 
     pub(super) fn corp_key(&mut self, name: &Corp) -> CorpKey {
@@ -82,7 +99,7 @@ impl Engine {
             return *key;
         }
         let key = CorpKey(self.corps.len() as u32);
-        self.corps.push(CorpState { name: name.clone(), open: Open::All, open_timer: None });
+        self.corps.push(CorpState { name: name.clone(), open: Open::All, open_timer: None, members: BTreeSet::new() });
         self.hours.add(self.corp_limits(name));
         self.corp_keys.insert(name.clone(), key);
         key
@@ -154,9 +171,9 @@ impl Engine {
     pub(super) fn move_account(&mut self, key: AccountKey, corp: CorpKey, sender: SenderKey) {
         let now = self.now;
         let forgets = self.sabotaged(Sabotage::MoveForgetsSends);
+        let moved = self.account(key).corp != Some(corp) && !forgets;
+        self.join_corp(key, corp);
         let account = self.account_mut(key);
-        let moved = account.corp != Some(corp) && !forgets;
-        account.corp = Some(corp);
         account.sender = Some(sender);
         let carried = if moved { account.minutes.as_mut().map(|minutes| minutes.iter(now)) } else { None };
         for (at, sends) in carried.into_iter().flatten() {

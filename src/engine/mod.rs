@@ -13,13 +13,17 @@
 
 mod accept;
 mod attempt;
+mod board;
 mod breaker;
 mod command;
 mod directory;
+mod forecast;
 mod hold;
 mod hour;
+mod lanes;
 mod limits;
 mod outbox;
+mod report;
 mod restore;
 mod sabotage;
 mod schedule;
@@ -33,7 +37,7 @@ mod timer;
 pub(crate) use sabotage::Sabotage;
 pub use settings::{
     AccountLimits, AccountSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom, MessageSettings,
-    SenderSettings, Settings,
+    SenderSettings, Settings, StatusSettings,
 };
 pub use status::Counters;
 
@@ -41,6 +45,7 @@ use crate::model::{
     Account, Action, Alarm, Corp, Hold, HoldId, Input, LastNumbers, Outcome, Ready, Record, Refusal, SendEvent, Seq,
     State, Time,
 };
+use forecast::Forecasts;
 use limits::{Hours, Spacing};
 use outbox::Outbox;
 use status::Latch;
@@ -89,6 +94,9 @@ pub struct Engine {
     deadlines: BTreeSet<(Time, Seq)>,
 
     holds: BTreeMap<HoldId, Hold>,
+    /// Counts what could make a forecast another one.
+    changes: u64,
+    forecasts: Forecasts,
     outbox: Outbox,
     /// Replies to commands that changed something, by transaction, and since when.
     transactions: BTreeMap<Box<str>, (Time, Box<str>)>,
@@ -136,6 +144,8 @@ impl Engine {
             timers: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             holds: BTreeMap::new(),
+            changes: 0,
+            forecasts: Forecasts::default(),
             outbox: Outbox::new(settings.publish_window),
             transactions: BTreeMap::new(),
             last,

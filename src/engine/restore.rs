@@ -97,13 +97,14 @@ impl Engine {
         let now = self.now;
         let window = self.doubt_window(seq, None);
         let Some(live) = self.live.get_mut(&seq) else { return };
+        let account = live.account;
         live.earliest = if live.attempts > 0 { live.earliest.min(now + RETRY_WAIT_MAX) } else { live.earliest };
         if !live.last_in_doubt {
             return self.enqueue(seq);
         }
         let until = (live.doubted_at + window).min(now + window);
         live.phase = Phase::InDoubt(Some(until));
-        self.counters.states.change(State::Queued, State::InDoubt);
+        self.change_state(account, State::Queued, State::InDoubt);
         if until <= now {
             self.doubt_ends(seq);
         } else {
@@ -124,7 +125,8 @@ impl Engine {
         live.earliest = Time::default();
         self.counters.states.change(State::Queued, State::Sending);
         self.account_mut(account).in_flight += 1;
-        self.flights.insert(seq, Flight { attempt, account, sender: None, corp });
+        let at = self.now;
+        self.flights.insert(seq, Flight { attempt, account, sender: None, corp, at });
         self.hours.start_past(corp);
     }
 

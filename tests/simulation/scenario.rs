@@ -3,7 +3,7 @@
 use super::random::Random;
 use crate::engine::{
     AccountLimits, AccountSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom, MessageSettings,
-    SenderSettings, Settings,
+    SenderSettings, Settings, StatusSettings,
 };
 use crate::model::{
     Account, Code, Command, Corp, Fault, Lifetime, MessageId, OnDoubt, Options, Origin, Refusal, ReplyTo, Request,
@@ -156,6 +156,7 @@ fn settings(random: &mut Random, servers: usize, accounts: &[AccountTruth]) -> S
             default_corp: None,
         })
         .collect();
+    let few = accounts.len() == 2;
     let accounts = accounts
         .iter()
         .filter(|_| random.percent(15))
@@ -191,6 +192,8 @@ fn settings(random: &mut Random, servers: usize, accounts: &[AccountTruth]) -> S
         },
         events: EventLevel::All,
         publish_window: 1 + random.below(8),
+        // In some worlds, because each report is a forecast and takes its time.
+        status: StatusSettings { per_second: if few { 2 } else { 0 }, accounts_max: 1, idle: Duration::from_secs(60) },
     }
 }
 
