@@ -134,6 +134,7 @@ impl Engine {
             if server.breaker.is_open() {
                 let name = server.name.clone();
                 server.breaker.succeed();
+                self.touch_server(sender);
                 self.alarm("sender_back", name.as_str(), "the sender answers again".to_owned());
             } else {
                 server.breaker.succeed();
@@ -149,6 +150,7 @@ impl Engine {
         let opened = server.breaker.fail(now);
         let name = server.name.clone();
         if opened && !was_open {
+            self.touch_server(sender);
             let message = "the sender could not be reached five times in a row; it is tried again with one request \
                  at a time";
             self.alarm("sender_down", name.as_str(), message.to_owned());

@@ -133,6 +133,7 @@ impl Engine {
         self.note_directory(sender, false);
         if self.senders[sender.index()].unauthorized {
             self.senders[sender.index()].unauthorized = false;
+            self.touch_server(sender);
             let name = self.senders[sender.index()].name.clone();
             self.alarm("sender_authorized", name.as_str(), "the sender takes the API key again".to_owned());
         }
@@ -149,7 +150,11 @@ impl Engine {
             return;
         }
         // A list that does not say is no reason to wait for ever: the next attempt will tell.
-        self.account_mut(key).offline &= entry.online == Some(false);
+        let stays_offline = entry.online == Some(false);
+        if std::mem::replace(&mut self.account_mut(key).offline, false) {
+            self.account_mut(key).offline = stays_offline;
+            self.touch(key);
+        }
         let corp = pinned_corp.or(entry.corp).map(|corp| self.corp_key(&corp));
         let account = self.account(key);
         let (old_corp, old_sender) = (account.corp, account.sender);
@@ -221,6 +226,7 @@ impl Engine {
         if !std::mem::replace(&mut server.unauthorized, true) {
             // One timer keeps asking; every further refusal would start another one that never ends.
             self.timers.insert((self.now + ASK_INTERVAL, Timer::Sender(sender)));
+            self.touch_server(sender);
             let message = "the sender does not take the API key (401 or 403); its messages wait, and the account list \
                  is asked for until it does"
                 .to_owned();

@@ -23,7 +23,7 @@ mod play;
 mod scene;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use super::Engine;
 use super::tables::{AccountKey, CorpKey, Phase, SenderKey};
@@ -39,6 +39,10 @@ const EXACT_MAX: usize = 20_000;
 const LIGHT_MAX: usize = 5;
 /// Exact sends that all forecasts of one second may play: status topics and commands each have as many.
 const STEPS_PER_SECOND: usize = 60_000;
+/// So many accounts with work are played together wherever they may be in each other's way.
+const FEW: usize = 1000;
+/// Messages of which every one is noted when one is asked about.
+const WATCHED_MAX: usize = 200_000;
 /// How long a forecast serves status topics.
 const FRESH: Duration = Duration::from_secs(1);
 /// How long it still serves while there is no time to make another.
@@ -139,7 +143,7 @@ enum Flaw {
 #[derive(Debug, Default)]
 struct Kept {
     by_corp: BTreeMap<CorpKey, Arc<Forecast>>,
-    /// Every message of the account that was asked about last.
+    /// The messages that were asked about last.
     watched: Option<Watched>,
     census: Option<Arc<Census>>,
     /// Since when, and how many exact sends were played: for commands, and for status topics.
@@ -147,13 +151,37 @@ struct Kept {
     spent: [usize; 2],
 }
 
+/// Whose messages a forecast notes one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watch {
+    Nobody,
+    One(AccountKey),
+    Everybody,
+}
+
 #[derive(Debug)]
 struct Watched {
-    account: AccountKey,
+    by: Watch,
+    corps: Vec<CorpKey>,
     made_at: Time,
     changes: u64,
     /// By number.
-    sends: BTreeMap<Seq, Time>,
+    sends: Vec<(Seq, Time)>,
+}
+
+impl Watched {
+    fn covers(&self, account: AccountKey, corp: CorpKey) -> bool {
+        match self.by {
+            Watch::Nobody => false,
+            Watch::One(one) => one == account,
+            Watch::Everybody => self.corps.contains(&corp),
+        }
+    }
+
+    fn at(&self, seq: Seq) -> Option<Time> {
+        let index = self.sends.binary_search_by_key(&seq, |(seq, _)| *seq).ok()?;
+        Some(self.sends[index].1)
+    }
 }
 
 /// Who waits for which server.
@@ -217,17 +245,20 @@ impl Engine {
         }
         let (account, corp) = (live.account, self.account(live.account).corp?);
         let known = self.forecasts.with(|kept| {
-            let watched = kept.watched.as_ref().filter(|watched| watched.account == account)?;
-            (watched.changes == self.changes && self.now.since(watched.made_at) < FRESH)
-                .then(|| watched.sends.get(&seq).copied())
+            let watched = kept.watched.as_ref().filter(|watched| watched.covers(account, corp))?;
+            (watched.changes == self.changes && self.now.since(watched.made_at) < FRESH).then(|| watched.at(seq))
         });
         if let Some(known) = known {
             return known;
         }
         let steps_max = self.forecasts.with(|kept| kept.allowance(Freshness::Now, self.now));
-        let (_, sends) = self.run_forecast(corp, Freshness::Now, steps_max, Some(account));
-        let at = sends.get(&seq).copied();
-        let watched = Watched { account, made_at: self.now, changes: self.changes, sends };
+        // Whoever asks about one message of a list will ask about the next.
+        let by = if self.live.len() <= WATCHED_MAX { Watch::Everybody } else { Watch::One(account) };
+        let (forecast, mut sends) = self.run_forecast(corp, Freshness::Now, steps_max, by);
+        sends.sort_unstable();
+        let corps = forecast.corps.keys().copied().collect();
+        let watched = Watched { by, corps, made_at: self.now, changes: self.changes, sends };
+        let at = watched.at(seq);
         self.forecasts.with(|kept| kept.watched = Some(watched));
         at
     }
@@ -271,7 +302,7 @@ impl Engine {
                 return kept;
             }
         }
-        let (forecast, _) = self.run_forecast(corp, freshness, steps_max, None);
+        let (forecast, _) = self.run_forecast(corp, freshness, steps_max, Watch::Nobody);
         self.forecasts.with(|kept| kept.remember(&forecast));
         forecast
     }
@@ -282,8 +313,8 @@ impl Engine {
         corp: CorpKey,
         freshness: Freshness,
         steps_max: usize,
-        watch: Option<AccountKey>,
-    ) -> (Arc<Forecast>, BTreeMap<Seq, Time>) {
+        watch: Watch,
+    ) -> (Arc<Forecast>, Vec<(Seq, Time)>) {
         let census = self.census(freshness);
         let mut contended = self.contended(&census);
         if self.forecasts.has(Flaw::OwnServer) {
@@ -343,9 +374,10 @@ impl Engine {
             .map(|(server, accounts)| {
                 let answer = server.answers.mean();
                 let round = answer.as_nanos() * *accounts as u128 * 2;
-                server.breaker.is_open()
-                    || (*accounts > server.connections
-                        && round > (shortest + answer).as_nanos() * server.connections as u128)
+                // It keeps up if it serves all once within half a slot. Where there are few, that is played too.
+                let keeps_up = round <= (shortest + answer).as_nanos() * server.connections as u128;
+                let must_queue = *accounts > server.connections && (*accounts <= FEW || !keeps_up);
+                server.breaker.is_open() || must_queue
             })
             .collect()
     }

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::accept::conversation_key;
-use super::tables::AccountKey;
+use super::tables::{AccountKey, CorpKey};
 use crate::model::{Action, Hold, HoldId, Record, Scope, Seq, Time};
 
 impl Engine {
@@ -45,7 +45,18 @@ impl Engine {
         for index in 0..self.accounts.len() {
             let key = AccountKey(index as u32);
             if !self.account(key).queue.is_empty() && self.covers(scope, key) {
+                self.touch(key);
                 self.place(key);
+            }
+        }
+        for index in 0..self.corps.len() {
+            let is_covered = match scope {
+                Scope::All => true,
+                Scope::Corp(name) => *name == self.corps[index].name,
+                Scope::Sender(_) | Scope::Account(_) | Scope::Conversation(..) => false,
+            };
+            if is_covered {
+                self.touch_corp(CorpKey(index as u32));
             }
         }
     }

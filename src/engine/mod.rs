@@ -45,6 +45,7 @@ use crate::model::{
     Account, Action, Alarm, Corp, Hold, HoldId, Input, LastNumbers, Outcome, Ready, Record, Refusal, SendEvent, Seq,
     State, Time,
 };
+use board::Board;
 use forecast::Forecasts;
 use limits::{Hours, Spacing};
 use outbox::Outbox;
@@ -97,6 +98,7 @@ pub struct Engine {
     /// Counts what could make a forecast another one.
     changes: u64,
     forecasts: Forecasts,
+    board: Board,
     outbox: Outbox,
     /// Replies to commands that changed something, by transaction, and since when.
     transactions: BTreeMap<Box<str>, (Time, Box<str>)>,
@@ -146,6 +148,7 @@ impl Engine {
             holds: BTreeMap::new(),
             changes: 0,
             forecasts: Forecasts::default(),
+            board: Board::new(settings.status),
             outbox: Outbox::new(settings.publish_window),
             transactions: BTreeMap::new(),
             last,
@@ -172,12 +175,16 @@ impl Engine {
             Input::Ended { seq, attempt, verdict } => self.handle_ended(seq, attempt, verdict),
             Input::Published { what, refused } => self.handle_published(what, refused),
             Input::PublishAgain { what } => self.outbox.again(what),
-            Input::Connected(connected) => self.outbox.connected(connected),
+            Input::Connected(connected) => {
+                self.outbox.connected(connected);
+                self.board_connected(connected);
+            }
             Input::Directory { sender, entries } => self.handle_directory(&sender, entries),
             Input::DirectoryFailed { sender, trouble } => self.handle_directory_failed(&sender, trouble),
             Input::StorageLow(low) => self.handle_storage_low(low),
-            // pending: forecast (board), health
-            Input::StatusSeen(_) | Input::Link { .. } => {}
+            Input::StatusSeen(topic) => self.status_seen(topic),
+            // pending: health
+            Input::Link { .. } => {}
             Input::Stop => {
                 self.stopping = true;
                 // Behind the acknowledgements of all that was taken, so that none of it comes again.
@@ -192,6 +199,7 @@ impl Engine {
         self.fire_timers();
         self.dispatch();
         self.publish();
+        self.publish_board();
         std::mem::take(&mut self.ready)
     }
 
@@ -201,7 +209,7 @@ impl Engine {
         let timer = self.timers.first().map(|(at, _)| *at);
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         let forgetting = self.forgetting.front().map(|(at, _)| *at + self.settings.messages.dedup_window);
-        [settling, timer, deadline, forgetting].into_iter().flatten().min()
+        [settling, timer, deadline, forgetting, self.board_timeout()].into_iter().flatten().min()
     }
 
     /// True once nothing is in flight and every answer is with the broker.

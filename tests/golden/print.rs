@@ -1,6 +1,6 @@
 //! Records and actions as one line each, short enough to read a dialogue at a glance.
 
-use crate::model::{Action, Outcome, Outgoing, Record, Scope, Time, Verdict};
+use crate::model::{Action, Outcome, Outgoing, Record, Scope, Status, Time, Verdict};
 
 pub struct Printer {
     pub start: Time,
@@ -88,12 +88,24 @@ impl Printer {
                     format!("holds {holds:?} blocks {blocks:?}")
                 }
             }
-            Action::Status(status) => format!("status {status:?}"),
+            Action::Status(status) => format!("status {}", status_line(status)),
             Action::LogLevel(level) => format!("log {}", level.map_or("as configured", |level| level.as_str())),
             Action::Alarm(alarm) => format!("alarm {} {}", alarm.what, alarm.about),
             Action::RefreshDirectory { sender } => format!("refresh directory of {sender}"),
             Action::Intake { open } => format!("intake {}", if *open { "open" } else { "closed" }),
         }
+    }
+}
+
+fn status_line(status: &Status) -> String {
+    let (topic, report) = match status {
+        Status::Account(name, report) => (format!("account/{name}"), report.as_ref().map(serde_json::to_string)),
+        Status::Corp(name, report) => (format!("corp/{name}"), report.as_ref().map(serde_json::to_string)),
+        Status::Health(report) => ("health".to_owned(), Some(serde_json::to_string(report))),
+    };
+    match report {
+        Some(report) => format!("{topic} {}", report.expect("a report is JSON")),
+        None => format!("{topic} cleared"),
     }
 }
 

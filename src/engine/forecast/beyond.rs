@@ -6,10 +6,10 @@
 
 use super::scene::{Scene, Waiting};
 use crate::engine::hour::WINDOW_SECONDS;
-use crate::engine::tables::{CorpKey, SenderKey};
-use crate::model::{Seq, Time};
+use crate::engine::tables::{CorpKey, Rank, SenderKey};
+use crate::model::Time;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 /// The places of a company's hour, in the order in which they come free.
@@ -92,10 +92,13 @@ impl Scene<'_> {
         }
         let mut lines: Vec<Line> = self.accounts.iter().map(|waiting| self.line(waiting)).collect();
         let mut places: Vec<Places> = (0..self.corps.len()).map(|index| self.places(CorpKey(index as u32))).collect();
-        let mut watched = Vec::new();
+        // The times of what is left of each account, in its order.
+        let mut watched: Vec<Vec<Time>> = vec![Vec::new(); lines.len()];
         self.play_on(&mut lines, &mut places, light_max, &mut watched);
         self.calculate(&lines, &places, &mut watched);
-        self.note_watched(&watched);
+        for (index, times) in watched.iter().enumerate() {
+            self.note_watched(index, times);
+        }
         for waiting in &mut self.accounts {
             // Nothing of it may go before its own time, which is not part of a line.
             if let Some((at, _)) = waiting.scheduled.clone().last().filter(|_| waiting.held < Time::MAX) {
@@ -133,7 +136,7 @@ impl Scene<'_> {
         }
     }
 
-    fn play_on(&mut self, lines: &mut [Line], places: &mut [Places], light_max: usize, watched: &mut Vec<Time>) {
+    fn play_on(&mut self, lines: &mut [Line], places: &mut [Places], light_max: usize, watched: &mut [Vec<Time>]) {
         let mut server_at: Vec<Time> = vec![self.now; self.servers.len()];
         let ready = lines.iter().enumerate().filter(|(_, line)| line.left > 0);
         let mut heap: BinaryHeap<Reverse<(Time, usize)>> =
@@ -154,8 +157,8 @@ impl Scene<'_> {
             line.sent += 1;
             line.ready = at + line.slot;
             self.accounts[index].expected.at(at);
-            if self.watch.is_some_and(|watch| watch.index() == index) {
-                watched.push(at);
+            if self.watches(index) {
+                watched[index].push(at);
             }
             if line.left > 0 {
                 heap.push(Reverse((line.ready, index)));
@@ -163,7 +166,7 @@ impl Scene<'_> {
         }
     }
 
-    fn calculate(&mut self, lines: &[Line], places: &[Places], watched: &mut Vec<Time>) {
+    fn calculate(&mut self, lines: &[Line], places: &[Places], watched: &mut [Vec<Time>]) {
         let lefts = |of: &dyn Fn(&Line) -> bool| {
             Rounds::new(lines.iter().filter(|line| line.left > 0 && of(line)).map(|line| line.left).collect())
         };
@@ -200,23 +203,23 @@ impl Scene<'_> {
                 }
                 (None, _) | (_, None) => waiting.expected.unknown = true,
             }
-            if self.watch.is_some_and(|watch| watch.index() == index) {
-                watched.extend((0..line.left).map_while(at));
+            if self.watches(index) {
+                watched[index].extend((0..line.left).map_while(at));
             }
         }
     }
 
-    /// Gives the watched account's remaining messages, in their order, the times of its line.
-    fn note_watched(&mut self, times: &[Time]) {
-        let Some(watch) = self.watch else { return };
-        let waiting = &self.accounts[watch.index()];
-        let mut rest = waiting.rest.clone().copied().chain(waiting.joined.iter().copied()).collect::<Vec<_>>();
+    /// Gives an account's remaining messages, in their order, the times of its line.
+    fn note_watched(&mut self, index: usize, times: &[Time]) {
+        if times.is_empty() {
+            return;
+        }
+        let waiting = &self.accounts[index];
+        let mut rest: Vec<Rank> = waiting.rest.clone().copied().chain(waiting.joined.iter().copied()).collect();
         rest.sort_unstable();
         let queued = rest.into_iter().map(|rank| (Time::default(), rank.1));
         let order = queued.chain(waiting.scheduled.clone().copied());
-        let noted: BTreeMap<Seq, Time> =
-            order.zip(times).map(|((earliest, seq), at)| (seq, earliest.max(*at))).collect();
-        self.watched.extend(noted);
+        self.watched.extend(order.zip(times).map(|((earliest, seq), at)| (seq, earliest.max(*at))));
     }
 }
 

@@ -37,6 +37,11 @@ impl Scene<'_> {
             Event::Corp(corp) => self.reopen(corp),
             Event::Wake => {}
             Event::Scheduled(account) => self.scheduled_comes_due(account),
+            Event::Expires(account) => {
+                self.accounts[account.index()].expiry = None;
+                self.find_head(account.index());
+                self.place(account.index());
+            }
             Event::Joins(account, rank) => {
                 self.accounts[account.index()].joining -= 1;
                 self.join(account, rank);
@@ -148,11 +153,6 @@ impl Scene<'_> {
                 lanes.refresh(corp, open);
                 continue;
             };
-            if self.accounts[account.index()].head.is_none_or(|head| head.expires_at <= now) {
-                self.find_head(account.index());
-                self.place(account.index());
-                continue;
-            }
             match self.take(corp, urgent) {
                 Ok(()) => {
                     self.send(account);
@@ -185,8 +185,8 @@ impl Scene<'_> {
         waiting.next_at = now + waiting.interval + Duration::from_nanos(1);
         waiting.expected.at(now);
         let (server, corp) = (waiting.server, waiting.corp);
-        if self.watch == Some(account) {
-            self.watched.insert(head.rank.1, now);
+        if self.watches(index) {
+            self.watched.push((head.rank.1, now));
         }
         let state = &mut self.servers[server.index()];
         state.in_flight += 1;

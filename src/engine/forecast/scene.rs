@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_set};
 use std::iter::Peekable;
 use std::time::Duration;
 
-use super::{Expected, Flaw};
+use super::{Expected, Flaw, Watch};
 
 /// Until when something is held: [`Time::default`] when it is not, [`Time::MAX`] when nobody can know.
 type End = Time;
@@ -77,7 +77,6 @@ pub(super) struct Server {
 pub(super) struct Head {
     pub(super) rank: Rank,
     pub(super) earliest: Time,
-    pub(super) expires_at: Time,
 }
 
 /// An account with something to send; its key in the scene is its place in the list.
@@ -98,6 +97,8 @@ pub(super) struct Waiting<'a> {
     pub(super) joining: usize,
     pub(super) conversations: Vec<(u64, End)>,
     pub(super) head: Option<Head>,
+    /// When its heads are looked at for their lifetime: one moment for all, because few ever end.
+    pub(super) expiry: Option<Time>,
     pub(super) in_flight: u32,
     pub(super) place: Place,
     pub(super) ready_since: Option<Time>,
@@ -119,6 +120,8 @@ pub(super) enum Event {
     /// The time until which nothing is sent after a start, or a server's breaker, is over.
     Wake,
     Scheduled(AccountKey),
+    /// The lifetime of its first message may be over.
+    Expires(AccountKey),
     Joins(AccountKey, Rank),
     /// A hold ends.
     Released(AccountKey),
@@ -135,9 +138,9 @@ pub(super) struct Scene<'a> {
     pub(super) timers: BTreeSet<(Time, Event)>,
     pub(super) requests: u32,
     pub(super) from_response: bool,
-    pub(super) watch: Option<AccountKey>,
-    /// When each message of the watched account leaves.
-    pub(super) watched: BTreeMap<Seq, Time>,
+    pub(super) watch: Watch,
+    /// When each message of those that are watched leaves.
+    pub(super) watched: Vec<(Seq, Time)>,
 }
 
 impl<'a> Scene<'a> {
@@ -147,7 +150,7 @@ impl<'a> Scene<'a> {
         group: &[CorpKey],
         stops: &Stops<'_>,
         contended: Vec<bool>,
-        watch: Option<AccountKey>,
+        watch: Watch,
     ) -> Self {
         let clock = SteadyClock::default();
         let servers = engine.senders.iter().zip(contended).map(|(server, contended)| Server {
@@ -168,14 +171,14 @@ impl<'a> Scene<'a> {
             timers: BTreeSet::new(),
             requests: 0,
             from_response: engine.settings.limits.measured_from == MeasuredFrom::Response,
-            watch: None,
-            watched: BTreeMap::new(),
+            watch,
+            watched: Vec::new(),
             clock,
         };
         scene.clock.set(engine.now);
         for (index, corp) in group.iter().enumerate() {
             for key in &engine.corps[corp.index()].members {
-                scene.add_account(*key, CorpKey(index as u32), stops, watch);
+                scene.add_account(*key, CorpKey(index as u32), stops);
             }
         }
         scene.add_flights(group);
@@ -187,7 +190,7 @@ impl<'a> Scene<'a> {
         scene
     }
 
-    fn add_account(&mut self, key: AccountKey, corp: CorpKey, stops: &Stops<'_>, watch: Option<AccountKey>) {
+    fn add_account(&mut self, key: AccountKey, corp: CorpKey, stops: &Stops<'_>) {
         let engine = self.engine;
         let account = engine.account(key);
         if account.queue.is_empty() && account.scheduled.is_empty() {
@@ -199,9 +202,6 @@ impl<'a> Scene<'a> {
         let held = stops.on(&account.name, &engine.corps[real_corp.index()].name, &sender.name);
         let held = if engine.forecasts.has(Flaw::NoHolds) && held < Time::MAX { Time::default() } else { held };
         let held = if knowable { held } else { Time::MAX };
-        if watch == Some(key) {
-            self.watch = Some(AccountKey(self.accounts.len() as u32));
-        }
         let is_ready = matches!(account.place, Place::Ready(..));
         self.accounts.push(Waiting {
             key,
@@ -216,6 +216,7 @@ impl<'a> Scene<'a> {
             joining: 0,
             conversations: stops.conversations.get(&account.name).cloned().unwrap_or_default(),
             head: None,
+            expiry: None,
             in_flight: 0,
             place: Place::Idle,
             ready_since: account.ready_since.filter(|_| is_ready),
@@ -273,6 +274,14 @@ impl<'a> Scene<'a> {
         }
     }
 
+    pub(super) fn watches(&self, index: usize) -> bool {
+        match self.watch {
+            Watch::Nobody => false,
+            Watch::One(one) => self.accounts[index].key == one,
+            Watch::Everybody => true,
+        }
+    }
+
     /// Finds the first message of an account that can go; those that never can are passed over.
     pub(super) fn find_head(&mut self, index: usize) {
         let now = self.now;
@@ -286,7 +295,11 @@ impl<'a> Scene<'a> {
             let of_conversation = waiting.conversations.iter().filter(|held| held.0 == live.conversation);
             let held = of_conversation.map(|held| held.1).max().unwrap_or_default();
             if held <= now {
-                waiting.head = Some(Head { rank, earliest: live.earliest, expires_at: live.expires_at });
+                waiting.head = Some(Head { rank, earliest: live.earliest });
+                if waiting.expiry.is_none_or(|at| live.expires_at < at) {
+                    waiting.expiry = Some(live.expires_at);
+                    self.timers.insert((live.expires_at, Event::Expires(AccountKey(index as u32))));
+                }
                 return;
             }
             waiting.remove(rank);

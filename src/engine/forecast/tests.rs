@@ -1,8 +1,9 @@
 //! Forecasts against what then happens, in random worlds where nothing changes.
 
-use super::Flaw;
+use super::{EXACT_MAX, Flaw, Freshness, LIGHT_MAX, Watch};
 use crate::engine::limits::GUARD;
 use crate::engine::settings::{AccountLimits, CorpLimits, LimitSettings, MeasuredFrom, MessageSettings};
+use crate::engine::tables::AccountKey;
 use crate::engine::{Engine, EventLevel, IdConflict, SenderSettings, Settings, StatusSettings};
 use crate::model::{
     Account, Action, Command, CommandOrigin, CommandRequest, Corp, DirectoryEntry, Input, LastNumbers, Lifetime,
@@ -179,6 +180,7 @@ struct Plan {
     random: Random,
     accounts: Vec<(String, String)>,
     slot: Duration,
+    about: String,
 }
 
 impl Plan {
@@ -205,9 +207,10 @@ impl Plan {
         }
         let answer = random.millis(1, 900);
         let slot = limits.account.interval + GUARD + answer;
+        let about = format!("{:?} {answer:?} {:?}", settings.limits, settings.senders);
         let corps = random.within(1, 3);
         let names: Vec<String> = settings.senders.iter().map(|sender| sender.name.as_str().to_owned()).collect();
-        let mut plan = Self { world: World::new(settings, answer), random, accounts: Vec::new(), slot };
+        let mut plan = Self { world: World::new(settings, answer), random, accounts: Vec::new(), slot, about };
         for sender in names {
             let mut accounts = Vec::new();
             for corp in 0..corps {
@@ -278,6 +281,7 @@ impl Plan {
         let all = self.world.engine.drain_eta_all();
         self.world.advance(Duration::from_secs(30 * 3600));
         let mut wrong = Vec::new();
+        let about = format!("{} {:?}", self.about, self.world.engine.holds.values().collect::<Vec<_>>());
         let mut last = None;
         for (seq, expected) in expected {
             let actual = self.world.sent.get(&seq).copied();
@@ -298,6 +302,9 @@ impl Plan {
             && last.zip(all).is_some_and(|(last, all)| all.since(last).max(last.since(all)) > slot)
         {
             wrong.push(format!("all out at {all:?} and not at {last:?}"));
+        }
+        if !wrong.is_empty() {
+            wrong.insert(0, about);
         }
         wrong
     }
@@ -321,4 +328,92 @@ fn a_forecast_with_a_flaw_is_noticed() {
         let noticed = (0..SEEDS).find(|seed| !Plan::new(*seed).wrong(Some(flaw)).is_empty());
         assert!(noticed.is_some(), "{flaw:?} is not noticed");
     }
+}
+
+/// How far the forecast of each account's last message was off, in slots, and how many hours away that message was.
+fn misses(seed: u64, exact_share: usize) -> Vec<(f64, f64)> {
+    let mut random = Random(seed);
+    let mut settings = settings();
+    let per_hour = if random.percent(70) { random.within(20, 300) as u32 } else { 50_000 };
+    settings.limits.corp = CorpLimits { per_hour, reserve: per_hour / 50, burst: None };
+    let answer = random.millis(1, 400);
+    let slot = settings.limits.account.interval + GUARD + answer;
+    let mut world = World::new(settings, answer);
+    let accounts: Vec<_> = (0..random.within(1, 6)).map(|index| (format!("a{index}"), "corp".to_owned())).collect();
+    world.list("main", &accounts);
+    world.request(&accounts[0].0, "", Options::default());
+    world.advance(Duration::from_secs(10));
+    for (account, _) in &accounts {
+        for _ in 0..random.within(50, 400) {
+            world.request(account, "", Options::default());
+        }
+    }
+    let span = random.millis(0, 30_000);
+    world.advance(span);
+    let queued: BTreeMap<Seq, AccountKey> = world.engine.live.iter().map(|(seq, live)| (*seq, live.account)).collect();
+    let steps_max = queued.len() / exact_share;
+    let corp = world.engine.corp_keys[&Corp::new("corp")];
+    let (forecast, _) = world.engine.run_forecast(corp, Freshness::Now, steps_max, Watch::Nobody);
+    let from = world.now;
+    world.advance(Duration::from_secs(150 * 3600));
+    let mut last: BTreeMap<AccountKey, Time> = BTreeMap::new();
+    for (seq, account) in queued {
+        let at = world.sent[&seq];
+        let entry = last.entry(account).or_insert(at);
+        *entry = at.max(*entry);
+    }
+    let miss = |(account, actual): (AccountKey, Time)| {
+        let expected = forecast.accounts[&account].last.expect("it will be sent");
+        let off = expected.since(actual).max(actual.since(expected)).as_secs_f64() / slot.as_secs_f64();
+        (off, actual.since(from).as_secs_f64() / 3600.0)
+    };
+    last.into_iter().map(miss).collect()
+}
+
+#[test]
+fn the_lighter_play_is_within_a_slot_too() {
+    for seed in 0..60 {
+        let misses = misses(seed, LIGHT_MAX);
+        assert!(misses.iter().all(|(off, _)| *off <= 1.0), "seed {seed}: {misses:?}");
+    }
+}
+
+#[test]
+fn what_is_calculated_is_off_by_a_few_slots_an_hour() {
+    for seed in 0..60 {
+        let misses = misses(seed, 100);
+        assert!(misses.iter().all(|(off, hours)| *off <= 2.0 + 2.0 * hours), "seed {seed}: {misses:?}");
+    }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, clippy::print_stdout, reason = "it shows how long it takes, and asserts nothing of it")]
+fn a_hundred_thousand_queued_messages_of_a_thousand_accounts() {
+    let mut world = World::new(settings(), Duration::from_millis(20));
+    let accounts: Vec<_> = (0..1000).map(|index| (format!("a{index}"), "corp".to_owned())).collect();
+    world.list("main", &accounts);
+    for _ in 0..100 {
+        for (account, _) in &accounts {
+            world.request(account, "", Options::default());
+        }
+    }
+    world.advance(Duration::from_millis(700));
+    let corp = world.engine.corp_keys[&Corp::new("corp")];
+    for (what, steps_max, watch) in [
+        ("played", EXACT_MAX, Watch::Nobody),
+        ("played, every message noted", EXACT_MAX, Watch::Everybody),
+        ("calculated", 0, Watch::Nobody),
+    ] {
+        let started = std::time::Instant::now();
+        let (forecast, sends) = world.engine.run_forecast(corp, Freshness::Now, steps_max, watch);
+        println!("{what}: {:?}, until {:?}", started.elapsed(), forecast.corps[&corp].last.map(|at| at.since(world.now)));
+        assert_eq!(forecast.accounts.len(), 1000);
+        assert!(forecast.accounts.values().all(|expected| expected.last.is_some()));
+        assert!(watch == Watch::Nobody || sends.len() > 90_000, "{}", sends.len());
+    }
+    let started = std::time::Instant::now();
+    for _ in 0..100_000 {
+        world.engine.touch(AccountKey(0));
+    }
+    println!("100,000 marks: {:?}", started.elapsed());
 }
