@@ -401,10 +401,8 @@ impl Engine {
             return true;
         }
         let account = self.account(key);
-        let has_work = account.in_flight > 0
-            || account.in_doubt > 0
-            || !account.queue.is_empty()
-            || !account.scheduled.is_empty();
+        let has_work =
+            account.in_flight > 0 || account.in_doubt > 0 || !account.queue.is_empty() || !account.scheduled.is_empty();
         if !has_work {
             self.board.forget(topic, self.now);
         } else if let Some((_, idle)) = self.board.idle.first().copied() {

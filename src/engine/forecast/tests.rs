@@ -387,7 +387,11 @@ fn what_is_calculated_is_off_by_a_few_slots_an_hour() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, clippy::print_stdout, reason = "it shows how long it takes, and asserts nothing of it")]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "it shows how long it takes, and asserts nothing of it"
+)]
 fn a_hundred_thousand_queued_messages_of_a_thousand_accounts() {
     let mut world = World::new(settings(), Duration::from_millis(20));
     let accounts: Vec<_> = (0..1000).map(|index| (format!("a{index}"), "corp".to_owned())).collect();
@@ -406,7 +410,11 @@ fn a_hundred_thousand_queued_messages_of_a_thousand_accounts() {
     ] {
         let started = std::time::Instant::now();
         let (forecast, sends) = world.engine.run_forecast(corp, Freshness::Now, steps_max, watch);
-        println!("{what}: {:?}, until {:?}", started.elapsed(), forecast.corps[&corp].last.map(|at| at.since(world.now)));
+        println!(
+            "{what}: {:?}, until {:?}",
+            started.elapsed(),
+            forecast.corps[&corp].last.map(|at| at.since(world.now))
+        );
         assert_eq!(forecast.accounts.len(), 1000);
         assert!(forecast.accounts.values().all(|expected| expected.last.is_some()));
         assert!(watch == Watch::Nobody || sends.len() > 90_000, "{}", sends.len());
