@@ -5,7 +5,7 @@
 //! after, so the hour repeats itself.
 
 use super::scene::{Scene, Waiting};
-use crate::engine::hour::WINDOW_SECONDS;
+use crate::engine::hour::{WINDOW, WINDOW_SECONDS};
 use crate::engine::tables::{CorpKey, Rank, SenderKey};
 use crate::model::Time;
 use std::cmp::Reverse;
@@ -20,6 +20,8 @@ struct Places {
     /// The least time between two sends, where the hour is smoothed.
     period: Duration,
     smooth_at: Time,
+    /// The last sends, one more than there are places.
+    sent: VecDeque<Time>,
 }
 
 impl Places {
@@ -37,6 +39,10 @@ impl Places {
             }
         }
         self.smooth_at = at + self.period;
+        self.sent.push_back(at);
+        if self.sent.len() > self.limit as usize + 1 {
+            self.sent.pop_front();
+        }
         let back_at = Time::from_millis((ends_at.as_millis() / 1000 + 1 + WINDOW_SECONDS) * 1000);
         match self.free.back_mut() {
             Some((last, count)) if *last >= back_at => *count += 1,
@@ -57,19 +63,37 @@ struct Line {
 
 /// Whose turn it is where several take turns and some have more left than others.
 struct Rounds {
-    /// How much each has left, ascending, with the sum of all before it.
+    /// How much each has left, in the order of their turns.
+    turns: Vec<usize>,
+    /// The same ascending, with the sum of all before it.
     left: Vec<(usize, usize)>,
 }
 
+/// So many are counted one by one to find a place in a round; where there are more it is estimated.
+const COUNTED_MAX: usize = 500;
+
 impl Rounds {
-    fn new(mut left: Vec<usize>) -> Self {
+    /// From how much each has left, in the order of their turns.
+    fn new(turns: Vec<usize>) -> Self {
+        let mut left = turns.clone();
         left.sort_unstable();
         let mut sum = 0;
         let with_sums = left.into_iter().map(|one| {
             sum += one;
             (one, sum - one)
         });
-        Self { left: with_sums.collect() }
+        Self { left: with_sums.collect(), turns }
+    }
+
+    /// How many go before the one whose turn is the `turn`-th goes for the `number`-th time, both counted from zero.
+    fn before(&self, turn: usize, number: usize) -> usize {
+        let (before, until) = (self.until(number), self.until(number + 1));
+        let ahead = if self.turns.len() <= COUNTED_MAX {
+            self.turns[..turn].iter().filter(|left| **left > number).count()
+        } else {
+            turn * (until - before) / self.turns.len()
+        };
+        before + ahead
     }
 
     /// How many go before the end of the `round`-th round, counted from one.
@@ -133,6 +157,7 @@ impl Scene<'_> {
             limit: status.limit - status.reserve,
             period,
             smooth_at,
+            sent: VecDeque::new(),
         }
     }
 
@@ -167,33 +192,37 @@ impl Scene<'_> {
     }
 
     fn calculate(&mut self, lines: &[Line], places: &[Places], watched: &mut [Vec<Time>]) {
-        let lefts = |of: &dyn Fn(&Line) -> bool| {
-            Rounds::new(lines.iter().filter(|line| line.left > 0 && of(line)).map(|line| line.left).collect())
-        };
-        let by_corp: Vec<(Rounds, Cycle)> = places
-            .iter()
-            .enumerate()
-            .map(|(index, places)| (lefts(&|line| line.corp.index() == index), Cycle::new(places)))
-            .collect();
-        let by_server: Vec<Option<Rounds>> = self
-            .servers
-            .iter()
-            .enumerate()
-            .map(|(index, server)| server.contended.then(|| lefts(&|line| line.server.index() == index)))
-            .collect();
+        // In a round those go first that were ready first.
+        let mut order: Vec<usize> = (0..lines.len()).filter(|index| lines[*index].left > 0).collect();
+        order.sort_unstable_by_key(|index| (lines[*index].ready, *index));
+        let mut in_corp: Vec<Vec<usize>> = vec![Vec::new(); places.len()];
+        let mut in_server: Vec<Vec<usize>> = vec![Vec::new(); self.servers.len()];
+        let mut turns = vec![(0, 0); lines.len()];
+        for index in order {
+            let (corp, server) = (&mut in_corp[lines[index].corp.index()], &mut in_server[lines[index].server.index()]);
+            turns[index] = (corp.len(), server.len());
+            corp.push(lines[index].left);
+            server.push(lines[index].left);
+        }
+        let by_corp: Vec<(Rounds, Cycle)> =
+            in_corp.into_iter().map(Rounds::new).zip(places.iter().map(Cycle::new)).collect();
+        let by_server: Vec<Rounds> = in_server.into_iter().map(Rounds::new).collect();
         let now = lines.iter().filter(|line| line.sent > 0).map(|line| line.ready - line.slot).max();
         let now = now.unwrap_or(self.now);
         for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.left > 0) {
             let server = &self.servers[line.server.index()];
             let (rounds, cycle) = &by_corp[line.corp.index()];
+            let (turn, turn_at_server) = turns[index];
             let at = |number: usize| {
                 let own = line.ready + line.slot.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
-                let place = cycle.at(rounds.until(number + 1) - 1, server.answer)?;
-                let served = by_server[line.server.index()].as_ref().map(|rounds| {
-                    let before = u32::try_from(rounds.until(number + 1)).unwrap_or(u32::MAX);
-                    now + server.answer.saturating_mul(before) / server.connections.max(1) as u32
-                });
-                Some(own.max(place).max(served.unwrap_or_default()))
+                let place = cycle.at(rounds.before(turn, number))?;
+                if !server.contended {
+                    return Some(own.max(place));
+                }
+                let before = by_server[line.server.index()].before(turn_at_server, number);
+                let before = u32::try_from(before).unwrap_or(u32::MAX);
+                let served = now + server.answer.saturating_mul(before) / server.connections.max(1) as u32;
+                Some(own.max(place).max(served))
             };
             let waiting = &mut self.accounts[index];
             match (at(0), at(line.left - 1)) {
@@ -228,6 +257,8 @@ struct Cycle {
     /// The number of places up to and with each moment.
     until: Vec<(usize, Time)>,
     limit: usize,
+    /// In how long they come again.
+    length: Duration,
 }
 
 impl Cycle {
@@ -237,18 +268,21 @@ impl Cycle {
             sum += *count as usize;
             (sum, *at)
         });
-        Self { until: until.collect(), limit: places.limit as usize }
+        // A place comes again an hour later, or when the accounts get round to it: that was seen if a whole hour was.
+        let seen = places.sent.len() > places.limit as usize;
+        let seen = places.sent.back().zip(places.sent.front()).filter(|_| seen);
+        let length = seen.map_or(Duration::ZERO, |(last, first)| last.since(*first));
+        Self { until: until.collect(), limit: places.limit as usize, length: length.max(WINDOW) }
     }
 
     /// When the `number`-th place from now comes free, counted from zero.
-    fn at(&self, number: usize, answer: Duration) -> Option<Time> {
+    fn at(&self, number: usize) -> Option<Time> {
         if self.limit == 0 {
             return None;
         }
         let (cycles, number) = (number / self.limit, number % self.limit);
         let index = self.until.partition_point(|(until, _)| *until <= number);
         let (_, at) = self.until.get(index)?;
-        let cycle = Duration::from_secs(WINDOW_SECONDS + 1 + answer.as_secs());
-        Some(*at + cycle.saturating_mul(u32::try_from(cycles).unwrap_or(u32::MAX)))
+        Some(*at + self.length.saturating_mul(u32::try_from(cycles).unwrap_or(u32::MAX)))
     }
 }
