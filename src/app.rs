@@ -21,6 +21,8 @@ use tokio::task::JoinHandle;
 
 mod parts;
 
+pub use parts::mqtt_settings;
+
 /// Answers published and not yet acknowledged by the broker, at most.
 const PUBLISH_WINDOW: usize = 1000;
 

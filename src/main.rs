@@ -37,6 +37,8 @@ enum Command {
     },
     /// Show everything in one process, with faults, in half a minute: nothing is needed, and nothing is left behind.
     Demo,
+    /// Watch a bridge live in the terminal, from its topics alone; p and r pause and resume.
+    Watch(cli::watch::Options),
     /// A broker, a pretend sender and the bridge, to develop a publisher against.
     Sandbox {
         /// Where the built-in broker listens; it lets everybody in.
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
         Command::Demo => block_on(cli::demo::run()),
+        Command::Watch(options) => block_on(cli::watch::run(options)),
         Command::Sandbox { mqtt, http, listen, data } => {
             block_on(cli::sandbox::run(cli::sandbox::Options { mqtt, http, listen, data }))
         }

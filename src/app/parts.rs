@@ -62,7 +62,11 @@ impl Settings {
 /// Room for inputs that are no deliveries.
 const INPUTS_OF_OTHERS: usize = 2048;
 
-fn mqtt_settings(config: config::Mqtt) -> Result<mqtt::Settings, AppError> {
+/// How to reach the broker that a configuration names.
+///
+/// # Errors
+/// [`AppError::BrokerUrl`].
+pub fn mqtt_settings(config: config::Mqtt) -> Result<mqtt::Settings, AppError> {
     let url = BrokerUrl::parse(&config.url).map_err(AppError::BrokerUrl)?;
     let client =
         config.client.map(|own| ClientIdentity { cert_pem: own.certificate.text.into_bytes(), key_pem: own.key.value });

@@ -12,6 +12,8 @@ pub mod pretend;
 
 mod workbench;
 
+pub mod watch;
+
 pub mod stop;
 
 use std::io::Write;

@@ -7,6 +7,8 @@
 //!  connect_outgoing  <id>-out  clean session, publishes only, owns the will
 //! ```
 //!
+//! Who only watches a bridge takes [`connect_viewer`] instead.
+//!
 //! Behind this module is rumqttc, whose client forgets: after a reconnect it drops, overwrites or resends what it had
 //! been given, each under other circumstances. So nothing of ours rests on its memory.
 //!
@@ -31,6 +33,7 @@ mod outgoing;
 mod publish;
 mod tls;
 mod url;
+mod viewer;
 
 pub mod broker;
 pub mod topics;
@@ -41,6 +44,7 @@ pub use outgoing::{OutgoingEvent, Outlet, PublishRefusal, Refused, connect_outgo
 pub use publish::{Publish, Qos};
 pub use tls::{ClientIdentity, TlsError, TlsSettings};
 pub use url::{BrokerUrl, Scheme, UrlError};
+pub use viewer::{ViewOutlet, Viewed, Viewer, connect_viewer};
 
 use secrecy::SecretString;
 use std::time::Duration;

@@ -38,6 +38,15 @@ pub(super) fn outgoing(settings: &Settings, will: &Publish) -> Result<MqttOption
     Ok(options)
 }
 
+/// The connection that only looks: a session that ends with it, acknowledged by rumqttc as it reads.
+pub(super) fn viewer(settings: &Settings) -> Result<MqttOptions, TlsError> {
+    let mut options = common(settings, "watch")?;
+    options.set_clean_start(true);
+    options.set_receive_maximum(Some(settings.receive_maximum.max(1)));
+    options.set_outgoing_inflight_upper_limit(IN_FLIGHT_MAX_INCOMING);
+    Ok(options)
+}
+
 fn common(settings: &Settings, suffix: &str) -> Result<MqttOptions, TlsError> {
     let url = &settings.url;
     let client_id = format!("{}-{suffix}", settings.client_id);

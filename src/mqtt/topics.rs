@@ -4,10 +4,12 @@
 //! a command, and no answer can be mistaken for the bridge's own status.
 
 mod filter;
+mod status;
 #[cfg(test)]
 mod tests;
 
 pub use filter::{Filter, TOPIC_BYTES_MAX, Unfit};
+pub use status::{Said, StatusTopics};
 
 use filter::check_name;
 use std::fmt;

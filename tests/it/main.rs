@@ -9,4 +9,5 @@ mod mosquitto;
 mod mqtt;
 mod proxy;
 mod publisher;
+mod terminal;
 mod tidy;

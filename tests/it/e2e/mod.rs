@@ -8,6 +8,7 @@ mod input;
 mod limits;
 mod secure;
 mod sender;
+mod watch;
 
 use crate::bridge::{Bridge, Config, DEADLINE};
 use crate::mosquitto::{Mosquitto, free_port};
