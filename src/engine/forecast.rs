@@ -11,8 +11,9 @@
 //!   nothing changes.
 //! - The next ones ([`LIGHT_MAX`] for each exact one) are played without priorities and waits for a retry, but with
 //!   spacing, the company's hour and the server's speed: within one slot where all have the same priority.
-//! - Beyond that it calculates: accounts take turns, and the hour repeats itself. For a company that is within half a
-//!   percent of the wait. Which of its accounts goes when is a matter of who gets a place first; it evens out over time.
+//! - Beyond that it calculates: accounts take turns, and the hour repeats itself. For a company that is within a
+//!   percent of the wait, plus the time that one account takes to use up an hour's places alone. Which of its accounts
+//!   goes when is a matter of who gets a place first; it evens out over time.
 //!
 //! A message has no time where nobody can know one: a hold without an end, an account that is offline or whose company
 //! is unknown, a server that does not take the key, a stop, or a lifetime that ends before its turn. A message in doubt
