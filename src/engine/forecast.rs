@@ -27,8 +27,8 @@ mod scene;
 pub(super) mod tests;
 
 use super::Engine;
-use super::tables::{AccountKey, CorpKey, Phase, SenderKey};
-use crate::model::{Seq, Time};
+use super::tables::{AccountKey, CorpKey, Phase};
+use crate::model::{SenderName, Seq, Time};
 use scene::{Scene, Stops};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -238,7 +238,7 @@ const KEPT_MAX: usize = 256;
 
 impl Engine {
     /// When a queued message is expected to leave. `None` where nobody can know, and for one that is not queued.
-    pub(super) fn expected_at(&self, seq: Seq) -> Option<Time> {
+    pub fn expected_at(&self, seq: Seq) -> Option<Time> {
         let live = self.live.get(&seq)?;
         match live.phase {
             Phase::Queued | Phase::Scheduled => {}
@@ -266,15 +266,15 @@ impl Engine {
 
     /// When everything queued is expected to have left, as far as anybody can know; `None` when nothing is queued, or
     /// nothing of it has a time.
-    pub(super) fn drain_eta_all(&self) -> Option<Time> {
+    pub fn drain_eta_all(&self) -> Option<Time> {
         let census = self.census(Freshness::Now);
         let etas = census.corps.iter().map(|corp| self.corp_expected(*corp, Freshness::Second).last);
         etas.max().flatten()
     }
 
-    /// How long a server's answers take, as far as they were seen.
-    pub(super) fn answer_estimate(&self, sender: SenderKey) -> Duration {
-        self.senders[sender.index()].answers.mean()
+    /// How long a server's answers take, as far as they were seen. `None` for a name that no server has.
+    pub fn answer_estimate(&self, sender: &SenderName) -> Option<Duration> {
+        self.sender_key(sender).map(|key| self.senders[key.index()].answers.mean())
     }
 
     pub(super) fn account_expected(&self, key: AccountKey, freshness: Freshness) -> Expected {

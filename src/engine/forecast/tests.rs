@@ -402,6 +402,7 @@ fn what_is_calculated_is_about_right() {
     reason = "it shows how long it takes, and asserts nothing of it"
 )]
 fn a_hundred_thousand_queued_messages_of_a_thousand_accounts() {
+    let clock = crate::clock::Clock::start_at(START);
     let mut world = World::new(settings(), Duration::from_millis(20));
     let accounts: Vec<_> = (0..1000).map(|index| (format!("a{index}"), "corp".to_owned())).collect();
     world.list("main", &accounts);
@@ -417,20 +418,20 @@ fn a_hundred_thousand_queued_messages_of_a_thousand_accounts() {
         ("played, every message noted", EXACT_MAX, Watch::Everybody),
         ("calculated", 0, Watch::Nobody),
     ] {
-        let started = std::time::Instant::now();
+        let started = clock.now();
         let (forecast, sends) = world.engine.run_forecast(corp, Freshness::Now, steps_max, watch);
         println!(
             "{what}: {:?}, until {:?}",
-            started.elapsed(),
+            clock.now().since(started),
             forecast.corps[&corp].last.map(|at| at.since(world.now))
         );
         assert_eq!(forecast.accounts.len(), 1000);
         assert!(forecast.accounts.values().all(|expected| expected.last.is_some()));
         assert!(watch == Watch::Nobody || sends.len() > 90_000, "{}", sends.len());
     }
-    let started = std::time::Instant::now();
+    let started = clock.now();
     for _ in 0..100_000 {
         world.engine.touch(AccountKey(0));
     }
-    println!("100,000 marks: {:?}", started.elapsed());
+    println!("100,000 marks: {:?}", clock.now().since(started));
 }
