@@ -44,9 +44,8 @@ fn is_clearing(status: &Status) -> bool {
 }
 
 fn statuses(world: &World) -> Vec<(Time, Status)> {
-    let statuses = world.actions.iter().filter_map(|(at, action)| match action {
-        Action::Status(status) => Some((*at, status.clone())),
-        _ => None,
+    let statuses = world.actions.iter().filter_map(|(at, action)| {
+        if let Action::Status(status) = action { Some((*at, status.clone())) } else { None }
     });
     statuses.collect()
 }

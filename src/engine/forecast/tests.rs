@@ -396,11 +396,7 @@ fn what_is_calculated_is_about_right() {
 }
 
 #[test]
-#[allow(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "it shows how long it takes, and asserts nothing of it"
-)]
+#[allow(clippy::print_stdout, reason = "it shows how long it takes, and asserts nothing of it")]
 fn a_hundred_thousand_queued_messages_of_a_thousand_accounts() {
     let clock = crate::clock::Clock::start_at(START);
     let mut world = World::new(settings(), Duration::from_millis(20));
