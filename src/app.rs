@@ -131,7 +131,8 @@ impl App {
         };
         let journal = Journal::open(settings.journal).map_err(AppError::Journal)?;
         let clock = bridge::start_clock(&journal).await.map_err(BridgeError::Commit).map_err(AppError::Bridge)?;
-        let (engine, refusals) = bridge::restore(&journal, settings.engine, clock.now()).map_err(AppError::Restore)?;
+        let (engine, refusals) =
+            bridge::restore(&journal, settings.engine, clock.now()).await.map_err(AppError::Bridge)?;
         telemetry::restored(&engine.counters());
         let (inputs, inputs_due) = mpsc::channel(settings.inputs_max);
         let mut senders = BTreeMap::new();
@@ -151,7 +152,7 @@ impl App {
         let mut intake = Intake::new(settings.mqtt, Arc::new(settings.intake), inputs.clone(), subscribed_set);
         intake.open().map_err(AppError::Tls)?;
         let acknowledgements = intake.acknowledgements();
-        let (intake_open, intake_wanted) = watch::channel(true);
+        let (intake_switch, intake_wanted) = watch::channel(Wanted { open: true, closings: 0 });
         let (intake_end, intake_ended) = oneshot::channel();
         let edges = Edges {
             acknowledge: Box::new(move |ticket| acknowledgements.acknowledge(ticket)),
@@ -167,7 +168,10 @@ impl App {
             // pending: commands reloads the filter
             set_log_level: Box::new(|_| {}),
             open_intake: Box::new(move |open| {
-                intake_open.send_replace(open);
+                intake_switch.send_modify(|wanted| {
+                    wanted.open = open;
+                    wanted.closings += u64::from(!open);
+                });
             }),
         };
         let readiness = Readiness { subscribed: subscribed.clone(), publishing: publishing.clone() };
@@ -237,13 +241,24 @@ fn bridge_ended(ended: Result<Result<(), BridgeError>, tokio::task::JoinError>) 
     }
 }
 
+/// What the bridge wants of intake.
+#[derive(Clone, Copy)]
+struct Wanted {
+    open: bool,
+    /// How often it was to be closed. What came meanwhile was not acknowledged, and comes again over a new connection
+    /// only; so none may be missed, however soon intake was to be opened again.
+    closings: u64,
+}
+
 /// Opens and closes intake as the bridge wants it, until `end`: from then on it is closed whatever the bridge wants.
-async fn keep_intake(mut intake: Intake, mut wanted: watch::Receiver<bool>, mut end: oneshot::Receiver<()>) {
+async fn keep_intake(mut intake: Intake, mut wanted: watch::Receiver<Wanted>, mut end: oneshot::Receiver<()>) {
+    let mut closed = 0;
     loop {
-        let open = *wanted.borrow_and_update();
-        if !open {
+        let Wanted { open, closings } = *wanted.borrow_and_update();
+        if std::mem::replace(&mut closed, closings) != closings {
             intake.close().await;
-        } else if let Err(error) = intake.open() {
+        }
+        if open && let Err(error) = intake.open() {
             // The same certificates were good at the start.
             telemetry::intake_not_opened(&error);
         }

@@ -17,19 +17,25 @@
 //! - After a commit whose fate is unknown nothing is performed any more.
 
 mod letters;
+mod poison;
+mod room;
 
 #[cfg(test)]
 mod full_tests;
+#[cfg(test)]
+mod poison_tests;
 
 use crate::clock::{self, BootReading, Clock};
+use crate::contain;
 use crate::engine::Engine;
-use crate::journal::{self, Anchor, Batch, CommitError, Journal};
+use crate::journal::{self, Anchor, Batch, CommitError, Committed, Journal, Suspect};
 use crate::model::{
     Action, Alarm, Input, Job, LogLevel, Lookup, Outgoing, Publication, Ready, Record, Refusal, SenderName, Seq,
     Ticket, Time,
 };
 use crate::telemetry;
 use letters::Letters;
+use room::Room;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -67,6 +73,10 @@ pub enum BridgeError {
     Commit(CommitError),
     /// The journal does not hold what it was told to keep.
     Missing(Seq),
+    /// The journal cannot be read back.
+    Restore(journal::ReadError),
+    /// The engine panicked, over this if that is known; what it holds is not to be trusted any more.
+    Panicked(Option<Suspect>),
 }
 
 impl fmt::Display for BridgeError {
@@ -74,6 +84,9 @@ impl fmt::Display for BridgeError {
         match self {
             Self::Commit(error) => write!(f, "a commit of the journal failed: {error}"),
             Self::Missing(seq) => write!(f, "the journal has no body for message {seq}, which is to be sent"),
+            Self::Restore(error) => write!(f, "the journal cannot be read back: {error}"),
+            Self::Panicked(Some(suspect)) => write!(f, "handling {suspect} failed, which is a mistake of the bridge"),
+            Self::Panicked(None) => f.write_str("the engine failed, which is a mistake of the bridge"),
         }
     }
 }
@@ -94,7 +107,10 @@ pub struct Bridge {
     deferred_until: Option<Time>,
     anchored_at: Time,
     prune_at: Time,
-    low_space: bool,
+    room: Room,
+    guard: poison::Guard,
+    /// The last message that is on disk.
+    durable: Seq,
     stop_by: Option<Time>,
 }
 
@@ -109,6 +125,8 @@ impl Bridge {
         refusals: BTreeMap<u64, Arc<Refusal>>,
     ) -> Self {
         Self {
+            guard: poison::Guard::new(journal.suspects()),
+            durable: journal.last_numbers().seq,
             engine,
             journal,
             clock,
@@ -120,7 +138,7 @@ impl Bridge {
             deferred_until: None,
             anchored_at: Time::default(),
             prune_at: clock.now(),
-            low_space: false,
+            room: Room::default(),
             stop_by: None,
         }
     }
@@ -131,35 +149,57 @@ impl Bridge {
     /// [`BridgeError`] when the process has to stop at once.
     pub async fn run(mut self) -> Result<(), BridgeError> {
         let mut batch = Vec::with_capacity(TURN_INPUTS_MAX);
+        self.look().await?;
         loop {
             let now = self.clock.now();
-            let ready = self.engine.poll_ready(now);
+            let Some(ready) = contain::contained(|| self.engine.poll_ready(now)) else {
+                return Err(self.accuse(poison::Name::Nobody).await);
+            };
             self.carry_out(ready, now).await?;
             if self.is_stopped(now) {
                 break;
             }
-            let wake_at = self.wake_at();
-            tokio::select! {
-                taken = self.inputs.recv_many(&mut batch, TURN_INPUTS_MAX) => if taken == 0 { break },
-                () = self.clock.sleep_until(wake_at) => {}
+            // What the turn before left is next.
+            if batch.is_empty() {
+                let wake_at = self.wake_at();
+                tokio::select! {
+                    taken = self.inputs.recv_many(&mut batch, TURN_INPUTS_MAX) => if taken == 0 { break },
+                    () = self.clock.sleep_until(wake_at) => {}
+                }
             }
-            self.take(&mut batch);
+            self.take(&mut batch).await?;
         }
         self.finish().await
     }
 
-    fn take(&mut self, batch: &mut Vec<Input>) {
+    /// Before anything is taken: the disk may be short of room already.
+    async fn look(&mut self) -> Result<(), BridgeError> {
+        let committed = self.journal.commit(Batch::default()).await.map_err(BridgeError::Commit)?;
+        self.notice_space(&committed);
+        Ok(())
+    }
+
+    /// Takes what comes first, as much as the disk has room for.
+    async fn take(&mut self, batch: &mut Vec<Input>) -> Result<(), BridgeError> {
         let now = self.clock.now();
-        for input in batch.drain(..) {
+        for input in batch.drain(..self.room.fitting(batch)) {
             if input == Input::Stop {
                 self.stop_by = Some(now + STOP_WAIT);
             }
-            self.engine.handle(input, now);
+            let (input, poison) = self.guard.look(input);
+            if let Some(about) = poison {
+                self.perform(Action::Alarm(poison::alarm(about, now)))?;
+            }
+            let name = poison::Name::of(&input);
+            if contain::contained(|| self.engine.handle(input, now)).is_none() {
+                return Err(self.accuse(name).await);
+            }
         }
         if now >= self.prune_at {
-            self.prune_at = now + if self.low_space { ANCHOR_INTERVAL } else { PRUNE_INTERVAL };
+            self.prune_at = now + if self.room.is_low { ANCHOR_INTERVAL } else { PRUNE_INTERVAL };
             self.journal.start_pruning(now);
         }
+        Ok(())
     }
 
     fn wake_at(&self) -> Option<Time> {
@@ -171,7 +211,7 @@ impl Bridge {
         let Ready { records, actions } = ready;
         let overdue = self.deferred_until.is_some_and(|until| until <= now);
         // While space is low, only a commit tells when there is room again.
-        let look = self.low_space && now.since(self.anchored_at) >= ANCHOR_INTERVAL;
+        let look = self.room.is_low && now.since(self.anchored_at) >= ANCHOR_INTERVAL;
         let must_commit = overdue || look || records.iter().any(|record| !record.can_wait());
         for record in &records {
             self.note(record);
@@ -193,7 +233,11 @@ impl Bridge {
     /// Remembers of a record what its actions will need.
     fn note(&mut self, record: &Record) {
         match record {
-            Record::Accepted(message) => self.letters.accept(message),
+            Record::Accepted(message) => {
+                // On disk before the engine is asked again: nothing that is accepted waits for a later commit.
+                self.durable = message.seq;
+                self.letters.accept(message);
+            }
             Record::Finished { seq, outcome } => self.letters.finish(*seq, outcome),
             Record::Readdressed { seq, .. } => self.letters.forget(*seq),
             Record::Answered { seq } => self.letters.forget(*seq),
@@ -243,12 +287,12 @@ impl Bridge {
                 Err(error) => return Err(BridgeError::Commit(error)),
             }
         };
-        self.letters.load(committed.messages, committed.answers);
         // Where space was low before, or is now, the engine says the rest.
-        if was_full && !self.low_space && !committed.low_space {
+        if was_full && !self.room.is_low && !committed.low_space {
             self.alarm_room("storage_ok", "the disk has room again")?;
         }
-        self.notice_space(committed.low_space);
+        self.notice_space(&committed);
+        self.letters.load(committed.messages, committed.answers);
         Ok(())
     }
 
@@ -258,9 +302,9 @@ impl Bridge {
         self.perform(Action::Alarm(alarm))
     }
 
-    fn notice_space(&mut self, low: bool) {
-        if std::mem::replace(&mut self.low_space, low) != low {
-            self.engine.handle(Input::StorageLow(low), self.clock.now());
+    fn notice_space(&mut self, committed: &Committed) {
+        if self.room.note(committed.free_bytes, committed.low_space) {
+            self.engine.handle(Input::StorageLow(committed.low_space), self.clock.now());
         }
     }
 
@@ -368,21 +412,38 @@ pub async fn start_clock(journal: &Journal) -> Result<Clock, CommitError> {
 }
 
 /// What a start takes from the journal: an engine that knows all it knew, and the refusals not answered yet.
-pub fn restore(
+///
+/// # Errors
+/// [`BridgeError::Restore`] when the journal cannot be read, [`BridgeError::Panicked`] when the engine cannot go on from
+/// what is in it.
+pub async fn restore(
     journal: &Journal,
     settings: crate::engine::Settings,
     now: Time,
-) -> Result<(Engine, BTreeMap<u64, Arc<Refusal>>), journal::ReadError> {
-    let last = journal.last_numbers();
-    let mut engine = Engine::new(settings, now, last);
+) -> Result<(Engine, Refusals), BridgeError> {
+    restore_with(journal, Engine::new(settings, now, journal.last_numbers()), now).await
+}
+
+/// Refusals that are not answered yet, by number.
+pub type Refusals = BTreeMap<u64, Arc<Refusal>>;
+
+async fn restore_with(journal: &Journal, mut engine: Engine, now: Time) -> Result<(Engine, Refusals), BridgeError> {
     let mut refusals = BTreeMap::new();
-    journal.replay(now, |record| {
+    let replay = journal.replay(now, |record| {
         if let Record::Refused { number, refusal, .. } = &record {
             refusals.insert(*number, Arc::clone(refusal));
         }
         engine.replay(record);
-    })?;
-    engine.start(now);
+    });
+    replay.map_err(BridgeError::Restore)?;
+    poison::condemned(journal.suspects()).into_iter().for_each(|seq| engine.condemn(seq));
+    if contain::contained(|| engine.start(now)).is_none() {
+        let suspect = engine.at_hand().map(|at_hand| Suspect::Message(at_hand.seq));
+        if let Some(suspect) = suspect {
+            poison::note(journal, suspect, now).await;
+        }
+        return Err(BridgeError::Panicked(suspect));
+    }
     Ok((engine, refusals))
 }
 

@@ -86,7 +86,7 @@ fn end_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
-        if !sendbridge::intake::mqtt::is_contained() {
+        if !sendbridge::contain::is_contained() {
             std::process::abort();
         }
     }));

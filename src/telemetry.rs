@@ -92,6 +92,11 @@ pub fn poison_contained() {
     tracing::error!("a delivery made the parser fail; it was refused: this is a bug, report it");
 }
 
+/// Writing a publication panicked. It is not published, and everything goes on.
+pub fn poison_contained_outgoing() {
+    tracing::error!("an answer or an event could not be written and is given up: this is a bug, report it");
+}
+
 /// A message at QoS 0 came faster than it could be taken.
 pub fn weak_message_dropped() {
     tracing::warn!("a message at QoS 0 was dropped: there was no room for it, and nothing brings it back");
@@ -153,6 +158,16 @@ pub fn question_refused() {
 /// Something that a person must act on, as it is published too.
 pub fn alarm(alarm: &Alarm) {
     tracing::error!(what = alarm.what, about = &*alarm.about, text = &*alarm.message, "alarm");
+}
+
+/// The engine panicked, and the process has to end; it is counted who was being handled.
+pub fn poison_named(suspect: &str) {
+    tracing::error!(suspect, "handling this ended the process: this is a bug, report it");
+}
+
+/// Nobody could be named.
+pub fn poison_unnamed(reason: &str) {
+    tracing::error!(reason, "what ended the process could not be noted");
 }
 
 /// The journal was read back.

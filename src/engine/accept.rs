@@ -3,7 +3,7 @@
 use super::sabotage::Sabotage;
 use super::settings::IdConflict;
 use super::tables::{DedupKey, IdKey, Live, Phase, Timer};
-use super::{Engine, status};
+use super::{Engine, sabotage, status};
 use crate::model::{
     Action, Code, Fault, Lifetime, Message, MessageId, Origin, Outgoing, Record, Refusal, ReplyTo, Request, Seq, State,
     Ticket, Time,
@@ -29,6 +29,9 @@ impl Engine {
         self.acknowledge(ticket);
         let dedup = dedup_key(&request);
         let id = id_key(&request.id);
+        if self.sabotaged(Sabotage::CrashOnRequest) {
+            sabotage::crash_over(Some(id));
+        }
         match self.find_known(dedup, id, &request) {
             Some(Known::Same(seq)) => return self.repeat(seq, request.origin.reply_to),
             Some(Known::Other) if self.settings.messages.id_conflict == IdConflict::Reject => {

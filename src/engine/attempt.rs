@@ -20,6 +20,7 @@ impl Engine {
             // An answer that came twice, or to an attempt that was already given up.
             Some(_) | None => return,
         }
+        self.at_hand = Some(seq);
         let Some(flight) = self.flights.remove(&seq) else { return };
         self.record(Record::Ended { seq, attempt, at: self.now, verdict: verdict.clone() });
         if let Some(sender) = flight.sender {

@@ -23,6 +23,7 @@ mod hour;
 mod lanes;
 mod limits;
 mod outbox;
+mod poison;
 mod report;
 mod restore;
 mod sabotage;
@@ -33,6 +34,7 @@ mod steady;
 mod tables;
 mod timer;
 
+pub use poison::{AtHand, delivery_key, poison_fault};
 #[cfg(test)]
 pub(crate) use sabotage::Sabotage;
 pub use settings::{
@@ -106,6 +108,10 @@ pub struct Engine {
     counters: Counters,
     storage: Latch,
     ready: Ready,
+    /// Whose turn it is, for whoever has to say who made the engine panic.
+    at_hand: Option<Seq>,
+    /// Messages that ended the process too often.
+    condemned: BTreeSet<Seq>,
     #[cfg(test)]
     sabotage: Option<Sabotage>,
 }
@@ -155,6 +161,8 @@ impl Engine {
             counters: Counters::default(),
             storage: Latch::default(),
             ready: Ready::default(),
+            at_hand: None,
+            condemned: BTreeSet::new(),
             settings,
             #[cfg(test)]
             sabotage: None,
@@ -167,6 +175,7 @@ impl Engine {
     /// Takes note of something that happened. What follows from it comes out of [`poll_ready`](Self::poll_ready).
     pub fn handle(&mut self, input: Input, now: Time) {
         self.set_now(now);
+        self.at_hand = None;
         match input {
             Input::Request { ticket, request } => self.handle_request(ticket, *request),
             Input::Refused { ticket, refusal } => self.handle_refused(ticket, *refusal),
@@ -196,8 +205,10 @@ impl Engine {
     /// Everything decided so far. The caller makes `records` durable before it performs any of `actions`.
     pub fn poll_ready(&mut self, now: Time) -> Ready {
         self.set_now(now);
+        self.at_hand = None;
         self.fire_timers();
         self.dispatch();
+        self.at_hand = None;
         self.publish();
         self.publish_board();
         std::mem::take(&mut self.ready)

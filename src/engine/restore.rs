@@ -71,6 +71,7 @@ impl Engine {
         self.forgetting.make_contiguous().sort_unstable();
         let crashed: Vec<(Seq, Flight)> = std::mem::take(&mut self.flights).into_iter().collect();
         for (seq, flight) in crashed {
+            self.at_hand = Some(seq);
             let verdict = Verdict::Unknown { why: Doubt::Crash, detail: Box::default() };
             // What the process before had handed to the network may arrive until nothing is settled any more.
             let at = self.settle_until;
@@ -82,11 +83,14 @@ impl Engine {
             }
             self.doubt(seq, None);
         }
+        self.end_condemned();
         let waiting: Vec<Seq> =
             self.live.iter().filter(|(_, live)| matches!(live.phase, Phase::Scheduled)).map(|(seq, _)| *seq).collect();
         for seq in waiting {
+            self.at_hand = Some(seq);
             self.resume_waiting(seq);
         }
+        self.at_hand = None;
         if !self.holds.is_empty() {
             self.publish_holds();
         }

@@ -3,6 +3,9 @@
 //! Outside of unit tests no mistake can be chosen, and the compiler removes every question about one.
 
 use super::Engine;
+use super::accept::id_key;
+use super::tables::IdKey;
+use crate::model::MessageId;
 
 /// A mistake that somebody could make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +16,10 @@ pub enum Sabotage {
     AnswerClosedEarly,
     /// What is on its way can be cancelled.
     CancelWhileSending,
+    /// The engine panics when the message with the id [`POISON`] is to be sent. No promise is broken by it.
+    CrashOnAttempt,
+    /// The same when it comes.
+    CrashOnRequest,
     /// A restart tries again what was under way.
     CrashRetries,
     /// What is over is not known when it comes again.
@@ -43,7 +50,16 @@ pub enum Sabotage {
     TimeoutIsSuccess,
 }
 
+/// The id that the deliberate crashes are about.
+const POISON: &str = "\"poison\"";
+
+/// Panics when it is about that id.
+pub(super) fn crash_over(id: Option<IdKey>) {
+    assert!(id != Some(id_key(&MessageId::from_json(POISON))), "a deliberate crash");
+}
+
 impl Sabotage {
+    /// Those that break a promise.
     #[cfg(test)]
     pub const ALL: [Self; 17] = [
         Self::AcceptWithoutRecord,

@@ -9,7 +9,7 @@ use super::lanes::{Entry, Open};
 use super::sabotage::Sabotage;
 use super::settings::MeasuredFrom;
 use super::tables::{AccountKey, CorpKey, Flight, Phase, Place, Rank, SenderKey, Timer};
-use super::{Engine, lanes, limits};
+use super::{Engine, lanes, limits, sabotage};
 use crate::model::{Action, HoldReason, Record, Scope, Seq, State, Time};
 
 impl Engine {
@@ -173,6 +173,10 @@ impl Engine {
             return self.place(key);
         };
         let seq = rank.1;
+        self.at_hand = Some(seq);
+        if self.sabotaged(Sabotage::CrashOnAttempt) {
+            sabotage::crash_over(self.live.get(&seq).map(|live| live.id));
+        }
         self.unplace(key);
         let now = self.now;
         let account = self.account_mut(key);
@@ -202,6 +206,7 @@ impl Engine {
         self.event(seq, State::Sending, attempt, flagged);
         // Where the spacing counts from the request, the next message need not wait for the answer.
         self.place(key);
+        self.at_hand = None;
     }
 
     /// Why a queued message is not on its way, and until when if that is known.

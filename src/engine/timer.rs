@@ -13,12 +13,19 @@ impl Engine {
                 break;
             }
             self.timers.pop_first();
+            self.at_hand = None;
             match timer {
                 Timer::Account(account) => self.place(account),
                 Timer::Corp(corp) => self.reopen_hour(corp),
                 Timer::Sender(sender) => self.wake_sender(sender),
-                Timer::Scheduled(seq) => self.scheduled_comes_due(seq),
-                Timer::Doubt(seq) => self.doubt_ends(seq),
+                Timer::Scheduled(seq) => {
+                    self.at_hand = Some(seq);
+                    self.scheduled_comes_due(seq);
+                }
+                Timer::Doubt(seq) => {
+                    self.at_hand = Some(seq);
+                    self.doubt_ends(seq);
+                }
                 Timer::Grace(account) => self.grace_ends(account),
                 Timer::Hold(hold) => {
                     self.release(HoldId(hold), None);
@@ -30,8 +37,10 @@ impl Engine {
                 break;
             }
             self.deadlines.pop_first();
+            self.at_hand = Some(seq);
             self.deadline_passes(seq);
         }
+        self.at_hand = None;
         self.forget();
     }
 

@@ -1,12 +1,11 @@
 //! Deliveries from the broker, as inputs.
 
 use super::{PacketMeta, Settings, parse_command, parse_request};
+use crate::contain;
 use crate::model::{Code, Fault, Input, Origin, Refusal, Ticket};
 use crate::mqtt::topics::{self, Topics};
 use crate::mqtt::{self, Acknowledger, Incoming, Overrun, Packet, Task, TlsError};
 use crate::telemetry;
-use std::cell::Cell;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -99,22 +98,10 @@ impl Intake {
     }
 }
 
-thread_local! {
-    static CONTAINED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether a panic of this thread stays inside the parser: everywhere else it has to end the process.
-pub fn is_contained() -> bool {
-    CONTAINED.get()
-}
-
 /// Parses, and turns a panic of the parser into a refusal. A delivery that ends the process would be delivered again
 /// after every start, for ever.
 fn contained(ticket: Option<Ticket>, suffix: Option<&str>, parse: impl FnOnce() -> Input) -> Input {
-    CONTAINED.set(true);
-    let parsed = panic::catch_unwind(AssertUnwindSafe(parse));
-    CONTAINED.set(false);
-    parsed.unwrap_or_else(|_| {
+    contain::contained(parse).unwrap_or_else(|| {
         telemetry::poison_contained();
         let message = "the bridge failed to read this message, which is a mistake of the bridge; it is not sent: report \
              it with the payload";
@@ -200,7 +187,6 @@ mod tests {
         let Input::Refused { ticket: Some(returned), refusal } = input else { panic!("{input:?}") };
         assert_eq!(Some(returned), ticket);
         assert_eq!((refusal.fault.code, refusal.origin.suffix.as_deref()), (Code::Internal, Some("app")));
-        assert!(!is_contained());
         assert_eq!(contained(ticket, None, || Input::Stop), Input::Stop);
     }
 }

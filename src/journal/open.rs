@@ -1,10 +1,11 @@
 //! Opens the file and refuses what is not ours, not readable, or not free.
 
 use super::codec::{span_out, time_out, unsigned};
-use super::{Anchor, OpenError, schema};
+use super::{Anchor, OpenError, Suspect, poison, schema};
 use crate::model::LastNumbers;
 use crate::model::Seq;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -29,6 +30,7 @@ pub(super) struct Opened {
     pub(super) anchor: Option<Anchor>,
     pub(super) last_numbers: LastNumbers,
     pub(super) was_clean: bool,
+    pub(super) suspects: BTreeMap<Suspect, u32>,
 }
 
 pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
@@ -53,7 +55,8 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         quick_check(&connection, path)?;
     }
     connection.execute("UPDATE progress SET clean = 0", []).map_err(database)?;
-    Ok(Opened { connection, lock, anchor, last_numbers, was_clean })
+    let suspects = poison::read(&connection).map_err(database)?;
+    Ok(Opened { connection, lock, anchor, last_numbers, was_clean, suspects })
 }
 
 /// Checks the structure of every page of a journal that may be in use. About a second for each 100 MB, and for as

@@ -46,7 +46,7 @@ pub struct Pruned {
     pub messages_moved: u64,
     pub attempts_removed: u64,
     pub history_removed: u64,
-    /// Commands and ended holds.
+    /// Commands, ended holds, and suspects of crashes.
     pub others_removed: u64,
 }
 
@@ -264,11 +264,12 @@ fn history(connection: &Connection, cutoffs: &Cutoffs) -> Result<Slice, UnknownC
     Ok(Slice { pruned, cursor: 0, over: removed < u64::from(DELETES_PER_SLICE) })
 }
 
-/// Commands, and holds that were released. There are few of both.
+/// Commands, holds that were released, and what made the process end. There are few of all.
 fn rest(connection: &Connection, cutoffs: &Cutoffs) -> Result<Slice, UnknownCause> {
     let commands = remove_head(connection, "command", cutoffs.kept)?;
     let holds = connection.prepare_cached("DELETE FROM hold WHERE released_at < ?1")?.execute([cutoffs.kept])?;
-    let pruned = Pruned { others_removed: commands + holds as u64, ..Pruned::default() };
+    let suspects = connection.prepare_cached("DELETE FROM poison WHERE at < ?1")?.execute([cutoffs.kept])?;
+    let pruned = Pruned { others_removed: commands + (holds + suspects) as u64, ..Pruned::default() };
     Ok(Slice { pruned, cursor: 0, over: commands < u64::from(DELETES_PER_SLICE) })
 }
 
@@ -289,11 +290,13 @@ fn remove_head(connection: &Connection, table: &'static str, cutoff: i64) -> Res
 
 impl Store {
     /// Gives pages back once more than a quarter of the file is free: below that the next messages use them anyway.
+    /// Where space is low there are no next messages until all of it is given back.
     fn vacuum(&mut self) -> Result<Slice, CommitError> {
+        let low_space = self.low_space;
         self.in_transaction(|connection| {
             let count = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
             let (free, all) = (count("freelist_count")?, count("page_count")?);
-            let over = free <= FREE_PAGES_KEPT || free * 4 <= all;
+            let over = free == 0 || (!low_space && (free <= FREE_PAGES_KEPT || free * 4 <= all));
             if !over {
                 // Each page is a step of the statement, so it has to be stepped to its end.
                 let mut vacuum = connection.prepare_cached(VACUUM_SQL)?;

@@ -11,6 +11,7 @@ pub mod payload;
 
 mod outbound;
 
+use crate::contain;
 use crate::model::{Input, Outgoing, Publication};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{self, OutgoingEvent, Outlet, Publish, Qos, Refused, Task, TlsError};
@@ -128,6 +129,19 @@ pub fn start(
     Ok((Publisher { answers, notices, dropped }, Running { stop, task }))
 }
 
+/// Which answer a publication is, if it is one.
+fn answered_by(publication: &Publication) -> Option<Outgoing> {
+    match publication {
+        Publication::Answer { seq, .. } => Some(Outgoing::Answer(*seq)),
+        Publication::Refusal { number, .. } => Some(Outgoing::Refusal(*number)),
+        Publication::Event { .. }
+        | Publication::Reply(_)
+        | Publication::Holds(..)
+        | Publication::Status(_)
+        | Publication::Alarm(_) => None,
+    }
+}
+
 fn state(topics: &Topics, word: &str) -> Publish {
     Publish { retain: true, ..Publish::new(topics.state(), payload::state(word)) }
 }
@@ -221,7 +235,17 @@ impl Desk {
     }
 
     async fn publish(&mut self, publication: Publication) {
-        for Part { what, publish } in self.outbound.parts(publication) {
+        let answer = answered_by(&publication);
+        let Some(parts) = contain::contained(|| self.outbound.parts(publication)) else {
+            telemetry::poison_contained_outgoing();
+            if let Some(what) = answer {
+                // Tried again it would fail again, after every start.
+                let refused = Some(Box::from("the bridge failed to write it, which is a mistake of the bridge"));
+                self.tell(Input::Published { what, refused }).await;
+            }
+            return;
+        };
+        for Part { what, publish } in parts {
             let token = self.token();
             if self.connection.is_none() {
                 return;

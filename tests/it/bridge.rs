@@ -88,7 +88,11 @@ impl Bridge {
     pub async fn start(config: &Config) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let journal = directory.path().join("journal.db");
-        let text = config.clone().with("store.path", &format!("{:?}", journal.display().to_string())).text();
+        let mut config = config.clone();
+        if !config.keys.get("store").is_some_and(|store| store.contains_key("path")) {
+            config = config.with("store.path", &format!("{:?}", journal.display().to_string()));
+        }
+        let text = config.text();
         std::fs::write(directory.path().join("bridge.toml"), text).expect("the configuration");
         let mut bridge = Self { directory, process: None, log: watch::Sender::new(Vec::new()) };
         bridge.start_again().await;

@@ -4,10 +4,12 @@ mod answers;
 mod broker;
 mod commands;
 mod crash;
+mod disk;
 mod input;
 mod limits;
 mod secure;
 mod sender;
+mod space;
 mod watch;
 
 use crate::bridge::{Bridge, Config, DEADLINE};
