@@ -3,7 +3,9 @@
 use super::AppError;
 use super::info;
 use crate::config::{self, Config};
-use crate::engine::{self, AccountLimits, AccountSettings, CorpLimits, EventLevel, LimitSettings, MessageSettings};
+use crate::engine::{
+    self, AccountLimits, AccountSettings, CorpLimits, EventLevel, LimitSettings, MessageSettings, StatusSettings,
+};
 use crate::model::{InfoReport, SenderName};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{self, BrokerUrl, ClientIdentity, TlsSettings};
@@ -157,6 +159,11 @@ fn engine_settings(config: &Config) -> engine::Settings {
         info: serde_json::Value::Null,
         health_interval: Some(config.topics.health_interval),
         broker_backlog_alarm: config.mqtt.broker_backlog_alarm,
+        status: StatusSettings {
+            per_second: config.topics.status_per_second,
+            accounts_max: config.topics.status_accounts,
+            idle: config.topics.status_idle,
+        },
     }
 }
 

@@ -68,8 +68,17 @@ const MQTT: &[Key] = &[
     value("client_key_file"),
 ];
 
-const TOPICS: &[Key] =
-    &[value("send"), value("answer"), value("base"), value("reply_topics"), value("events"), value("health_interval")];
+const TOPICS: &[Key] = &[
+    value("send"),
+    value("answer"),
+    value("base"),
+    value("reply_topics"),
+    value("events"),
+    value("health_interval"),
+    value("status_per_second"),
+    value("status_accounts"),
+    value("status_idle"),
+];
 
 const MESSAGES: &[Key] = &[
     value("max_message"),

@@ -76,6 +76,12 @@ pub struct Topics {
     pub events: Events,
     /// How often the health report is published, if nothing important changes.
     pub health_interval: Duration,
+    /// Publishes of account and company status a second, at most; zero turns them off.
+    pub status_per_second: usize,
+    /// Accounts shown at the same time, at most.
+    pub status_accounts: usize,
+    /// For how long an account or a company without work stays shown.
+    pub status_idle: Duration,
 }
 
 /// Which changes of a message's state become events.

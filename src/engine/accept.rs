@@ -203,6 +203,7 @@ impl Engine {
         self.live_bytes += u64::from(message.body_bytes);
         self.ids.insert((id, dedup, message.seq));
         self.live.insert(message.seq, live);
+        self.touch(account);
     }
 
     /// Puts a message that is to be sent where it waits: in its account's queue, or in the timers until `notBefore`.
@@ -215,7 +216,7 @@ impl Engine {
         if live.attempts == 0 && earliest > now {
             live.phase = Phase::Scheduled;
             self.timers.insert((earliest, Timer::Scheduled(seq)));
-            self.account_mut(account).scheduled += 1;
+            self.account_mut(account).scheduled.insert((earliest, seq));
         } else {
             live.phase = Phase::Queued;
             self.account_mut(account).queue.insert(rank);

@@ -23,6 +23,9 @@ impl Engine {
         self.at_hand = Some(seq);
         let Some(flight) = self.flights.remove(&seq) else { return };
         self.record(Record::Ended { seq, attempt, at: self.now, verdict: verdict.clone() });
+        if let Some(sender) = flight.sender {
+            self.senders[sender.index()].answers.observe(self.now.since(flight.at));
+        }
         self.count_end(&flight, self.now, &verdict);
         self.judge(seq, flight.account, flight.sender, verdict);
         self.place(flight.account);
@@ -132,6 +135,7 @@ impl Engine {
             if server.breaker.is_open() {
                 let name = server.name.clone();
                 server.breaker.succeed();
+                self.touch_server(sender);
                 self.alarm("sender_back", name.as_str(), "the sender answers again".to_owned());
             } else {
                 server.breaker.succeed();
@@ -147,6 +151,7 @@ impl Engine {
         let opened = server.breaker.fail(now);
         let name = server.name.clone();
         if opened && !was_open {
+            self.touch_server(sender);
             let message = "the sender could not be reached five times in a row; it is tried again with one request \
                  at a time";
             self.alarm("sender_down", name.as_str(), message.to_owned());
@@ -208,8 +213,7 @@ impl Engine {
         live.doubts = live.doubts.saturating_add(1);
         let until = now + window;
         live.phase = Phase::InDoubt(Some(until));
-        let (attempt, flagged) = (u32::from(live.attempts), live.possibly_duplicate);
-        let account = live.account;
+        let (attempt, flagged, account) = (u32::from(live.attempts), live.possibly_duplicate, live.account);
         self.count_change(seq, account, from, State::InDoubt);
         self.event(seq, State::InDoubt, attempt, flagged);
         if window.is_zero() {
@@ -303,7 +307,7 @@ impl Engine {
         match live.phase {
             Phase::Scheduled => {
                 self.timers.remove(&(live.earliest, Timer::Scheduled(seq)));
-                self.account_mut(live.account).scheduled -= 1;
+                self.account_mut(live.account).scheduled.remove(&(live.earliest, seq));
             }
             Phase::Queued => {
                 self.account_mut(live.account).queue.remove(&live.rank(seq));

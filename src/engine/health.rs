@@ -157,8 +157,7 @@ impl Engine {
             answers_open: self.outbox.len() as u64,
             holds: self.holds.len() as u64,
             blocks: self.blocks.len() as u64,
-            // pending: forecast
-            drain_eta: None,
+            drain_eta: self.drain_eta_all(),
             storage_low: self.storage_low,
             rates: crate::model::Rates {
                 received: minute(&self.rates.received),

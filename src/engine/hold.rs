@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::accept::conversation_key;
-use super::tables::{AccountKey, Timer};
+use super::tables::{AccountKey, CorpKey, Timer};
 use crate::model::{Account, Action, Code, Fault, Hold, HoldId, Record, Scope, Seq, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -163,6 +163,7 @@ impl Engine {
     fn place_held(&mut self, scope: &Scope) {
         if let Scope::Account(name) | Scope::Conversation(name, _) = scope {
             if let Some(key) = self.account_keys.get(name).copied() {
+                self.touch(key);
                 self.place(key);
             }
             return;
@@ -170,7 +171,18 @@ impl Engine {
         for index in 0..self.accounts.len() {
             let key = AccountKey(index as u32);
             if !self.account(key).queue.is_empty() && self.covers(scope, key) {
+                self.touch(key);
                 self.place(key);
+            }
+        }
+        for index in 0..self.corps.len() {
+            let is_covered = match scope {
+                Scope::All => true,
+                Scope::Corp(name) => *name == self.corps[index].name,
+                Scope::Sender(_) | Scope::Account(_) | Scope::Conversation(..) => false,
+            };
+            if is_covered {
+                self.touch_corp(CorpKey(index as u32));
             }
         }
     }

@@ -132,6 +132,10 @@ impl Engine {
             Some(to) => tally.live[to] += 1,
             None => tally.restored -= u32::from(is_restored),
         }
+        let state = self.account_mut(account);
+        state.in_doubt += u32::from(to == State::InDoubt);
+        state.in_doubt -= u32::from(from == State::InDoubt);
+        self.touch(account);
         self.count_for(Some(account), |counters| counters.states.change(from, to));
         self.recount_change(seq, account, from, to);
         if self.started && to == State::Sent {

@@ -22,7 +22,7 @@ use std::time::Duration;
 type Limiter<K, S> = RateLimiter<K, S, SteadyClock, NoOpMiddleware<Nanos>>;
 
 /// Added to the spacing: the clocks of two hosts may run at slightly different rates.
-const GUARD: Duration = Duration::from_millis(1);
+pub(super) const GUARD: Duration = Duration::from_millis(1);
 
 /// A limit that says no, and when to ask again (`None`: when a send under way has ended).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +132,7 @@ pub(super) struct Permit {
 #[derive(Clone)]
 struct Rings(Arc<Mutex<Vec<Ring>>>, SteadyClock);
 
+#[derive(Clone)]
 struct Ring {
     hour: Hour,
     limits: CorpLimits,
@@ -237,6 +238,39 @@ impl Hours {
         }
         self.smoothing[corp.index()] = smoothing;
         locked(&self.rings.0)[corp.index()].limits = limits;
+    }
+
+    /// The hours of these companies as they are, under new keys in that order, to play with on another clock, which
+    /// still shows zero.
+    pub(super) fn copy_of(&self, corps: &[CorpKey], clock: SteadyClock) -> Self {
+        let mut copy = Self::new(clock.clone());
+        for corp in corps {
+            let ring = locked(&self.rings.0)[corp.index()].clone();
+            let smoothing = self.smoothing[corp.index()].as_ref();
+            copy.smoothing.push(smoothing.and_then(|smoothing| {
+                let same = Smoothing::new(&ring.limits, clock.clone())?;
+                *locked(&same.arrival.0) = *locked(&smoothing.arrival.0);
+                Some(same)
+            }));
+            locked(&copy.rings.0).push(ring);
+        }
+        copy
+    }
+
+    /// The next places for what is not urgent: see [`Hour::places`].
+    pub(super) fn places(&self, corp: CorpKey, now: Time) -> Vec<(Time, u32)> {
+        let mut rings = locked(&self.rings.0);
+        let ring = &mut rings[corp.index()];
+        let limit = ring.limit(false);
+        ring.hour.places(limit, now)
+    }
+
+    /// The time between two sends that smoothing wants, and when it lets the next one go after its burst.
+    pub(super) fn smoothing(&self, corp: CorpKey) -> (Duration, Time) {
+        match &self.smoothing[corp.index()] {
+            Some(smoothing) => (smoothing.period, Time::from_nanos(locked(&smoothing.arrival.0).unwrap_or_default())),
+            None => (Duration::ZERO, Time::default()),
+        }
     }
 
     /// Takes a place in the company's hour, or says when there is one.

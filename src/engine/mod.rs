@@ -15,12 +15,15 @@ mod accept;
 mod attempt;
 mod audit;
 mod block;
+mod board;
 mod breaker;
 mod command;
 mod directory;
+mod forecast;
 mod health;
 mod hold;
 mod hour;
+mod lanes;
 mod ledger;
 mod limits;
 mod outbox;
@@ -43,7 +46,7 @@ pub use poison::{AtHand, delivery_key, poison_fault};
 pub(crate) use sabotage::Sabotage;
 pub use settings::{
     AccountLimits, AccountSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom, MessageSettings,
-    SenderSettings, Settings,
+    SenderSettings, Settings, StatusSettings,
 };
 pub use status::Counters;
 
@@ -52,7 +55,9 @@ use crate::model::{
     Refusal, SendEvent, Seq, State, Time,
 };
 use audit::Recount;
+use board::Board;
 use command::{Drain, Sweep};
+use forecast::Forecasts;
 use health::{Health, Rates};
 use hold::Holds;
 use ledger::Ledger;
@@ -114,6 +119,10 @@ pub struct Engine {
     /// What the last [`Action::Intake`] said.
     intake_open: bool,
     log_level_until: Option<Time>,
+    /// Counts what could make a forecast another one.
+    changes: u64,
+    forecasts: Forecasts,
+    board: Board,
     outbox: Outbox,
     transactions: Transactions,
     last: LastNumbers,
@@ -173,6 +182,9 @@ impl Engine {
             drain: None,
             intake_open: true,
             log_level_until: None,
+            changes: 0,
+            forecasts: Forecasts::default(),
+            board: Board::new(settings.status),
             outbox: Outbox::new(settings.publish_window),
             transactions: Transactions::default(),
             last,
@@ -205,14 +217,16 @@ impl Engine {
             Input::Ended { seq, attempt, verdict } => self.handle_ended(seq, attempt, verdict),
             Input::Published { what, refused } => self.handle_published(what, refused),
             Input::PublishAgain { what } => self.outbox.again(what),
-            Input::Connected(connected) => self.outbox.connected(connected),
+            Input::Connected(connected) => {
+                self.outbox.connected(connected);
+                self.board_connected(connected);
+            }
             Input::Directory { sender, entries } => self.handle_directory(&sender, entries),
             Input::DirectoryFailed { sender, trouble } => self.handle_directory_failed(&sender, trouble),
             Input::StorageLow(low) => self.handle_storage_low(low),
             Input::Link { which, up } => self.handle_link(which, up),
             Input::Broker(fact) => self.handle_broker(fact),
-            // pending: forecast (board)
-            Input::StatusSeen(_) => {}
+            Input::StatusSeen(topic) => self.status_seen(topic),
             Input::Stop => {
                 self.stopping = true;
                 // Behind the acknowledgements of all that was taken, so that none of it comes again.
@@ -231,6 +245,7 @@ impl Engine {
         self.publish();
         self.notice_drained();
         self.watch_health();
+        self.publish_board();
         std::mem::take(&mut self.ready)
     }
 
@@ -240,7 +255,7 @@ impl Engine {
         let timer = self.timers.first().map(|(at, _)| *at);
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         let forgetting = self.forgetting.front().map(|(at, _)| *at + self.settings.messages.dedup_window);
-        [settling, timer, deadline, forgetting, self.health_due()].into_iter().flatten().min()
+        [settling, timer, deadline, forgetting, self.health_due(), self.board_timeout()].into_iter().flatten().min()
     }
 
     /// True once nothing is in flight and every answer is with the broker.

@@ -120,6 +120,7 @@ impl Engine {
                 let interval = self.account_limits(name).interval;
                 if let Some(key) = self.account_keys.get(name).copied() {
                     self.spacing.set_interval(key, interval);
+                    self.touch(key);
                     self.place(key);
                 }
             }
@@ -127,6 +128,7 @@ impl Engine {
                 let limits = self.corp_limits(name);
                 if let Some(key) = self.corp_keys.get(name).copied() {
                     self.hours.set_limits(key, limits);
+                    self.touch_corp(key);
                     self.reopen_hour(key);
                 }
             }

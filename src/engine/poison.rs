@@ -2,7 +2,6 @@
 
 use super::Engine;
 use super::accept::id_key;
-use super::tables::Phase;
 use crate::model::{Code, Fault, Fingerprint, MessageId, Seq, State};
 
 /// The message that is being handled.
@@ -44,11 +43,8 @@ impl Engine {
 
     pub(super) fn end_condemned(&mut self) {
         for seq in std::mem::take(&mut self.condemned) {
-            let Some(live) = self.live.get(&seq) else { continue };
-            if live.phase == Phase::Scheduled {
-                // It was read back and has no place yet, which finishing it would give back.
-                let account = live.account;
-                self.account_mut(account).scheduled += 1;
+            if !self.live.contains_key(&seq) {
+                continue;
             }
             let message = format!("message {seq} ended the process again and again and was given up: report it");
             self.alarm("poison", &format!("message {seq}"), message);

@@ -105,13 +105,13 @@ impl Engine {
         let now = self.now;
         let window = self.doubt_window(seq, None);
         let Some(live) = self.live.get_mut(&seq) else { return };
+        let account = live.account;
         live.earliest = if live.attempts > 0 { live.earliest.min(now + RETRY_WAIT_MAX) } else { live.earliest };
         if !live.last_in_doubt {
             return self.enqueue(seq);
         }
         let until = (live.doubted_at + window).min(now + window);
         live.phase = Phase::InDoubt(Some(until));
-        let account = live.account;
         self.count_change(seq, account, State::Queued, State::InDoubt);
         if until <= now {
             self.doubt_ends(seq);
@@ -134,7 +134,8 @@ impl Engine {
         let of = live.account;
         self.count_change(seq, of, State::Queued, State::Sending);
         self.account_mut(account).in_flight += 1;
-        self.flights.insert(seq, Flight { attempt, account, sender: None, corp });
+        let at = self.now;
+        self.flights.insert(seq, Flight { attempt, account, sender: None, corp, at });
         self.hours.start_past(corp);
     }
 

@@ -1,7 +1,7 @@
 //! What the engine can say about itself.
 
 use super::Engine;
-use super::tables::{AccountKey, DedupKey, IdKey, Phase};
+use super::tables::{DedupKey, IdKey, Phase};
 use crate::model::{Account, HoldReason, MessageId, Seq, State, Time};
 use serde_json::{Value, json};
 
@@ -154,43 +154,6 @@ impl Engine {
                 object.insert("until".to_owned(), json!(until.unwrap_or(live.expires_at).to_string()));
             }
             Phase::Sending => {}
-        }
-        data
-    }
-
-    /// What is known of an account: where it belongs, what waits, and why.
-    pub(super) fn describe_account(&mut self, key: AccountKey) -> Value {
-        let now = self.now;
-        let sent_last_hour = self.account_mut(key).minutes.as_mut().map_or(0, |minutes| minutes.total(now));
-        let account = self.account(key);
-        let mut data = json!({
-            "account": account.name.as_str(),
-            "corp": account.corp.map(|corp| self.corps[corp.index()].name.as_str()),
-            "sender": account.sender.map(|sender| self.senders[sender.index()].name.as_str()),
-            "queued": account.queue.len() + account.scheduled as usize,
-            "sending": account.in_flight,
-            "sentLastHour": sent_last_hour,
-            "intervalMs": self.spacing.interval(key).as_millis() as u64,
-        });
-        let Some(object) = data.as_object_mut() else { return data };
-        let head = account.queue.first().and_then(|rank| self.waiting_for(rank.1));
-        let state = match (&head, account.in_flight) {
-            (_, sending) if sending > 0 => "sending",
-            (Some(_), _) => "waiting",
-            (None, _) => "idle",
-        };
-        object.insert("state".to_owned(), json!(state));
-        if let Some((reason, until)) = head.filter(|_| account.in_flight == 0) {
-            insert_reason(object, &reason, until);
-            object.insert("nextSendAt".to_owned(), json!(until.map(|at| at.to_string())));
-        }
-        if let Some(corp) = account.corp {
-            let hour = self.hours.status(corp, now);
-            object.insert(
-                "hour".to_owned(),
-                json!({ "used": hour.used, "limit": hour.limit, "reserve": hour.reserve,
-                        "nextFreeAt": hour.free_at.map(|at| at.to_string()) }),
-            );
         }
         data
     }

@@ -1,8 +1,10 @@
 //! What the engine remembers: messages, accounts, companies and servers, each under a small key.
 
+use super::forecast::AnswerTime;
 use super::hour::Minutes;
+use super::lanes::{Entry, Lanes, Open};
 use crate::model::{Account, Corp, Fingerprint, OnDoubt, SenderName, Seq, State, Time};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 macro_rules! key {
     ($name:ident) => {
@@ -103,8 +105,10 @@ pub(super) struct AccountState {
     pub(super) corp: Option<CorpKey>,
     pub(super) sender: Option<SenderKey>,
     pub(super) queue: BTreeSet<Rank>,
-    pub(super) scheduled: u32,
+    /// Messages that wait for their `notBefore` outside of the queue.
+    pub(super) scheduled: BTreeSet<(Time, Seq)>,
     pub(super) in_flight: u32,
+    pub(super) in_doubt: u32,
     pub(super) place: Place,
     /// Since when it could have sent, while it is [`Place::Ready`].
     pub(super) ready_since: Option<Time>,
@@ -125,12 +129,9 @@ pub(super) enum Place {
     Idle,
     /// In the timers, due then.
     Due(Time),
-    /// In the lane of its server and company, under this order.
-    Ready(SenderKey, CorpKey, Order),
+    /// In the lane of its server and company, as this entry.
+    Ready(SenderKey, CorpKey, Entry),
 }
-
-/// Smaller goes first: the moment since when it waits, with a head start for priority.
-pub(super) type Order = u64;
 
 #[derive(Clone, Debug)]
 pub(super) struct CorpState {
@@ -138,15 +139,8 @@ pub(super) struct CorpState {
     /// What its hour is open for, as far as the last question told.
     pub(super) open: Open,
     pub(super) open_timer: Option<Time>,
-}
-
-/// What a company's hour has room for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Open {
-    All,
-    /// Only the reserve is left.
-    Urgent,
-    Nothing,
+    /// The accounts known to belong to it.
+    pub(super) members: BTreeSet<AccountKey>,
 }
 
 #[derive(Clone, Debug)]
@@ -154,9 +148,9 @@ pub(super) struct SenderState {
     pub(super) name: SenderName,
     pub(super) in_flight: usize,
     pub(super) connections: usize,
-    pub(super) lanes: BTreeMap<CorpKey, Lane>,
-    /// The lanes that may go, by the order of their first account.
-    pub(super) heads: BTreeSet<(Order, CorpKey)>,
+    pub(super) lanes: Lanes,
+    /// How long its answers take.
+    pub(super) answers: AnswerTime,
     pub(super) breaker: super::breaker::Breaker,
     pub(super) unauthorized: bool,
     pub(super) directory_asked_at: Option<Time>,
@@ -165,32 +159,6 @@ pub(super) struct SenderState {
     pub(super) directory_missing: super::status::Latch,
     /// Whether it is to be asked for once more, because somebody needed it too soon after the last time.
     pub(super) directory_wanted: bool,
-}
-
-/// The accounts of one company that could send now through one server.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Lane {
-    pub(super) ready: BTreeSet<(Order, AccountKey)>,
-    /// Those whose next message is urgent: the reserve is theirs too.
-    pub(super) urgent: BTreeSet<(Order, AccountKey)>,
-    /// Under which order it stands in `heads`.
-    pub(super) head: Option<Order>,
-}
-
-impl Lane {
-    /// Its first account among those that `open` lets go.
-    pub(super) fn first(&self, open: Open) -> Option<(Order, AccountKey, bool)> {
-        let urgent = self.urgent.first().map(|(order, account)| (*order, *account, true));
-        let ready = self.ready.first().map(|(order, account)| (*order, *account, false));
-        match open {
-            Open::Nothing => None,
-            Open::Urgent => urgent,
-            Open::All => match (urgent, ready) {
-                (Some(urgent), Some(ready)) => Some(urgent.min(ready)),
-                (urgent, ready) => urgent.or(ready),
-            },
-        }
-    }
 }
 
 /// A moment at which something is due, unless it was settled before.
@@ -225,4 +193,6 @@ pub(super) struct Flight {
     pub(super) sender: Option<SenderKey>,
     /// In whose hour it takes a place.
     pub(super) corp: CorpKey,
+    /// When it began; the time of the start for one of an earlier life.
+    pub(super) at: Time,
 }

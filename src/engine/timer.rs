@@ -53,10 +53,11 @@ impl Engine {
             return;
         }
         live.phase = Phase::Queued;
-        let (account, rank) = (live.account, live.rank(seq));
+        let (account, rank, earliest) = (live.account, live.rank(seq), live.earliest);
         let state = self.account_mut(account);
-        state.scheduled -= 1;
+        state.scheduled.remove(&(earliest, seq));
         state.queue.insert(rank);
+        self.touch(account);
         self.place_for(account, rank);
         self.expect_directory(account);
     }

@@ -2,7 +2,7 @@
 
 use crate::engine::{
     AccountLimits, AccountSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom, MessageSettings,
-    SenderSettings, Settings,
+    SenderSettings, Settings, StatusSettings,
 };
 use crate::model::{
     Account, AccountState, Command, Corp, DirectoryEntry, Doubt, HoldId, Lifetime, LimitChange, LimitScope, LogLevel,
@@ -85,6 +85,8 @@ pub fn default_settings() -> Settings {
         info: serde_json::json!({ "version": "test" }),
         health_interval: None,
         broker_backlog_alarm: 50_000,
+        // Only the scripts about them want them.
+        status: StatusSettings { per_second: 0, accounts_max: 10_000, idle: Duration::from_secs(600) },
     }
 }
 
@@ -125,6 +127,9 @@ pub fn configure(settings: &mut Settings, line: &Line<'_>) {
             "queue_bytes" => messages.queue_bytes = number(value),
             "queue_time" => messages.queue_time = Some(duration(value)),
             "grace" => messages.unknown_account_grace = duration(value),
+            "status_per_second" => settings.status.per_second = number(value) as usize,
+            "status_accounts" => settings.status.accounts_max = number(value) as usize,
+            "status_idle" => settings.status.idle = duration(value),
             "publish_window" => settings.publish_window = number(value) as usize,
             "health" => settings.health_interval = Some(duration(value)),
             "backlog" => settings.broker_backlog_alarm = number(value),

@@ -88,8 +88,7 @@ impl Printer {
                     format!("holds {holds:?} blocks {blocks:?}")
                 }
             }
-            Action::Status(Status::Health(report)) => health_line(report),
-            Action::Status(status) => format!("status {status:?}"),
+            Action::Status(status) => status_line(status),
             Action::LogLevel(level) => format!("log {}", level.map_or("as configured", |level| level.as_str())),
             Action::Alarm(alarm) => format!("alarm {} {}", alarm.what, alarm.about),
             Action::RefreshDirectory { sender } => format!("refresh directory of {sender}"),
@@ -124,6 +123,18 @@ fn health_line(report: &HealthReport) -> String {
         broker.commands,
         flag(report.storage_low, "storage low"),
     )
+}
+
+fn status_line(status: &Status) -> String {
+    let (topic, report) = match status {
+        Status::Account(name, report) => (format!("account/{name}"), report.as_ref().map(serde_json::to_string)),
+        Status::Corp(name, report) => (format!("corp/{name}"), report.as_ref().map(serde_json::to_string)),
+        Status::Health(report) => return health_line(report),
+    };
+    match report {
+        Some(report) => format!("status {topic} {}", report.expect("a report is JSON")),
+        None => format!("status {topic} cleared"),
+    }
 }
 
 fn verdict_line(verdict: &Verdict) -> String {

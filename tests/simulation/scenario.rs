@@ -3,7 +3,7 @@
 use super::random::Random;
 use crate::engine::{
     AccountLimits, AccountSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom, MessageSettings,
-    SenderSettings, Settings,
+    SenderSettings, Settings, StatusSettings,
 };
 use crate::model::{
     Account, Code, Command, Corp, Fault, Lifetime, LimitChange, LimitScope, MessageId, OnDoubt, Options, Origin,
@@ -156,6 +156,7 @@ fn settings(random: &mut Random, servers: usize, accounts: &[AccountTruth]) -> S
             default_corp: None,
         })
         .collect();
+    let few = accounts.len() == 2;
     let accounts = accounts
         .iter()
         .filter(|_| random.percent(15))
@@ -194,6 +195,8 @@ fn settings(random: &mut Random, servers: usize, accounts: &[AccountTruth]) -> S
         info: serde_json::Value::Null,
         health_interval: Some(Duration::from_secs(60)),
         broker_backlog_alarm: 0,
+        // In some worlds, because each report is a forecast and takes its time.
+        status: StatusSettings { per_second: if few { 2 } else { 0 }, accounts_max: 1, idle: Duration::from_secs(60) },
     }
 }
 

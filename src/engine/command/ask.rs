@@ -73,7 +73,7 @@ impl Engine {
             last = Some(name);
             let account = self.account(*key);
             if corp.is_none_or(|corp| corp.is_some() && account.corp == corp)
-                && state.is_none_or(|state| self.account_state(*key) == state)
+                && state.is_none_or(|state| self.condition(*key).state == state)
             {
                 found.push(*key);
             }
