@@ -3,9 +3,9 @@
 use crate::bridge::{self, Bridge, BridgeError, Edges};
 use crate::config::Config;
 use crate::intake::http::{self, Readiness};
-use crate::intake::mqtt::Intake;
+use crate::intake::mqtt::{Acknowledgements, COMMANDS_WINDOW, Intake, tell_link};
 use crate::journal::{self, Journal};
-use crate::model::{Code, Fault, Input, Job, Lookup, Publication, Reply, SenderName};
+use crate::model::{Code, Fault, Input, Job, Link, Lookup, Publication, Reply, SenderName};
 use crate::mqtt::broker::Broker;
 use crate::publisher::{self, Publisher};
 use crate::sender::Sender;
@@ -27,6 +27,9 @@ const PUBLISH_WINDOW: usize = 1000;
 /// Questions to the journal that wait in line, at most.
 const QUESTIONS_MAX: usize = 64;
 
+/// Room for commands: the broker's window of them fits twice, and what the journal found of all questions.
+const COMMANDS_MAX: usize = 2 * COMMANDS_WINDOW as usize + QUESTIONS_MAX;
+
 /// How long a stop waits for the bridge, which has bounds of its own. Only a commit that finds no room on the disk goes
 /// beyond them.
 const BRIDGE_STOP_MAX: Duration = Duration::from_secs(12);
@@ -42,7 +45,9 @@ pub struct App {
     http: http::Server,
     intake_end: oneshot::Sender<()>,
     intake: JoinHandle<()>,
+    commands: Intake,
     subscribed: watch::Receiver<bool>,
+    commanded: watch::Receiver<bool>,
     publishing: watch::Receiver<bool>,
     // Ends last: the other parts speak through it.
     _broker: Option<Broker>,
@@ -146,9 +151,17 @@ impl App {
             publisher::start(&settings.mqtt, topics, PUBLISH_WINDOW, inputs.clone(), connected_set)
                 .map_err(AppError::Tls)?;
         let (subscribed_set, subscribed) = watch::channel(false);
-        let mut intake = Intake::new(settings.mqtt, Arc::new(settings.intake), inputs.clone(), subscribed_set);
+        let (commanded_set, commanded) = watch::channel(false);
+        let (orders, orders_due) = mpsc::channel(COMMANDS_MAX);
+        let reading = Arc::new(settings.intake);
+        let mut commands =
+            Intake::new(Link::Commands, settings.mqtt.clone(), Arc::clone(&reading), orders, commanded_set);
+        commands.open().map_err(AppError::Tls)?;
+        let mut intake = Intake::new(Link::Incoming, settings.mqtt, reading, inputs.clone(), subscribed_set);
         intake.open().map_err(AppError::Tls)?;
-        let acknowledgements = intake.acknowledgements();
+        tokio::spawn(tell_link(Link::Incoming, subscribed.clone(), inputs.clone()));
+        tokio::spawn(tell_link(Link::Commands, commanded.clone(), inputs.clone()));
+        let acknowledgements = Acknowledgements::new(&intake, &commands);
         let (intake_open, intake_wanted) = watch::channel(true);
         let (intake_end, intake_ended) = oneshot::channel();
         let edges = Edges {
@@ -168,11 +181,15 @@ impl App {
                 intake_open.send_replace(open);
             }),
         };
-        let readiness = Readiness { subscribed: subscribed.clone(), publishing: publishing.clone() };
+        let readiness = Readiness {
+            subscribed: subscribed.clone(),
+            commanded: commanded.clone(),
+            publishing: publishing.clone(),
+        };
         let listen = settings.http;
         let http = http::serve(listen, readiness).await.map_err(|error| AppError::Http { listen, error })?;
         telemetry::http_listening(http.address());
-        let bridge = Bridge::new(engine, journal, clock, inputs_due, edges, refusals);
+        let bridge = Bridge::new(engine, journal, clock, inputs_due, orders_due, edges, refusals);
         Ok(Self {
             inputs,
             publisher: running,
@@ -180,7 +197,9 @@ impl App {
             http,
             intake_end,
             intake: tokio::spawn(keep_intake(intake, intake_wanted, intake_ended)),
+            commands,
             subscribed,
+            commanded,
             publishing,
             _broker: broker,
         })
@@ -193,8 +212,9 @@ impl App {
 
     /// Returns when the broker delivers and takes answers: at once if it does already.
     pub async fn ready(&mut self) {
-        // The senders of both live as long as this does.
+        // The senders of all live as long as this does.
         let _ = self.subscribed.wait_for(|subscribed| *subscribed).await;
+        let _ = self.commanded.wait_for(|commanded| *commanded).await;
         let _ = self.publishing.wait_for(|publishing| *publishing).await;
     }
 
@@ -223,6 +243,8 @@ impl App {
         // An intake that is gone is closed.
         let _ = self.intake_end.send(());
         let _ = self.intake.await;
+        // Behind the acknowledgements of all that the bridge did.
+        self.commands.close().await;
         self.publisher.stop().await;
         bridge_ended(ended)
     }

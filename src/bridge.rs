@@ -12,8 +12,8 @@
 //!
 //! # Invariants
 //!
-//! - Performing an action never waits, so the cycle of channels cannot block. The one channel on which anyone waits
-//!   is `inputs`.
+//! - Performing an action never waits, so the cycle of channels cannot block. The channels on which anyone waits are
+//!   `inputs` and `commands`, and both are emptied in every turn, commands first.
 //! - After a commit whose fate is unknown nothing is performed any more.
 
 mod letters;
@@ -86,6 +86,7 @@ pub struct Bridge {
     journal: Journal,
     clock: Clock,
     inputs: mpsc::Receiver<Input>,
+    commands: mpsc::Receiver<Input>,
     edges: Edges,
     letters: Letters,
     refusals: BTreeMap<u64, Arc<Refusal>>,
@@ -99,12 +100,14 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// `engine` has been started; `refusals` are those that it replayed and that are not answered yet.
+    /// `engine` has been started; `refusals` are those that it replayed and that are not answered yet. What comes by
+    /// `commands` goes before all that waits in `inputs`.
     pub fn new(
         engine: Engine,
         journal: Journal,
         clock: Clock,
         inputs: mpsc::Receiver<Input>,
+        commands: mpsc::Receiver<Input>,
         edges: Edges,
         refusals: BTreeMap<u64, Arc<Refusal>>,
     ) -> Self {
@@ -113,6 +116,7 @@ impl Bridge {
             journal,
             clock,
             inputs,
+            commands,
             edges,
             letters: Letters::default(),
             refusals,
@@ -140,6 +144,8 @@ impl Bridge {
             }
             let wake_at = self.wake_at();
             tokio::select! {
+                biased;
+                Some(command) = self.commands.recv() => batch.push(command),
                 taken = self.inputs.recv_many(&mut batch, TURN_INPUTS_MAX) => if taken == 0 { break },
                 () = self.clock.sleep_until(wake_at) => {}
             }
@@ -150,6 +156,14 @@ impl Bridge {
 
     fn take(&mut self, batch: &mut Vec<Input>) {
         let now = self.clock.now();
+        // Both channels in every turn, so that neither waits for the other to be empty.
+        for waiting in [&mut self.commands, &mut self.inputs] {
+            while batch.len() < TURN_INPUTS_MAX
+                && let Ok(input) = waiting.try_recv()
+            {
+                batch.push(input);
+            }
+        }
         for input in batch.drain(..) {
             if input == Input::Stop {
                 self.stop_by = Some(now + STOP_WAIT);

@@ -2,7 +2,7 @@
 
 use crate::model::Ticket;
 use crate::mqtt::{
-    Acknowledger, Incoming, OutgoingEvent, Outlet, Overrun, Packet, Publish, Settings, Task, TlsError,
+    Acknowledger, Incoming, OutgoingEvent, Outlet, Overrun, Packet, Publish, Session, Settings, Task, TlsError,
     connect_incoming, connect_outgoing,
 };
 use bytes::Bytes;
@@ -44,7 +44,8 @@ impl Client {
         })?;
         let (packets, incoming) = mpsc::channel(ROOM);
         let on_event = move |event| packets.try_send(event).map_err(|_| Overrun);
-        let (acknowledger, incoming_task) = connect_incoming(settings, vec![filter.to_owned()], on_event)?;
+        let session = Session::new("in", vec![filter.to_owned()], settings.receive_maximum);
+        let (acknowledger, incoming_task) = connect_incoming(settings, session, on_event)?;
         Ok(Self {
             outlet,
             acknowledger,

@@ -6,6 +6,7 @@ mod commands;
 mod crash;
 mod input;
 mod limits;
+mod links;
 mod secure;
 mod sender;
 
