@@ -5,7 +5,8 @@
 //! - An answer is reported as published only when the broker has acknowledged it on every topic that it goes to, or
 //!   has refused it for good.
 //! - Nothing is remembered across connections: after each connect the engine hands out again what is still open.
-//! - Answers and all else come over two channels, so that a flood of events cannot stand before an answer.
+//! - Answers, replies and all else come over channels of their own, so that a flood of events cannot stand before an
+//!   answer, or push out the reply to the command that would stop it.
 
 pub mod payload;
 
@@ -24,8 +25,12 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-/// Events, replies and alarms that wait for being published. What comes on top is dropped, and counted.
+/// Events and alarms that wait for being published. What comes on top is dropped, and counted.
 const NOTICES_MAX: usize = 4096;
+/// The same for replies.
+const REPLIES_MAX: usize = 256;
+/// What may wait for the connection before replies wait too.
+const REPLIES_BEHIND_MAX: usize = 4096;
 /// The wait before a publish that the broker refused for now is tried again.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// How long a stop waits for the broker.
@@ -38,6 +43,7 @@ const STATE_TOKEN: u64 = 0;
 pub struct Publisher {
     answers: mpsc::Sender<Publication>,
     notices: mpsc::Sender<Publication>,
+    replies: mpsc::Sender<Publication>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -45,7 +51,12 @@ impl Publisher {
     /// Never waits. An answer must be given within a runtime.
     pub fn publish(&self, publication: Publication) {
         let is_answer = matches!(publication, Publication::Answer { .. } | Publication::Refusal { .. });
-        let channel = if is_answer { &self.answers } else { &self.notices };
+        let is_reply = matches!(publication, Publication::Reply(_));
+        let channel = match (is_answer, is_reply) {
+            (true, _) => &self.answers,
+            (false, true) => &self.replies,
+            (false, false) => &self.notices,
+        };
         match channel.try_send(publication) {
             Ok(()) => {}
             Err(TrySendError::Full(answer)) if is_answer => {
@@ -102,7 +113,8 @@ pub fn start(
 ) -> Result<(Publisher, Running), TlsError> {
     let (answers, answers_due) = mpsc::channel(window.max(1));
     let (notices, notices_due) = mpsc::channel(NOTICES_MAX);
-    let (events, events_seen) = mpsc::channel(4 * window.max(1) + NOTICES_MAX);
+    let (replies, replies_due) = mpsc::channel(REPLIES_MAX);
+    let (events, events_seen) = mpsc::channel(4 * window.max(1) + NOTICES_MAX + REPLIES_MAX);
     let will = state(&topics, "offline");
     let (outlet, connection) = mqtt::connect_outgoing(settings, &will, move |event| {
         if events.try_send(event).is_err() {
@@ -124,8 +136,8 @@ pub fn start(
         next_token: STATE_TOKEN + 1,
         state_acknowledged: false,
     };
-    let task = tokio::spawn(run(desk, connection, answers_due, notices_due, events_seen, stop_seen));
-    Ok((Publisher { answers, notices, dropped }, Running { stop, task }))
+    let task = tokio::spawn(run(desk, connection, answers_due, replies_due, notices_due, events_seen, stop_seen));
+    Ok((Publisher { answers, notices, replies, dropped }, Running { stop, task }))
 }
 
 fn state(topics: &Topics, word: &str) -> Publish {
@@ -161,6 +173,7 @@ async fn run(
     mut desk: Desk,
     connection: Task,
     mut answers: mpsc::Receiver<Publication>,
+    mut replies: mpsc::Receiver<Publication>,
     mut notices: mpsc::Receiver<Publication>,
     mut events: mpsc::Receiver<OutgoingEvent>,
     mut stop: oneshot::Receiver<()>,
@@ -171,6 +184,7 @@ async fn run(
         tokio::select! {
             biased;
             Some(event) = events.recv() => desk.handle_event(event).await,
+            Some(reply) = replies.recv(), if desk.pending.len() < REPLIES_BEHIND_MAX => desk.publish(reply).await,
             Some(publication) = answers.recv() => desk.publish(publication).await,
             Some(publication) = notices.recv(), if has_room => desk.publish(publication).await,
             _ = &mut stop => break,
@@ -330,7 +344,8 @@ mod tests {
     async fn an_answer_without_room_waits_and_a_notice_without_room_is_counted() {
         let (answers, mut answers_due) = mpsc::channel(1);
         let (notices, _notices_due) = mpsc::channel(1);
-        let publisher = Publisher { answers, notices, dropped: Arc::default() };
+        let (replies, _replies_due) = mpsc::channel(1);
+        let publisher = Publisher { answers, notices, replies, dropped: Arc::default() };
         for number in 1..=3 {
             publisher.publish(refusal(number));
             publisher.publish(Publication::Holds(Vec::new(), Vec::new()));
