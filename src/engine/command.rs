@@ -13,7 +13,7 @@ use std::time::Duration;
 
 impl Engine {
     pub(super) fn handle_command(&mut self, ticket: Option<Ticket>, request: CommandRequest) {
-        let CommandRequest { origin, command } = request;
+        let CommandRequest { origin, command, .. } = request;
         let command = match command {
             Ok(command) => command,
             Err(fault) => {

@@ -10,7 +10,7 @@ pub mod http;
 
 mod request;
 
-mod command;
+pub mod command;
 
 mod rules;
 

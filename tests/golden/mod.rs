@@ -154,7 +154,7 @@ impl Dialogue {
                 let transaction = line.value("transaction").map(Box::from);
                 let name = command.name().into();
                 let origin = CommandOrigin { name, reply_to: None, transaction, by: None };
-                Input::Command { ticket, request: Box::new(CommandRequest { origin, command: Ok(command) }) }
+                Input::Command { ticket, request: Box::new(CommandRequest::new(origin, Ok(command))) }
             }
             other => panic!("nothing is called {other}"),
         }

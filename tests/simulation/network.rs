@@ -146,7 +146,7 @@ impl World {
             Payload::Bad(refusal) => Input::Refused { ticket, refusal },
             Payload::Command { command, transaction } => {
                 let origin = CommandOrigin { name: Box::from("command"), reply_to: None, transaction, by: None };
-                Input::Command { ticket, request: Box::new(CommandRequest { origin, command: Ok(command) }) }
+                Input::Command { ticket, request: Box::new(CommandRequest::new(origin, Ok(command))) }
             }
         };
         self.input(input);
