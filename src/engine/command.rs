@@ -5,15 +5,23 @@ use super::accept::id_key;
 use super::sabotage::Sabotage;
 use super::tables::Phase;
 use crate::model::{
-    Account, Action, Code, Command, CommandOrigin, CommandRequest, Fault, Hold, HoldId, Lookup, MessageId, Record,
-    Reply, Scope, Seq, State, Ticket, Time,
+    Account, Action, Code, Command, CommandOrigin, CommandRequest, Fault, Fingerprint, Hold, HoldId, MessageId, Record, Reply,
+    Scope, Seq, State, Ticket, Time,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// A command that changes something, until it is done.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) ticket: Option<Ticket>,
+    pub(super) origin: CommandOrigin,
+    pub(super) fingerprint: Fingerprint,
+}
+
 impl Engine {
     pub(super) fn handle_command(&mut self, ticket: Option<Ticket>, request: CommandRequest) {
-        let CommandRequest { origin, command, .. } = request;
+        let CommandRequest { origin, command, fingerprint, .. } = request;
         let command = match command {
             Ok(command) => command,
             Err(fault) => {
@@ -26,11 +34,28 @@ impl Engine {
             return self.answer_question(origin, command);
         }
         // Also while the disk is nearly full: a command is small, and what it does may be what makes room.
-        self.acknowledge(ticket);
-        if let Some(done) = self.done_before(&origin) {
-            return self.act(Action::Reply(Reply { origin, result: Ok(done) }));
+        let Some(order) = self.settle_repeat(Order { ticket, origin, fingerprint }) else { return };
+        if let Command::MessageRetry { id, account } = command {
+            return self.retry(order, id, account);
         }
-        let result = self.perform(&origin, command);
+        let result = self.perform(&order.origin, command);
+        self.conclude(order, result);
+    }
+
+    /// Answers an order that was done before, or is being done; gives back one that is new.
+    fn settle_repeat(&mut self, order: Order) -> Option<Order> {
+        if let Some(done) = self.done_before(&order.origin) {
+            self.acknowledge(order.ticket);
+            self.act(Action::Reply(Reply { origin: order.origin, result: Ok(done) }));
+            return None;
+        }
+        self.join_retry(order)
+    }
+
+    /// The order was done, or cannot be: what it changed, and that it was done, are one commit.
+    pub(super) fn conclude(&mut self, order: Order, result: Result<Value, Fault>) {
+        let Order { ticket, origin, .. } = order;
+        self.acknowledge(ticket);
         if let Ok(data) = &result {
             let reply = Box::from(data.to_string());
             if let Some(transaction) = &origin.transaction {
@@ -40,6 +65,12 @@ impl Engine {
             self.record(Record::Commanded { at: self.now, origin: origin.clone(), reply });
         }
         self.act(Action::Reply(Reply { origin, result }));
+    }
+
+    /// Gives a repeat what the order that it repeats has come to.
+    pub(super) fn tell_repeat(&mut self, repeat: Order, result: Result<Value, Fault>) {
+        self.acknowledge(repeat.ticket);
+        self.act(Action::Reply(Reply { origin: repeat.origin, result }));
     }
 
     /// The reply to the same transaction of the same command, if it was done before.
@@ -56,7 +87,10 @@ impl Engine {
 
     fn answer_question(&mut self, origin: CommandOrigin, command: Command) {
         let result = match command {
-            Command::MessageGet { id, account } => return self.look_up(origin, id, account),
+            Command::MessageGet { id, account } => return self.get_message(origin, id, account),
+            Command::MessageList { selection, states, page } => {
+                return self.list_messages(origin, selection, states, page);
+            }
             Command::AccountGet { account } => match self.account_keys.get(&account).copied() {
                 Some(key) => Ok(self.describe_account(key)),
                 None => {
@@ -64,7 +98,7 @@ impl Engine {
                 }
             },
             Command::Health => Ok(self.health()),
-            // pending: commands, messages
+            // pending: commands
             Command::Info
             | Command::AccountList { .. }
             | Command::CorpList { .. }
@@ -72,7 +106,6 @@ impl Engine {
             | Command::HoldList { .. }
             | Command::LimitsGet { .. }
             | Command::DirectoryRefresh { .. }
-            | Command::MessageList { .. }
             | Command::MessageRetry { .. }
             | Command::MessageResolve { .. }
             | Command::LimitsSet { .. }
@@ -84,12 +117,6 @@ impl Engine {
             | Command::MessageCancel { .. } => Err(Fault::new(Code::Internal, "not available yet")),
         };
         self.act(Action::Reply(Reply { origin, result }));
-    }
-
-    fn look_up(&mut self, origin: CommandOrigin, id: MessageId, account: Option<Account>) {
-        let live = self.live_with_id(&id, account.as_ref());
-        let live = live.into_iter().map(|seq| (seq, self.describe_live(seq))).collect();
-        self.act(Action::Lookup(Lookup { origin, id, account, live }));
     }
 
     fn perform(&mut self, origin: &CommandOrigin, command: Command) -> Result<Value, Fault> {
@@ -121,9 +148,9 @@ impl Engine {
                 Some(id) => self.cancel(id, selection.account.as_ref(), dry_run),
                 None => Err(Fault::new(Code::Internal, "not available yet")),
             },
-            // pending: commands, messages
+            Command::MessageResolve { id, account, settled } => self.resolve(&id, account.as_ref(), settled),
+            // pending: commands
             Command::MessageRetry { .. }
-            | Command::MessageResolve { .. }
             | Command::LimitsSet { .. }
             | Command::Drain { .. }
             | Command::LogLevel { .. }

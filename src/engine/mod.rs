@@ -15,12 +15,16 @@ mod accept;
 mod attempt;
 mod breaker;
 mod command;
+mod correct;
 mod directory;
+mod forecast;
 mod hold;
 mod hour;
 mod limits;
+mod lookup;
 mod outbox;
 mod restore;
+mod retry;
 mod sabotage;
 mod schedule;
 mod settings;
@@ -42,6 +46,7 @@ use crate::model::{
     State, Time,
 };
 use limits::{Hours, Spacing};
+use lookup::Lookups;
 use outbox::Outbox;
 use status::Latch;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -90,6 +95,8 @@ pub struct Engine {
 
     holds: BTreeMap<HoldId, Hold>,
     outbox: Outbox,
+    /// Questions that the journal has not answered yet.
+    lookups: Lookups,
     /// Replies to commands that changed something, by transaction, and since when.
     transactions: BTreeMap<Box<str>, (Time, Box<str>)>,
     last: LastNumbers,
@@ -137,6 +144,7 @@ impl Engine {
             deadlines: BTreeSet::new(),
             holds: BTreeMap::new(),
             outbox: Outbox::new(settings.publish_window),
+            lookups: Lookups::default(),
             transactions: BTreeMap::new(),
             last,
             counters: Counters::default(),
@@ -166,6 +174,7 @@ impl Engine {
             Input::Directory { sender, entries } => self.handle_directory(&sender, entries),
             Input::DirectoryFailed { sender, trouble } => self.handle_directory_failed(&sender, trouble),
             Input::StorageLow(low) => self.handle_storage_low(low),
+            Input::Found(found) => self.handle_found(*found),
             // pending: forecast (board), health
             Input::StatusSeen(_) | Input::Link { .. } => {}
             Input::Stop => {

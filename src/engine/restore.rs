@@ -162,8 +162,7 @@ impl Engine {
         let Some(live) = self.live.remove(&seq) else { return };
         self.counters.states.change(live.state(), state);
         self.live_bytes -= u64::from(live.body_bytes);
-        let past = Past { dedup: live.dedup, id: live.id, fingerprint: live.fingerprint, state, answered: false };
-        self.past.insert(seq, past);
+        self.past.insert(seq, Past::of(&live, state));
         self.forgetting.push_back((self.aged(at), seq));
         self.outbox.push(Outgoing::Answer(seq));
     }

@@ -11,6 +11,10 @@ pub enum Sabotage {
     AcceptWithoutRecord,
     /// An answer counts as delivered as soon as it is published.
     AnswerClosedEarly,
+    /// A message whose doubt is settled is counted where it was and where it is.
+    CorrectionCountsTwice,
+    /// A doubt that is settled after its answer is not answered again.
+    CorrectionUnanswered,
     /// What is on its way can be cancelled.
     CancelWhileSending,
     /// A restart tries again what was under way.
@@ -35,6 +39,10 @@ pub enum Sabotage {
     RefundEveryFailure,
     /// A time-out is tried again.
     RetryAfterTimeout,
+    /// An order to send a message again is done twice when it is repeated before the journal has answered.
+    RetryTwice,
+    /// A message that is sent again by hand forgets that it may have been sent before.
+    RetryUnflagged,
     /// A message that is tried again goes behind those that came later.
     RetryToTail,
     /// Spacing counts from the request, whatever the answer takes.
@@ -45,10 +53,12 @@ pub enum Sabotage {
 
 impl Sabotage {
     #[cfg(test)]
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::AcceptWithoutRecord,
         Self::AnswerClosedEarly,
         Self::CancelWhileSending,
+        Self::CorrectionCountsTwice,
+        Self::CorrectionUnanswered,
         Self::CrashRetries,
         Self::DedupSkipsPast,
         Self::DoubtForgotten,
@@ -61,6 +71,8 @@ impl Sabotage {
         Self::RefundEveryFailure,
         Self::RetryAfterTimeout,
         Self::RetryToTail,
+        Self::RetryTwice,
+        Self::RetryUnflagged,
         Self::SpacingFromRequest,
         Self::TimeoutIsSuccess,
     ];

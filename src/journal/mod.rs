@@ -31,6 +31,7 @@ mod prune;
 mod writer;
 
 mod audit;
+mod list;
 mod lookup;
 mod query;
 mod replay;

@@ -44,6 +44,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         create_tables(&connection).map_err(database)?;
     } else {
         check_identity(&connection, path)?;
+        upgrade(&connection).map_err(database)?;
     }
     // Also for a file that an operator switched to another mode by hand.
     connection.execute_batch("PRAGMA journal_mode = WAL;").map_err(database)?;
@@ -132,9 +133,24 @@ fn is_empty(connection: &Connection) -> Result<bool, rusqlite::Error> {
 fn create_tables(connection: &Connection) -> Result<(), rusqlite::Error> {
     let (application_id, version) = (schema::APPLICATION_ID, schema::VERSION);
     connection.execute_batch(&format!(
-        "PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {} PRAGMA application_id = {application_id}; \
+        "PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {}{} PRAGMA application_id = {application_id}; \
          PRAGMA user_version = {version}; COMMIT;",
-        schema::TABLES
+        schema::TABLES,
+        schema::UPGRADES.concat()
+    ))
+}
+
+/// Brings the tables of an older version up to ours, all or nothing.
+fn upgrade(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let missing = usize::try_from(found - 1).ok().and_then(|first| schema::UPGRADES.get(first..)).unwrap_or_default();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    connection.execute_batch(&format!(
+        "PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {} PRAGMA user_version = {}; COMMIT;",
+        missing.concat(),
+        schema::VERSION
     ))
 }
 

@@ -1,14 +1,18 @@
 //! The tables, for whoever opens the file with `sqlite3 'file:sendbridge.db?mode=ro'`.
 //!
 //! Times are nanoseconds since the Unix epoch, durations nanoseconds. A row of `message` is written once; what becomes
-//! of it is in `attempt` and `outcome`, until pruning moves the three to one row of `history` (attempts stay).
+//! of it is in `attempt` and `outcome`, until pruning moves the three to one row of `history` (attempts stay). A message
+//! that a person had sent again is another one with the same id: `retry` says which one it continues.
 //! The view `messages` puts it all together in words.
 
 /// "SEND", so that `file` and SQLite tell this database from any other.
 pub(super) const APPLICATION_ID: i64 = 0x5345_4e44;
 
 /// The version of the tables below. Raised by every change that an older program could not read or keep.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
+
+/// What brings a file from each version to the next: the first from 1 to 2.
+pub(super) const UPGRADES: [&str; VERSION as usize - 1] = [RETRY];
 
 /// What must be set before the first table, for the life of the file.
 pub(super) const BEFORE_TABLES: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;";
@@ -23,6 +27,15 @@ pub(super) const FOR_WRITER: &str = "PRAGMA synchronous = FULL; PRAGMA cache_siz
 /// What a read-only connection needs.
 pub(super) const FOR_READER: &str = "PRAGMA query_only = ON; PRAGMA cache_size = -4000; PRAGMA temp_store = MEMORY;";
 
+/// `n` is the `seq` of the new life. Kept as long as its outcome, because what may be said of it hangs on it.
+const RETRY: &str = "
+CREATE TABLE retry (
+    n INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL, of INTEGER NOT NULL, possibly_duplicate INTEGER NOT NULL, in_doubt INTEGER NOT NULL
+) STRICT;
+";
+
+/// Every table of the first version. The upgrades follow it in a new file too.
 pub(super) const TABLES: &str = "
 CREATE TABLE progress (
     only INTEGER PRIMARY KEY CHECK (only = 1),

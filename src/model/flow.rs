@@ -305,12 +305,12 @@ pub struct Lookup {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// Every message with this id. `live` are the numbers that the engine knows: found however far back they lie.
-    Get { id: MessageId, account: Option<Account>, live: Vec<Seq> },
+    /// Every message with this id. `known` are the numbers that the engine knows: found however far back they lie.
+    Get { id: MessageId, account: Option<Account>, known: Vec<Seq> },
     /// Messages that meet a selection, newest first. `members` are the accounts of its company.
     List { selection: Selection, members: BTreeSet<Account>, states: Vec<State>, page: Page },
-    /// The messages with this id that may be sent again.
-    Retry { id: MessageId, account: Option<Account> },
+    /// The messages with this id, with all that sending them again takes.
+    Retry { id: MessageId, account: Option<Account>, known: Vec<Seq> },
 }
 
 /// What the journal knows of a question. What is live the engine knows better, and it may have changed since.

@@ -6,7 +6,7 @@ use crate::engine::{
 };
 use crate::model::{
     Account, Command, Corp, DirectoryEntry, Doubt, HoldId, Lifetime, MessageId, NotSent, OnDoubt, Options, Origin,
-    ReplyTo, Request, Scope, Selection, Sender, SenderName, Time, Verdict,
+    Page, ReplyTo, Request, Scope, Selection, Sender, SenderName, Settled, State, Time, Verdict,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -219,8 +219,23 @@ pub fn command(line: &Line<'_>, now: Time) -> Command {
             reason: None,
         },
         "get" => Command::MessageGet { id: id(), account },
+        "list" => Command::MessageList {
+            selection: Selection { account, corp: line.value("corp").map(Corp::new), ..Selection::default() },
+            states: line.value("state").into_iter().filter_map(State::parse).collect(),
+            page: Page { limit: line.number("limit").unwrap_or(100) as usize, after: line.value("after").map(Box::from) },
+        },
+        "retry" => Command::MessageRetry { id: id(), account },
+        "resolve" => Command::MessageResolve { id: id(), account, settled: settled(line) },
         "account" => Command::AccountGet { account: Account::new(line.word(2)) },
         other => panic!("there is no command {other}"),
+    }
+}
+
+fn settled(line: &Line<'_>) -> Settled {
+    match line.word(2) {
+        "sent" => Settled::Sent { msg_id: line.value("msgId").map(Box::from) },
+        "failed" => Settled::Failed { reason: line.value("reason").map(Box::from) },
+        other => panic!("nothing is settled {other}"),
     }
 }
 

@@ -80,6 +80,8 @@ const MISTAKES: [(Sabotage, &[Promise]); Sabotage::ALL.len()] = [
     (Sabotage::AcceptWithoutRecord, &[Promise::Kept, Promise::Durable]),
     (Sabotage::AnswerClosedEarly, &[Promise::Kept]),
     (Sabotage::CancelWhileSending, &[Promise::True]),
+    (Sabotage::CorrectionCountsTwice, &[Promise::Seen]),
+    (Sabotage::CorrectionUnanswered, &[Promise::Progress]),
     (Sabotage::CrashRetries, &[Promise::Once]),
     (Sabotage::DedupSkipsPast, &[Promise::Once]),
     (Sabotage::DoubtForgotten, &[Promise::True]),
@@ -92,6 +94,8 @@ const MISTAKES: [(Sabotage, &[Promise]); Sabotage::ALL.len()] = [
     (Sabotage::RefundEveryFailure, &[Promise::Limits]),
     (Sabotage::RetryAfterTimeout, &[Promise::Once]),
     (Sabotage::RetryToTail, &[Promise::Ordered]),
+    (Sabotage::RetryTwice, &[Promise::Once]),
+    (Sabotage::RetryUnflagged, &[Promise::Once]),
     (Sabotage::SpacingFromRequest, &[Promise::Limits]),
     (Sabotage::TimeoutIsSuccess, &[Promise::True]),
 ];

@@ -6,7 +6,7 @@ use super::scenario::{FaultKind, Mood, Payload, sender_name};
 use super::server::{Sent, fate};
 use super::world::{Event, World};
 use crate::model::{
-    Action, CommandOrigin, CommandRequest, DirectoryEntry, Input, Outgoing, SendEvent, SenderTrouble, Seq, State,
+    Action, CommandOrigin, CommandRequest, DirectoryEntry, Input, Outgoing, Reply, SendEvent, SenderTrouble, Seq, State,
     Ticket, Time, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,6 +85,7 @@ impl World {
                 self.schedule(Duration::from_secs(60), Event::DirectoryTick { life });
             }
             Event::DirectoryAnswer { life, sender } if life == self.life => self.directory_answer(sender),
+            Event::Found { life, found } if life == self.life => self.input(Input::Found(found)),
             Event::CommitDone { life } if life == self.life => return self.commit_done(),
             Event::Restart => return self.restart(),
             Event::Deliver { .. }
@@ -93,6 +94,7 @@ impl World {
             | Event::OutgoingUp { .. }
             | Event::PublishArrives { .. }
             | Event::Published { .. }
+            | Event::Found { .. }
             | Event::DirectoryTick { .. }
             | Event::DirectoryAnswer { .. }
             | Event::CommitDone { .. }
@@ -145,7 +147,7 @@ impl World {
             Payload::Request { request, .. } => Input::Request { ticket, request },
             Payload::Bad(refusal) => Input::Refused { ticket, refusal },
             Payload::Command { command, transaction } => {
-                let origin = CommandOrigin { name: Box::from("command"), reply_to: None, transaction, by: None };
+                let origin = CommandOrigin { name: command.name().into(), reply_to: None, transaction, by: None };
                 Input::Command { ticket, request: Box::new(CommandRequest::new(origin, Ok(command))) }
             }
         };
@@ -269,14 +271,35 @@ impl World {
                     self.drop_incoming();
                 }
             }
-            Action::Reply(_)
-            | Action::Lookup(_)
-            | Action::Holds(..)
+            Action::Lookup(lookup) => {
+                // It may be old by the time it comes.
+                let found = Box::new(self.disk.answer(&lookup));
+                let after =
+                    if self.random.percent(20) { self.random.millis(0, 20_000) } else { self.random.millis(0, 20) };
+                self.schedule(after, Event::Found { life: self.life, found });
+            }
+            Action::Reply(reply) => return self.reply(reply),
+            Action::Holds(..)
             | Action::Status(_)
             | Action::LogLevel(_)
             | Action::Alarm(_) => {}
         }
         Ok(())
+    }
+
+    /// What was done once is told the same to everybody who repeats it.
+    fn reply(&mut self, reply: Reply) -> Result<(), Violation> {
+        let Some(transaction) = reply.origin.transaction else { return Ok(()) };
+        let key = (reply.origin.name, transaction);
+        match (self.replies.get(&key), reply.result) {
+            (None, Ok(data)) => {
+                self.replies.insert(key, data);
+                Ok(())
+            }
+            (Some(first), Ok(data)) if *first == data => Ok(()),
+            (Some(first), result) => broken(Promise::Once, format!("{key:?} was {first}, and then {result:?}")),
+            (None, Err(_)) => Ok(()),
+        }
     }
 
     fn acknowledge(&mut self, ticket: Ticket) -> Result<(), Violation> {
@@ -312,7 +335,7 @@ impl World {
         if doubts > 0 && !may_resend(kept) {
             return broken(Promise::Once, format!("{seq} is requested again after a doubt"));
         }
-        if doubts > 0 && !flagged {
+        if (doubts > 0 || self.disk.inherits_doubt(seq)) && !flagged {
             return broken(Promise::Once, format!("{seq} is requested again without a flag"));
         }
         if doubts > self.settings.messages.resends_max as usize {

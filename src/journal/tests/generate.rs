@@ -2,7 +2,7 @@
 
 use crate::model::{
     Account, Code, CommandOrigin, Corp, Doubt, Fault, Lifetime, Message, MessageId, NotSent, OnDoubt, Options, Origin,
-    Outcome, Refusal, ReplyTo, Request, Scope, Sender, SenderName, Seq, State, Time, Verdict,
+    Outcome, Refusal, ReplyTo, Request, Retry, Scope, Sender, SenderName, Seq, State, Time, Verdict,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -100,8 +100,8 @@ fn request() -> impl Strategy<Value = Request> {
 
 /// A message whose number and arrival are the caller's.
 pub(super) fn message() -> impl Strategy<Value = Message> {
-    (request(), time(), proptest::option::of(time()), 0..10_u8, on_doubt()).prop_map(
-        |(request, expires_at, not_before, priority, on_doubt)| Message {
+    (request(), time(), proptest::option::of(time()), 0..10_u8, on_doubt(), proptest::option::of(retry())).prop_map(
+        |(request, expires_at, not_before, priority, on_doubt, retry)| Message {
             seq: Seq::default(),
             received_at: Time::default(),
             expires_at,
@@ -110,8 +110,14 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
             on_doubt,
             body_bytes: u32::try_from(request.body.len()).expect("a short body"),
             request,
+            retry,
         },
     )
+}
+
+fn retry() -> impl Strategy<Value = Retry> {
+    (0..1_000_000_u64, any::<bool>(), any::<bool>())
+        .prop_map(|(of, possibly_duplicate, in_doubt)| Retry { of: Seq(of), possibly_duplicate, in_doubt })
 }
 
 fn sender() -> impl Strategy<Value = Sender> {
