@@ -96,10 +96,10 @@ impl Engine {
 
     pub(super) fn end_retry(&mut self, retrying: Retrying, result: Result<Value, Fault>) {
         let Retrying { order, joined, .. } = retrying;
+        self.conclude(order, result.clone());
         for repeat in joined {
             self.tell_repeat(repeat, result.clone());
         }
-        self.conclude(order, result);
     }
 
     /// Finds the one message that is meant, by what the engine knows now.

@@ -36,7 +36,7 @@ async fn a_command_is_answered_before_a_flood_of_messages_is_taken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_nearly_full_disk_keeps_messages_out_and_lets_commands_in() {
-    let mut scene = Scene::start(server(&["1", "2"]), |config| config.with("store.low_space", r#""900000GiB""#)).await;
+    let mut scene = Scene::start(server(&["1", "2"]), |config| config.with("store.low_space", r#""1024GiB""#)).await;
     // Its commit is the first look at the disk.
     scene.still_sends("1", "first").await;
     scene.publisher.ask_until("health", json!({}), |health| health["storageLow"] == true).await;
@@ -48,7 +48,7 @@ async fn a_nearly_full_disk_keeps_messages_out_and_lets_commands_in() {
     // With room again, what was ordered holds, and the message comes from the broker.
     scene.bridge.kill();
     let path = scene.bridge.path("bridge.toml");
-    let config = std::fs::read_to_string(&path).expect("a configuration").replace("900000GiB", "1MiB");
+    let config = std::fs::read_to_string(&path).expect("a configuration").replace("1024GiB", "1MiB");
     std::fs::write(&path, config).expect("the configuration");
     scene.bridge.start_again().await;
     let waits = |account: &serde_json::Value| account["reason"] == "paused";
