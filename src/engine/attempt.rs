@@ -291,7 +291,7 @@ impl Engine {
         };
         self.counters.states.change(live.state(), state);
         self.live_bytes -= u64::from(live.body_bytes);
-        self.past.insert(seq, Past::of(&live, state));
+        self.past.insert(seq, Past::of(&live, state, self.now));
         self.forgetting.push_back((self.now, seq));
         self.event_final(seq, &outcome);
         self.record(Record::Finished { seq, outcome });

@@ -38,6 +38,7 @@ impl Engine {
         let (state, msg_id, fault) = proof.into_end();
         past.state = state;
         past.answered = false;
+        past.at = self.now;
         let (attempts, possibly_duplicate) = (u32::from(past.attempts), past.possibly_duplicate);
         let outcome = Outcome { state, at: self.now, msg_id, fault, attempts, possibly_duplicate };
         if self.sabotaged(Sabotage::CorrectionCountsTwice) {
@@ -45,6 +46,7 @@ impl Engine {
         } else {
             self.counters.states.change(State::Unresolved, state);
         }
+        self.forgetting.push_back((self.now, seq));
         self.event_final(seq, &outcome);
         self.record(Record::Finished { seq, outcome });
         if !self.sabotaged(Sabotage::CorrectionUnanswered) {

@@ -162,8 +162,9 @@ impl Engine {
         let Some(live) = self.live.remove(&seq) else { return };
         self.counters.states.change(live.state(), state);
         self.live_bytes -= u64::from(live.body_bytes);
-        self.past.insert(seq, Past::of(&live, state));
-        self.forgetting.push_back((self.aged(at), seq));
+        let at = self.aged(at);
+        self.past.insert(seq, Past::of(&live, state, at));
+        self.forgetting.push_back((at, seq));
         self.outbox.push(Outgoing::Answer(seq));
     }
 

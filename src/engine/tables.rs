@@ -100,6 +100,8 @@ pub(super) struct Past {
     pub(super) fingerprint: Fingerprint,
     pub(super) state: State,
     pub(super) answered: bool,
+    /// When it ended, or was corrected: deduplication counts from then.
+    pub(super) at: Time,
     pub(super) account: AccountKey,
     pub(super) attempts: u16,
     pub(super) possibly_duplicate: bool,
@@ -107,13 +109,14 @@ pub(super) struct Past {
 
 impl Past {
     /// What is left of a message that ends in `state`.
-    pub(super) fn of(live: &Live, state: State) -> Self {
+    pub(super) fn of(live: &Live, state: State, at: Time) -> Self {
         Self {
             dedup: live.dedup,
             id: live.id,
             fingerprint: live.fingerprint,
             state,
             answered: false,
+            at,
             account: live.account,
             attempts: live.attempts,
             possibly_duplicate: live.possibly_duplicate,

@@ -95,6 +95,7 @@ fn tell_the_truth(input: &mut Input, disk: &mut Disk, server: &Server) {
     }
     if sent.len() > 1 {
         request.command = Ok(Command::Health);
+        request.origin.transaction = None;
         return;
     }
     *settled = match sent.first() {

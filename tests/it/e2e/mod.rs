@@ -7,6 +7,7 @@ mod crash;
 mod input;
 mod limits;
 mod links;
+mod messages;
 mod secure;
 mod sender;
 
