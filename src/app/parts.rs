@@ -141,7 +141,13 @@ fn engine_settings(config: &Config) -> engine::Settings {
             config::Events::Off => EventLevel::Off,
         },
         publish_window: super::PUBLISH_WINDOW,
+        info: info(config),
     }
+}
+
+/// What the bridge says of itself: nothing secret.
+fn info(config: &Config) -> serde_json::Value {
+    serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "config": config::effective_json(config) })
 }
 
 fn limit_settings(limits: &config::Limits) -> LimitSettings {

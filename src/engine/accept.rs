@@ -21,7 +21,7 @@ enum Known {
 
 impl Engine {
     pub(super) fn handle_request(&mut self, ticket: Option<Ticket>, request: Request) {
-        if self.storage_low || self.stopping {
+        if !self.takes_messages() {
             // Without an acknowledgement the broker keeps it.
             return;
         }
@@ -47,7 +47,7 @@ impl Engine {
     }
 
     pub(super) fn handle_refused(&mut self, ticket: Option<Ticket>, refusal: Refusal) {
-        if self.storage_low || self.stopping {
+        if !self.takes_messages() {
             return;
         }
         self.counters.received += 1;
@@ -105,6 +105,9 @@ impl Engine {
             let message = "bridge.notBefore lies after the end of the message's lifetime, so it could never be sent; make \
                  ttl, expiresAt or the message expiry longer";
             return Some(Fault::of_field(Code::InvalidField, "bridge.notBefore", message));
+        }
+        if let Some(fault) = self.refusal_by_block(request) {
+            return Some(fault);
         }
         if expires_at <= self.now {
             let message = "the message was already too old when it came: ttl, expiresAt or the message expiry is over";
@@ -185,6 +188,7 @@ impl Engine {
             account,
             body_bytes: message.body_bytes,
             conversation: conversation_key(&message.request.conversation),
+            tag: message.request.options.tag.as_deref().map_or(0, tag_key),
             received_at: message.received_at,
             expires_at: message.expires_at,
             earliest: message.not_before.unwrap_or_default(),
@@ -250,7 +254,7 @@ impl Engine {
             status::Edge::None => return,
         }
         self.storage_low = low;
-        self.act(Action::Intake { open: !low && !self.stopping });
+        self.steer_intake();
     }
 }
 
@@ -279,6 +283,11 @@ pub(super) fn id_key(id: &MessageId) -> IdKey {
 /// A digest of a conversation's id; conversations are told apart within one account only.
 pub(super) fn conversation_key(conversation: &str) -> u64 {
     digest_key(conversation)
+}
+
+/// A digest of a tag. No digest is that of no tag.
+pub(super) fn tag_key(tag: &str) -> u64 {
+    digest_key(tag).max(1)
 }
 
 fn digest_key(text: &str) -> u64 {

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::breaker::Breaker;
 use super::sabotage::Sabotage;
-use super::settings::{AccountLimits, AccountSettings, CorpLimits, SenderSettings};
+use super::settings::{AccountSettings, SenderSettings};
 use super::status::{Edge, Latch};
 use super::tables::{AccountKey, AccountState, CorpKey, CorpState, Open, Place, SenderKey, SenderState, Timer};
 use crate::model::{
@@ -88,26 +88,10 @@ impl Engine {
         key
     }
 
-    fn account_limits(&self, name: &Account) -> AccountLimits {
-        let limits = &self.settings.limits;
-        let own = limits.accounts.binary_search_by(|(account, _)| account.cmp(name));
-        own.map_or(limits.account, |index| limits.accounts[index].1)
-    }
-
     /// What the configuration says of an account.
     pub(super) fn configured(&self, name: &Account) -> Option<&AccountSettings> {
         let accounts = &self.settings.accounts;
         accounts.binary_search_by(|own| own.account.cmp(name)).ok().map(|index| &accounts[index])
-    }
-
-    fn corp_limits(&self, name: &Corp) -> CorpLimits {
-        let limits = &self.settings.limits;
-        let own = limits.corps.binary_search_by(|(corp, _)| corp.cmp(name));
-        let own = own.map_or(limits.corp, |index| limits.corps[index].1);
-        if self.sabotaged(Sabotage::PlainQuota) {
-            return CorpLimits { per_hour: own.per_hour * 2, burst: Some(own.per_hour), ..own };
-        }
-        own
     }
 
     pub(super) fn handle_directory(&mut self, sender: &SenderName, entries: Vec<DirectoryEntry>) {
@@ -222,15 +206,20 @@ impl Engine {
     }
 
     /// Asks for the account list now, or as soon as it may be asked for again: the last one came before the wish.
-    fn want_directory(&mut self, sender: SenderKey) {
+    /// Returns when.
+    pub(super) fn want_directory(&mut self, sender: SenderKey) -> Time {
         let server = &mut self.senders[sender.index()];
         match server.directory_asked_at.map(|at| at + ASK_INTERVAL).filter(|next| *next > self.now) {
             Some(next) => {
                 if !std::mem::replace(&mut server.directory_wanted, true) {
                     self.timers.insert((next, Timer::Sender(sender)));
                 }
+                next
             }
-            None => self.ask_directory(sender),
+            None => {
+                self.ask_directory(sender);
+                self.now
+            }
         }
     }
 

@@ -49,8 +49,15 @@ struct Slots(Arc<Mutex<Vec<Slot>>>);
 
 #[derive(Clone, Copy)]
 struct Slot {
-    next_at: Time,
+    /// Since when the spacing counts: the last send, or the end of it. `None` before the first.
+    since: Option<Time>,
     interval: Duration,
+}
+
+impl Slot {
+    fn next_at(&self) -> Time {
+        self.since.map_or(Time::default(), |since| since + self.interval + GUARD)
+    }
 }
 
 impl StateStore for Slots {
@@ -62,8 +69,8 @@ impl StateStore for Slots {
     {
         let mut slots = locked(&self.0);
         let slot = &mut slots[key.index()];
-        let (allowed, arrival) = f(Some(Nanos::new(slot.next_at.as_nanos())))?;
-        slot.next_at = Time::from_nanos(arrival.as_u64()) + slot.interval + GUARD;
+        let (allowed, arrival) = f(Some(Nanos::new(slot.next_at().as_nanos())))?;
+        slot.since = Some(Time::from_nanos(arrival.as_u64()));
         Ok(allowed)
     }
 }
@@ -76,7 +83,7 @@ impl Spacing {
 
     /// Adds the next account; keys are handed out in order.
     pub(super) fn add(&mut self, limits: AccountLimits) {
-        locked(&self.slots.0).push(Slot { next_at: Time::default(), interval: limits.interval });
+        locked(&self.slots.0).push(Slot { since: None, interval: limits.interval });
     }
 
     /// Takes the account's slot, or says when it has the next.
@@ -90,11 +97,16 @@ impl Spacing {
     pub(super) fn restart(&mut self, account: AccountKey, at: Time) {
         let mut slots = locked(&self.slots.0);
         let slot = &mut slots[account.index()];
-        slot.next_at = slot.next_at.max(at + slot.interval + GUARD);
+        slot.since = slot.since.max(Some(at));
+    }
+
+    /// Spaces the account's sends by `interval` from its last one on.
+    pub(super) fn set_interval(&mut self, account: AccountKey, interval: Duration) {
+        locked(&self.slots.0)[account.index()].interval = interval;
     }
 
     pub(super) fn next_at(&self, account: AccountKey) -> Time {
-        locked(&self.slots.0)[account.index()].next_at
+        locked(&self.slots.0)[account.index()].next_at()
     }
 
     pub(super) fn interval(&self, account: AccountKey) -> Duration {
@@ -212,6 +224,19 @@ impl Hours {
         self.smoothing.push(Smoothing::new(&limits, self.clock.clone()));
         self.clock.set(now);
         locked(&self.rings.0).push(Ring { hour: Hour::new(), limits });
+    }
+
+    /// Lets the company's hour have that many places from now on: those that are taken count on.
+    pub(super) fn set_limits(&mut self, corp: CorpKey, limits: CorpLimits) {
+        let now = self.clock.time();
+        self.clock.set(Time::default());
+        let smoothing = Smoothing::new(&limits, self.clock.clone());
+        self.clock.set(now);
+        if let (Some(old), Some(new)) = (&self.smoothing[corp.index()], &smoothing) {
+            *locked(&new.arrival.0) = *locked(&old.arrival.0);
+        }
+        self.smoothing[corp.index()] = smoothing;
+        locked(&self.rings.0)[corp.index()].limits = limits;
     }
 
     /// Takes a place in the company's hour, or says when there is one.

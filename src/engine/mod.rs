@@ -13,6 +13,7 @@
 
 mod accept;
 mod attempt;
+mod block;
 mod breaker;
 mod command;
 mod correct;
@@ -23,6 +24,8 @@ mod hour;
 mod limits;
 mod lookup;
 mod outbox;
+mod overrides;
+mod report;
 mod restore;
 mod retry;
 mod sabotage;
@@ -32,6 +35,7 @@ mod status;
 mod steady;
 mod tables;
 mod timer;
+mod transaction;
 
 #[cfg(test)]
 pub(crate) use sabotage::Sabotage;
@@ -42,9 +46,11 @@ pub use settings::{
 pub use status::Counters;
 
 use crate::model::{
-    Account, Action, Alarm, Corp, Hold, HoldId, Input, LastNumbers, Outcome, Ready, Record, Refusal, SendEvent, Seq,
-    State, Time,
+    Account, Action, Alarm, Block, Corp, HoldId, Input, LastNumbers, LimitOverride, LimitScope, Outcome, Ready, Record,
+    Refusal, SendEvent, Seq, State, Time,
 };
+use command::{Drain, Sweep};
+use hold::Holds;
 use limits::{Hours, Spacing};
 use lookup::Lookups;
 use outbox::Outbox;
@@ -56,6 +62,7 @@ use steady::SteadyClock;
 use tables::{
     AccountKey, AccountState, CorpKey, CorpState, DedupKey, Flight, IdKey, Live, Past, SenderKey, SenderState, Timer,
 };
+use transaction::Transactions;
 
 /// How long after a start nothing is sent: bytes of the process before may still be on their way.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -93,12 +100,20 @@ pub struct Engine {
     timers: BTreeSet<(Time, Timer)>,
     deadlines: BTreeSet<(Time, Seq)>,
 
-    holds: BTreeMap<HoldId, Hold>,
+    holds: Holds,
+    blocks: BTreeMap<HoldId, Block>,
+    /// Limits that are not as configured.
+    overrides: BTreeMap<LimitScope, LimitOverride>,
+    /// Cancellations under way, in the order in which they came; the first one is being done.
+    sweeps: VecDeque<Sweep>,
+    drain: Option<Drain>,
+    /// What the last [`Action::Intake`] said.
+    intake_open: bool,
+    log_level_until: Option<Time>,
     outbox: Outbox,
     /// Questions that the journal has not answered yet.
     lookups: Lookups,
-    /// Replies to commands that changed something, by transaction, and since when.
-    transactions: BTreeMap<Box<str>, (Time, Box<str>)>,
+    transactions: Transactions,
     last: LastNumbers,
     counters: Counters,
     storage: Latch,
@@ -142,10 +157,16 @@ impl Engine {
             senders: settings.senders.iter().map(SenderState::new).collect(),
             timers: BTreeSet::new(),
             deadlines: BTreeSet::new(),
-            holds: BTreeMap::new(),
+            holds: Holds::default(),
+            blocks: BTreeMap::new(),
+            overrides: BTreeMap::new(),
+            sweeps: VecDeque::new(),
+            drain: None,
+            intake_open: true,
+            log_level_until: None,
             outbox: Outbox::new(settings.publish_window),
             lookups: Lookups::default(),
-            transactions: BTreeMap::new(),
+            transactions: Transactions::default(),
             last,
             counters: Counters::default(),
             storage: Latch::default(),
@@ -180,7 +201,7 @@ impl Engine {
             Input::Stop => {
                 self.stopping = true;
                 // Behind the acknowledgements of all that was taken, so that none of it comes again.
-                self.act(Action::Intake { open: false });
+                self.steer_intake();
             }
         }
     }
@@ -191,6 +212,7 @@ impl Engine {
         self.fire_timers();
         self.dispatch();
         self.publish();
+        self.notice_drained();
         std::mem::take(&mut self.ready)
     }
 

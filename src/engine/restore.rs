@@ -47,17 +47,22 @@ impl Engine {
             Record::RefusalAnswered { number } => self.outbox.remove(Outgoing::Refusal(number)),
             Record::Held(_) if self.sabotaged(Sabotage::HoldsForgotten) => {}
             Record::Held(hold) => self.add_hold(hold),
-            Record::Released { hold, .. } => {
-                if let Some(hold) = self.holds.remove(&hold)
-                    && let Some(until) = hold.until
-                {
-                    self.timers.remove(&(until, Timer::Hold(hold.id.0)));
-                }
+            Record::Released { hold, .. } => drop(self.remove_hold(hold)),
+            Record::Blocked(_) if self.sabotaged(Sabotage::BlocksForgotten) => {}
+            Record::Blocked(block) => self.add_block(block),
+            Record::Unblocked { block, .. } => {
+                self.remove_block(block);
             }
-            // pending: commands
-            Record::Blocked(_) | Record::Unblocked { .. } | Record::LimitSet(_) => {}
+            Record::LimitSet(_) if self.sabotaged(Sabotage::LimitsForgotten) => {}
+            Record::LimitSet(set) => {
+                let scope = set.scope.clone();
+                self.replay_limit(set);
+                self.apply_limit(&scope);
+            }
             Record::Located { account, corp, sender, .. } => self.replay_located(&account, &corp, &sender),
-            Record::Commanded { at, origin, reply } => self.replay_commanded(at, &origin, reply),
+            Record::Commanded { at, origin, fingerprint, reply } => {
+                self.replay_commanded(at, &origin, fingerprint, reply);
+            }
             Record::Spent { account, corp, ended_at } => self.replay_spent(&account, &corp, ended_at),
         }
     }
@@ -87,7 +92,7 @@ impl Engine {
         for seq in waiting {
             self.resume_waiting(seq);
         }
-        if !self.holds.is_empty() {
+        if !self.holds.is_empty() || !self.blocks.is_empty() {
             self.publish_holds();
         }
     }

@@ -74,8 +74,8 @@ impl Engine {
             let message = "the disk is nearly full, so nothing new is taken: make room, or cancel what is not needed";
             return Some(Fault::new(Code::StorageLow, message));
         }
-        let message = "the bridge is stopping, so nothing new is taken; ask again when it is back";
-        self.stopping.then(|| Fault::new(Code::Blocked, message))
+        let message = "the bridge is draining or stopping, so nothing new is taken: end the drain, or ask again when it is back";
+        (self.stopping || self.drain.is_some()).then(|| Fault::new(Code::Blocked, message))
     }
 
     /// The journal has answered.
@@ -98,7 +98,7 @@ impl Engine {
         let Retrying { order, joined, .. } = retrying;
         self.conclude(order, result.clone());
         for repeat in joined {
-            self.tell_repeat(repeat, result.clone());
+            self.tell(repeat, result.clone());
         }
     }
 

@@ -15,6 +15,10 @@ pub enum Sabotage {
     CorrectionCountsTwice,
     /// A doubt that is settled after its answer is not answered again.
     CorrectionUnanswered,
+    /// A restart forgets which arrivals are refused.
+    BlocksForgotten,
+    /// Arrivals are refused whatever their tag: a selection by account and tag blocks the account.
+    BlockForgetsTag,
     /// What is on its way can be cancelled.
     CancelWhileSending,
     /// A restart tries again what was under way.
@@ -23,12 +27,18 @@ pub enum Sabotage {
     DedupSkipsPast,
     /// What a doubt lies behind may still be called failed, expired or cancelled.
     DoubtForgotten,
+    /// A drain closes intake and takes what is still in it.
+    DrainTakesMessages,
     /// A resend is not flagged.
     FlagForgotten,
     /// A restart forgets what was paused.
     HoldsForgotten,
     /// A restart forgets the sends of the last hour.
     HourForgotten,
+    /// A limit that is set holds from the next start on.
+    LimitAtNextStart,
+    /// A restart forgets which limits were set.
+    LimitsForgotten,
     /// An account takes nothing along into its new company.
     MoveForgetsSends,
     /// An attempt leaves no trace before its request.
@@ -37,6 +47,8 @@ pub enum Sabotage {
     PlainQuota,
     /// Every failed attempt gives its place in the hour back.
     RefundEveryFailure,
+    /// A rehearsed cancellation cancels.
+    RehearsalCancels,
     /// A time-out is tried again.
     RetryAfterTimeout,
     /// An order to send a message again is done twice when it is repeated before the journal has answered.
@@ -47,33 +59,42 @@ pub enum Sabotage {
     RetryToTail,
     /// Spacing counts from the request, whatever the answer takes.
     SpacingFromRequest,
+    /// A cancellation is over after its first turn.
+    SweepStopsEarly,
     /// A message that waits for its answer for ever is told that it was sent.
     TimeoutIsSuccess,
 }
 
 impl Sabotage {
     #[cfg(test)]
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 28] = [
         Self::AcceptWithoutRecord,
         Self::AnswerClosedEarly,
+        Self::BlocksForgotten,
+        Self::BlockForgetsTag,
         Self::CancelWhileSending,
         Self::CorrectionCountsTwice,
         Self::CorrectionUnanswered,
         Self::CrashRetries,
         Self::DedupSkipsPast,
         Self::DoubtForgotten,
+        Self::DrainTakesMessages,
         Self::FlagForgotten,
         Self::HoldsForgotten,
         Self::HourForgotten,
+        Self::LimitAtNextStart,
+        Self::LimitsForgotten,
         Self::MoveForgetsSends,
         Self::NoAttemptRecord,
         Self::PlainQuota,
         Self::RefundEveryFailure,
+        Self::RehearsalCancels,
         Self::RetryAfterTimeout,
         Self::RetryToTail,
         Self::RetryTwice,
         Self::RetryUnflagged,
         Self::SpacingFromRequest,
+        Self::SweepStopsEarly,
         Self::TimeoutIsSuccess,
     ];
 }

@@ -9,7 +9,7 @@ use super::sabotage::Sabotage;
 use super::settings::MeasuredFrom;
 use super::tables::{AccountKey, CorpKey, Flight, Lane, Open, Order, Phase, Place, Rank, SenderKey, Timer};
 use super::{Engine, limits};
-use crate::model::{Action, HoldReason, Record, Scope, Seq, State, Time};
+use crate::model::{Action, HoldReason, Record, Seq, State, Time};
 use std::time::Duration;
 
 /// What one level of priority is worth between accounts: that much longer waiting. Nothing starves, because every
@@ -101,8 +101,7 @@ impl Engine {
             let untried = account.queue.iter().find(|rank| !tried(rank));
             return untried.or(account.queue.first()).copied();
         }
-        if !self.holds.values().any(|hold| matches!(&hold.scope, Scope::Conversation(name, _) if *name == account.name))
-        {
+        if !self.holds.has_conversations_of(&account.name) {
             return account.queue.first().copied();
         }
         account.queue.iter().find(|rank| self.conversation_hold(key, rank.1).is_none()).copied()
@@ -243,8 +242,8 @@ impl Engine {
         if live.phase == Phase::Scheduled {
             return Some((HoldReason::Scheduled, Some(live.earliest)));
         }
-        if let Some(hold) = self.hold_on(live.account).or_else(|| self.conversation_hold(live.account, seq)) {
-            return Some((HoldReason::Paused(hold), self.holds.get(&hold).and_then(|hold| hold.until)));
+        if let Some(hold) = self.hold_on_message(live.account, seq) {
+            return Some((HoldReason::Paused(hold.id), hold.until));
         }
         let (rank, due, sender, corp) = match self.standing(live.account) {
             Ok(standing) => standing,

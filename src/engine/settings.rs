@@ -12,6 +12,8 @@ pub struct Settings {
     pub events: EventLevel,
     /// Answers published and not yet acknowledged by the broker, at most.
     pub publish_window: usize,
+    /// What the bridge says of itself in reply to `info`: version, features, limits, the configuration in force.
+    pub info: serde_json::Value,
 }
 
 #[derive(Clone, Debug)]

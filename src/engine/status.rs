@@ -182,8 +182,9 @@ impl Engine {
             "broker": { "outgoing": if self.outbox.is_connected() { "up" } else { "down" } },
             "senders": senders,
             "holds": self.holds.len(),
+            "blocks": self.blocks.len(),
             "storageLow": self.storage_low,
-            "stopping": self.stopping,
+            "mode": self.mode(),
         })
     }
 }

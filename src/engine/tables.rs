@@ -37,6 +37,8 @@ pub(super) struct Live {
     pub(super) account: AccountKey,
     pub(super) body_bytes: u32,
     pub(super) conversation: u64,
+    /// A digest of its tag; zero without one.
+    pub(super) tag: u64,
     pub(super) received_at: Time,
     pub(super) expires_at: Time,
     /// Not before this: `notBefore`, or the wait of a retry.
@@ -232,8 +234,14 @@ pub(super) enum Timer {
     Doubt(Seq),
     /// The account's messages have waited long enough for a company.
     Grace(AccountKey),
-    /// A hold ends by itself.
+    /// A hold or a block ends by itself.
     Hold(u64),
+    /// A limit that was set ends by itself.
+    Limits,
+    /// The log goes back to what was configured.
+    LogLevel,
+    /// A cancellation goes on.
+    Sweep,
 }
 
 /// An attempt that has begun and not ended.

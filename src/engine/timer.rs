@@ -21,8 +21,11 @@ impl Engine {
                 Timer::Doubt(seq) => self.doubt_ends(seq),
                 Timer::Grace(account) => self.grace_ends(account),
                 Timer::Hold(hold) => {
-                    self.release(HoldId(hold), None);
+                    let _ = self.release(HoldId(hold), None) || self.unblock(HoldId(hold), None);
                 }
+                Timer::Limits => self.limits_end(),
+                Timer::LogLevel => self.log_level_ends(),
+                Timer::Sweep => self.sweep(),
             }
         }
         while let Some((at, seq)) = self.deadlines.first().copied() {
@@ -72,15 +75,9 @@ impl Engine {
                 None => {}
             }
         }
-        let transactions_since = self.now - window;
-        if self.transactions.len() > TRANSACTIONS_MAX {
-            self.transactions.retain(|_, (at, _)| *at >= transactions_since);
-        }
+        self.transactions.forget(self.now);
     }
 }
 
 /// When a message whose answer the broker does not take is looked at again, at the earliest.
 const UNANSWERED_WAIT: Duration = Duration::from_secs(60);
-
-/// Replies kept for repeats before old ones are looked for.
-const TRANSACTIONS_MAX: usize = 1000;

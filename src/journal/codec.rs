@@ -4,8 +4,8 @@
 
 use super::error::{BadValue, UnknownCause};
 use crate::model::{
-    Account, Code, Corp, Doubt, Fault, Lifetime, Message, MessageId, NotSent, OnDoubt, Options, Origin, ReplyTo,
-    Request, Retry, Scope, Sender, SenderName, Seq, State, Time, Verdict,
+    Account, Code, Corp, Doubt, Fault, Lifetime, LimitChange, LimitScope, Message, MessageId, NotSent, OnDoubt,
+    Options, Origin, ReplyTo, Request, Retry, Scope, Sender, SenderName, Seq, State, Time, Verdict,
 };
 use bytes::Bytes;
 use rusqlite::Row;
@@ -381,4 +381,25 @@ pub(super) fn scope(row: &Row<'_>, first: usize) -> Result<Scope> {
         "conversation" => Scope::Conversation(Account::new(subject()?), text(row, first + 2)?),
         word => return bad(first, "scope", word),
     })
+}
+
+/// `scope, subject` of a limit that was set.
+pub(super) fn limit_columns(scope: &LimitScope) -> (&'static str, &str) {
+    match scope {
+        LimitScope::Account(account) => ("account", account.as_str()),
+        LimitScope::Corp(corp) => ("corp", corp.as_str()),
+    }
+}
+
+/// Reads `scope, subject, interval, per_hour`.
+pub(super) fn limit(row: &Row<'_>, first: usize) -> Result<(LimitScope, LimitChange)> {
+    let subject = row.get_ref(first + 1)?.as_str()?;
+    let (interval, per_hour) = (row.get::<_, Option<i64>>(first + 2)?, row.get::<_, Option<u32>>(first + 3)?);
+    match (row.get_ref(first)?.as_str()?, interval, per_hour) {
+        ("account", Some(interval), None) => {
+            Ok((LimitScope::Account(Account::new(subject)), LimitChange::Interval(span_out(interval))))
+        }
+        ("corp", None, Some(per_hour)) => Ok((LimitScope::Corp(Corp::new(subject)), LimitChange::PerHour(per_hour))),
+        (word, _, _) => bad(first, "scope", word),
+    }
 }

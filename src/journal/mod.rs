@@ -163,12 +163,13 @@ impl Journal {
 
     /// Hands over what the engine has to know again, on this thread, one record at a time:
     ///
-    /// 1. every `Located`, then every `Held` that was not released;
+    /// 1. every `Located`, every `Held` and `Blocked` that was not released, every `LimitSet` that is in force;
     /// 2. `Spent` for each attempt of the last 3,601 s whose message is not live; one without an end counts as
     ///    ended at `now`;
     /// 3. per live message in ascending `seq`: `Accepted` (with an empty body and the right `body_bytes`), its
     ///    `Attempted` and `Ended` in order, then `Finished` and `Answered` where it is so;
-    /// 4. `Refused` of every refusal not yet answered, and `Commanded` of the dedup window.
+    /// 4. `Refused` of every refusal not yet answered, and `Commanded` of the last
+    ///    [`TRANSACTION_WINDOW`](crate::model::TRANSACTION_WINDOW).
     ///
     /// A message is live until it is final, answered, and older than `dedup_window`. A `Readdressed` is never
     /// replayed: its address is in the `Accepted`, and an answer due `again` is a `Finished` without `Answered`.

@@ -43,8 +43,8 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         connection.execute_batch(schema::BEFORE_TABLES).map_err(database)?;
         create_tables(&connection).map_err(database)?;
     } else {
-        check_identity(&connection, path)?;
-        upgrade(&connection).map_err(database)?;
+        let version = check_identity(&connection, path)?;
+        upgrade(&connection, version).map_err(database)?;
     }
     // Also for a file that an operator switched to another mode by hand.
     connection.execute_batch("PRAGMA journal_mode = WAL;").map_err(database)?;
@@ -133,28 +133,26 @@ fn is_empty(connection: &Connection) -> Result<bool, rusqlite::Error> {
 fn create_tables(connection: &Connection) -> Result<(), rusqlite::Error> {
     let (application_id, version) = (schema::APPLICATION_ID, schema::VERSION);
     connection.execute_batch(&format!(
-        "PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {}{} PRAGMA application_id = {application_id}; \
+        "PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {} {} PRAGMA application_id = {application_id}; \
          PRAGMA user_version = {version}; COMMIT;",
         schema::TABLES,
-        schema::UPGRADES.concat()
+        schema::STEPS.concat()
     ))
 }
 
-/// Brings the tables of an older version up to ours, all or nothing.
-fn upgrade(connection: &Connection) -> Result<(), rusqlite::Error> {
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let missing = usize::try_from(found - 1).ok().and_then(|first| schema::UPGRADES.get(first..)).unwrap_or_default();
-    if missing.is_empty() {
-        return Ok(());
-    }
+/// Takes the steps that a file of this version lacks, all or none: a crash in between leaves it as it was.
+fn upgrade(connection: &Connection, version: i64) -> Result<(), rusqlite::Error> {
+    let taken = usize::try_from(version).unwrap_or_default().saturating_sub(1);
+    let Some(steps) = schema::STEPS.get(taken..).filter(|steps| !steps.is_empty()) else { return Ok(()) };
     connection.execute_batch(&format!(
         "PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {} PRAGMA user_version = {}; COMMIT;",
-        missing.concat(),
+        steps.concat(),
         schema::VERSION
     ))
 }
 
-fn check_identity(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+/// Returns the version of its schema.
+fn check_identity(connection: &Connection, path: &Path) -> Result<i64, OpenError> {
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let application_id = pragma("application_id").map_err(|error| classify(path, error))?;
     if application_id != schema::APPLICATION_ID {
@@ -164,7 +162,7 @@ fn check_identity(connection: &Connection, path: &Path) -> Result<(), OpenError>
     if found > schema::VERSION {
         return Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION });
     }
-    Ok(())
+    Ok(found)
 }
 
 fn quick_check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
@@ -179,7 +177,7 @@ fn read_progress(connection: &Connection) -> Result<(Option<Anchor>, LastNumbers
     const SQL: &str = "SELECT time, boot_id, since_boot, clean,
         max(seq, (SELECT coalesce(max(seq), 0) FROM message)),
         max(refusal, (SELECT coalesce(max(number), 0) FROM refusal)),
-        max(hold, (SELECT coalesce(max(id), 0) FROM hold))
+        max(hold, (SELECT coalesce(max(id), 0) FROM hold), (SELECT coalesce(max(id), 0) FROM block))
         FROM progress";
     connection.query_row(SQL, [], |row| {
         let anchor = match row.get::<_, Option<i64>>(0)? {

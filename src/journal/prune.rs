@@ -11,7 +11,7 @@
 use super::codec::{span_in, time_in};
 use super::writer::{Reply, Store};
 use super::{CommitError, Settings, UnknownCause};
-use crate::model::Time;
+use crate::model::{TRANSACTION_WINDOW, Time};
 use rusqlite::{Connection, params};
 use std::mem;
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub struct Pruned {
     pub messages_moved: u64,
     pub attempts_removed: u64,
     pub history_removed: u64,
-    /// Commands and ended holds.
+    /// Commands, and ended holds and blocks.
     pub others_removed: u64,
 }
 
@@ -171,8 +171,9 @@ struct Cutoffs {
 impl Cutoffs {
     fn at(now: Time, settings: &Settings) -> Self {
         let message = settings.dedup_window.max(settings.body_retention).saturating_add(MARGIN);
-        // A command is replayed for the dedup window, whatever the retention.
-        let kept = settings.retention.max(settings.dedup_window.saturating_add(MARGIN));
+        // A command is replayed for the window of its transaction, whatever the retention.
+        let windows = settings.dedup_window.max(TRANSACTION_WINDOW);
+        let kept = settings.retention.max(windows.saturating_add(MARGIN));
         Self {
             body: before(now, settings.body_retention),
             message: before(now, message),
@@ -269,13 +270,14 @@ fn history(connection: &Connection, cutoffs: &Cutoffs) -> Result<Slice, UnknownC
     Ok(Slice { pruned, cursor: 0, over: removed < u64::from(DELETES_PER_SLICE) })
 }
 
-/// Commands, holds that were released, and what retries inherited. There are few of each.
+/// Commands, holds and blocks that were released, and what retries inherited. There are few of each.
 fn rest(connection: &Connection, cutoffs: &Cutoffs) -> Result<Slice, UnknownCause> {
     const RETRY_SQL: &str = "DELETE FROM retry WHERE at < ?1 AND n NOT IN (SELECT seq FROM message)";
     let commands = remove_head(connection, "command", cutoffs.kept)?;
     let holds = connection.prepare_cached("DELETE FROM hold WHERE released_at < ?1")?.execute([cutoffs.kept])?;
+    let blocks = connection.prepare_cached("DELETE FROM block WHERE released_at < ?1")?.execute([cutoffs.kept])?;
     let retries = connection.prepare_cached(RETRY_SQL)?.execute([cutoffs.retry])?;
-    let pruned = Pruned { others_removed: commands + (holds + retries) as u64, ..Pruned::default() };
+    let pruned = Pruned { others_removed: commands + (holds + blocks + retries) as u64, ..Pruned::default() };
     Ok(Slice { pruned, cursor: 0, over: commands < u64::from(DELETES_PER_SLICE) })
 }
 

@@ -9,10 +9,7 @@
 pub(super) const APPLICATION_ID: i64 = 0x5345_4e44;
 
 /// The version of the tables below. Raised by every change that an older program could not read or keep.
-pub(super) const VERSION: i64 = 2;
-
-/// What brings a file from each version to the next: the first from 1 to 2.
-pub(super) const UPGRADES: [&str; VERSION as usize - 1] = [RETRY];
+pub(super) const VERSION: i64 = 3;
 
 /// What must be set before the first table, for the life of the file.
 pub(super) const BEFORE_TABLES: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;";
@@ -35,7 +32,7 @@ CREATE TABLE retry (
 ) STRICT;
 ";
 
-/// Every table of the first version. The upgrades follow it in a new file too.
+/// What version 1 had. A new file gets these, and then every step after them, so that it is like one that grew.
 pub(super) const TABLES: &str = "
 CREATE TABLE progress (
     only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -130,3 +127,25 @@ SELECT seq, id, account, kind, tag, strftime('%Y-%m-%dT%H:%M:%fZ', received_at /
     attempts, possibly_duplicate, 1
 FROM history;
 ";
+
+/// The steps from each version to the next, beginning with the one from 1 to 2.
+pub(super) const STEPS: [&str; 2] = ["
+CREATE TABLE block (
+    id INTEGER PRIMARY KEY,
+    message_id TEXT, account TEXT, conversation TEXT, corp TEXT, tag TEXT,
+    reason TEXT, by TEXT, since INTEGER NOT NULL, until INTEGER NOT NULL,
+    released_at INTEGER, released_by TEXT
+) STRICT;
+
+CREATE TABLE limit_override (
+    scope TEXT NOT NULL, subject TEXT NOT NULL,
+    interval INTEGER, per_hour INTEGER,
+    by TEXT, since INTEGER NOT NULL, until INTEGER,
+    PRIMARY KEY (scope, subject)
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE command ADD COLUMN fingerprint BLOB;
+", RETRY];
+
+// Whoever adds a step raises the version.
+const _: () = assert!(STEPS.len() as i64 + 1 == VERSION);

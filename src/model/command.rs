@@ -261,6 +261,9 @@ pub struct CommandOrigin {
     pub by: Option<Box<str>>,
 }
 
+/// How long a command that was done is known by its transaction, also across restarts.
+pub const TRANSACTION_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
 /// A command as it came in: understood, or refused with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandRequest {

@@ -1,9 +1,9 @@
 //! The contract between the engine and the edges.
 
 use super::{
-    Account, AccountReport, Block, CommandOrigin, CommandRequest, Corp, CorpReport, Fault, HealthReport, Hold, HoldId,
-    Kept, LimitOverride, LogLevel, Message, MessageId, MessagesReport, Outcome, Page, Refusal, Reply, ReplyTo, Request,
-    Selection, SenderName, Seq, State, Time, Verdict,
+    Account, AccountReport, Block, CommandOrigin, CommandRequest, Corp, CorpReport, Fault, Fingerprint, HealthReport,
+    Hold, HoldId, Kept, LimitOverride, LogLevel, Message, MessageId, MessagesReport, Outcome, Page, Refusal, Reply,
+    ReplyTo, Request, Selection, SenderName, Seq, State, Time, Verdict,
 };
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -179,6 +179,8 @@ pub enum Record {
     Commanded {
         at: Time,
         origin: CommandOrigin,
+        /// Tells it from another one with the same transaction.
+        fingerprint: Fingerprint,
         reply: Box<str>,
     },
     /// Only replayed: an attempt of the last hour that belongs to a message no longer live. One that never ended counts

@@ -14,6 +14,7 @@ mod time;
 
 pub use command::{
     Command, CommandOrigin, CommandRequest, LimitChange, LimitScope, LogLevel, Page, Reply, Scope, Selection, Settled,
+    TRANSACTION_WINDOW,
 };
 pub use flow::{
     Action, Alarm, DirectoryEntry, Findings, Found, Input, Job, LOOKUPS_MAX, LastNumbers, Link, Lookup, Outgoing, Publication,

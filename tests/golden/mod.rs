@@ -164,7 +164,16 @@ impl Dialogue {
                     self.disk.words.push((id.clone(), settled.clone()));
                 }
                 let origin = CommandOrigin { name, reply_to: None, transaction, by: None };
-                Input::Command { ticket, request: Box::new(CommandRequest::new(origin, Ok(command))) }
+                // Two of the same words ask for the same thing.
+                let mut fingerprint = [1_u8; 16];
+                for (index, byte) in format!("{command:?}").bytes().enumerate() {
+                    fingerprint[index % 16] = fingerprint[index % 16].rotate_left(3) ^ byte;
+                }
+                let expires_at = line.duration("expires").map(|after| self.now + after);
+                let message_expiry = line.duration("expiry");
+                let request = CommandRequest::new(origin, Ok(command));
+                let request = CommandRequest { expires_at, message_expiry, fingerprint, ..request };
+                Input::Command { ticket, request: Box::new(request) }
             }
             other => panic!("nothing is called {other}"),
         }

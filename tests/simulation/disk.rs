@@ -2,8 +2,9 @@
 
 use super::promises::{Promise, Violation, broken};
 use crate::model::{
-    Account, Corp, Findings, Found, Hold, HoldId, Lookup, Message, MessageId, MessageReport, MessagesReport, NotSent,
-    OnDoubt, Outcome, Question, Record, Refusal, Request, Retry, Scope, SenderName, Seq, Settled, State, Time, Verdict,
+    Account, Block, Corp, Findings, Found, Hold, HoldId, LimitChange, LimitOverride, LimitScope, Lookup, Message,
+    MessageId, MessageReport, MessagesReport, NotSent, OnDoubt, Outcome, Question, Record, Refusal, Request, Retry,
+    Scope, SenderName, Seq, Settled, State, Time, Verdict,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,8 @@ pub struct Disk {
     pub messages: BTreeMap<Seq, Kept>,
     pub refusals: BTreeMap<u64, KeptRefusal>,
     pub holds: BTreeMap<HoldId, Hold>,
+    pub blocks: BTreeMap<HoldId, Block>,
+    pub limits: BTreeMap<LimitScope, LimitOverride>,
     pub located: BTreeMap<Account, (Corp, SenderName, Time)>,
     commanded: Vec<Record>,
     hold_last: u64,
@@ -130,6 +133,19 @@ impl Disk {
                 Some(kept) => self.unanswered -= usize::from(!std::mem::replace(&mut kept.answered, true)),
                 None => return broken(Promise::Kept, format!("refusal {number} is answered and not kept")),
             },
+            Record::Blocked(block) => {
+                self.hold_last = self.hold_last.max(block.id.0);
+                self.blocks.insert(block.id, block);
+            }
+            Record::Unblocked { block, .. } => {
+                self.blocks.remove(&block);
+            }
+            Record::LimitSet(set) if set.change == LimitChange::Configured => {
+                self.limits.remove(&set.scope);
+            }
+            Record::LimitSet(set) => {
+                self.limits.insert(set.scope.clone(), set);
+            }
             Record::Held(hold) => {
                 self.hold_last = self.hold_last.max(hold.id.0);
                 self.holds.insert(hold.id, hold);
@@ -137,8 +153,6 @@ impl Disk {
             Record::Released { hold, .. } => {
                 self.holds.remove(&hold);
             }
-            // pending: commands
-            Record::Blocked(_) | Record::Unblocked { .. } | Record::LimitSet(_) => {}
             Record::Located { account, corp, sender, at } => {
                 self.located.insert(account, (corp, sender, at));
             }
@@ -355,6 +369,8 @@ impl Disk {
             records.push(Record::Located { account, corp, sender, at: *at });
         }
         records.extend(self.holds.values().cloned().map(Record::Held));
+        records.extend(self.blocks.values().cloned().map(Record::Blocked));
+        records.extend(self.limits.values().cloned().map(Record::LimitSet));
         let age = |at: Time| now.since(moved(at, self.shifted_nanos));
         let is_live = |kept: &Kept| match &kept.outcome {
             None => true,

@@ -2,6 +2,7 @@
 
 use super::disk::Disk;
 use super::network::Broker;
+use super::orders::Orders;
 use super::promises::{Promise, Receiver, Violation, broken};
 use super::random::Random;
 use super::scenario::{AccountTruth, FAULTS, FaultKind, Mood, Payload, START, Scenario};
@@ -47,6 +48,7 @@ pub struct World {
     cooling: BTreeMap<Account, (u32, Time)>,
     /// The good replies of this life, by name and transaction: a repeat gets the same.
     pub(super) replies: BTreeMap<(Box<str>, Box<str>), serde_json::Value>,
+    pub(super) orders: Orders,
     /// Every arrival, for those who want to count.
     pub arrivals: Vec<(Time, Account, Corp)>,
 }
@@ -135,6 +137,7 @@ impl World {
             trace: Trace::default(),
             cooling: BTreeMap::new(),
             replies: BTreeMap::new(),
+            orders: Orders::default(),
             arrivals: Vec::new(),
         };
         for (index, (at, _)) in world.packets.clone().into_iter().enumerate() {
@@ -269,6 +272,7 @@ impl World {
         for record in records {
             self.trace.line(self.now, || format!("record {record:?}"));
             self.check_record(record)?;
+            self.check_order(record)?;
             if let Record::Ended { seq, at, verdict: Verdict::NotSent { why: NotSent::TooFrequent { .. }, .. }, .. } =
                 record
                 && let Some(kept) = self.disk.messages.get(seq)
@@ -297,7 +301,8 @@ impl World {
                 let counted = self.receiver.counted(corp, is_member, self.now);
                 let urgent = self.disk.messages.get(seq).is_none_or(|kept| kept.message.priority >= 8);
                 let reserve = if urgent { 0 } else { self.settings.limits.corp.reserve as usize };
-                if counted + reserve >= self.receiver.per_hour {
+                let (per_hour, reserve) = self.hour_in_force(corp, reserve);
+                if counted + reserve >= per_hour {
                     return broken(Promise::Limits, format!("{seq} would be send {} of {corp}", counted + 1));
                 }
                 Ok(())
@@ -373,6 +378,7 @@ impl World {
     pub(super) fn restart(&mut self) -> Result<(), Violation> {
         self.life += 1;
         self.replies.clear();
+        self.orders.restart();
         self.lived_since = self.now;
         let true_age = self.turn_the_wall_clock();
         let clock = self.clock();
