@@ -177,11 +177,8 @@ impl App {
                 intake_open.send_replace(open);
             }),
         };
-        let readiness = Readiness {
-            subscribed: subscribed.clone(),
-            commanded: commanded.clone(),
-            publishing: publishing.clone(),
-        };
+        let readiness =
+            Readiness { subscribed: subscribed.clone(), commanded: commanded.clone(), publishing: publishing.clone() };
         let listen = settings.http;
         let http = http::serve(listen, readiness).await.map_err(|error| AppError::Http { listen, error })?;
         telemetry::http_listening(http.address());
@@ -296,10 +293,7 @@ fn publish_through(publisher: Publisher) -> Box<dyn FnMut(Publication) + Send> {
 }
 
 /// Questions wait in line for one thread that may block. The line has room for all that the engine lets wait.
-fn look_up_in(
-    journal: &Journal,
-    answers: mpsc::Sender<Input>,
-) -> Result<Box<dyn FnMut(Lookup) + Send>, AppError> {
+fn look_up_in(journal: &Journal, answers: mpsc::Sender<Input>) -> Result<Box<dyn FnMut(Lookup) + Send>, AppError> {
     let reader = journal.reader().map_err(AppError::Restore)?;
     let (questions, questions_due) = std::sync::mpsc::sync_channel::<Lookup>(LOOKUPS_MAX);
     std::thread::Builder::new()

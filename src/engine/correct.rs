@@ -77,7 +77,9 @@ impl Engine {
             Settled::Sent { msg_id } => Proof::Sent { msg_id },
             Settled::Failed { reason } => {
                 let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-                Proof::NotSent { fault: Fault::new(Code::NotSent, format!("a person found that it was not sent{reason}")) }
+                Proof::NotSent {
+                    fault: Fault::new(Code::NotSent, format!("a person found that it was not sent{reason}")),
+                }
             }
         };
         let newest = self.newest_with_id(id, account);

@@ -20,7 +20,11 @@ const POSITION_STEPS_MAX: usize = 20_000;
 #[derive(Debug)]
 pub(super) enum Asker {
     /// A question about messages, of which those in one of the states are shown; all where there is none.
-    Reports { origin: CommandOrigin, states: Vec<State>, is_list: bool },
+    Reports {
+        origin: CommandOrigin,
+        states: Vec<State>,
+        is_list: bool,
+    },
     Retry(Retrying),
 }
 

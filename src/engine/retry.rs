@@ -10,9 +10,7 @@ use super::correct::several;
 use super::lookup::{Asker, Retrying};
 use super::sabotage::Sabotage;
 use super::tables::MessageKey;
-use crate::model::{
-    Account, Code, Fault, Kept, Lifetime, MessageId, Question, Request, Retry, Seq, State,
-};
+use crate::model::{Account, Code, Fault, Kept, Lifetime, MessageId, Question, Request, Retry, Seq, State};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -74,7 +72,8 @@ impl Engine {
             let message = "the disk is nearly full, so nothing new is taken: make room, or cancel what is not needed";
             return Some(Fault::new(Code::StorageLow, message));
         }
-        let message = "the bridge is draining or stopping, so nothing new is taken: end the drain, or ask again when it is back";
+        let message =
+            "the bridge is draining or stopping, so nothing new is taken: end the drain, or ask again when it is back";
         (self.stopping || self.drain.is_some()).then(|| Fault::new(Code::Blocked, message))
     }
 

@@ -199,9 +199,7 @@ pub(super) fn message(row: &Row<'_>, names: &mut Names, body: Bytes) -> Result<M
         body,
     };
     let retry = match row.get::<_, Option<i64>>(22)? {
-        Some(of) => {
-            Some(Retry { of: Seq(unsigned(of)), possibly_duplicate: row.get(23)?, in_doubt: row.get(24)? })
-        }
+        Some(of) => Some(Retry { of: Seq(unsigned(of)), possibly_duplicate: row.get(23)?, in_doubt: row.get(24)? }),
         None => None,
     };
     Ok(Message {

@@ -70,10 +70,10 @@ fn describe(row: &Row, with_history: bool) -> MessageReport {
         finished_at: row.finished_at,
         answered: row.finished_at.map(|_| row.answered),
         msg_id: row.msg_id.as_deref().map(str::to_owned),
-        error: row.fault.as_ref().map(|fault| ErrorReport {
-            code: fault.code.as_str().to_owned(),
-            message: fault.message.to_string(),
-        }),
+        error: row
+            .fault
+            .as_ref()
+            .map(|fault| ErrorReport { code: fault.code.as_str().to_owned(), message: fault.message.to_string() }),
         history: with_history.then(|| row.attempts.iter().map(describe_attempt).collect()),
     }
 }

@@ -198,7 +198,8 @@ impl Find<'_> {
     /// Looks through the newest rows of a table by its own order.
     fn in_table(&mut self, select: &str, table: &str, found: &mut Found) -> codec::Result<()> {
         let limits = format!("SELECT coalesce(min(rowid), 0), coalesce(max(rowid), 0) FROM {table}");
-        let (first, last): (i64, i64) = self.rows.connection.query_row(&limits, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (first, last): (i64, i64) =
+            self.rows.connection.query_row(&limits, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let after = last.saturating_sub(ROWS_MAX);
         found.complete &= after < first;
         let sql = format!(

@@ -129,7 +129,8 @@ FROM history;
 ";
 
 /// The steps from each version to the next, beginning with the one from 1 to 2.
-pub(super) const STEPS: [&str; 2] = ["
+pub(super) const STEPS: [&str; 2] = [
+    "
 CREATE TABLE block (
     id INTEGER PRIMARY KEY,
     message_id TEXT, account TEXT, conversation TEXT, corp TEXT, tag TEXT,
@@ -145,7 +146,9 @@ CREATE TABLE limit_override (
 ) STRICT, WITHOUT ROWID;
 
 ALTER TABLE command ADD COLUMN fingerprint BLOB;
-", RETRY];
+",
+    RETRY,
+];
 
 // Whoever adds a step raises the version.
 const _: () = assert!(STEPS.len() as i64 + 1 == VERSION);

@@ -326,7 +326,10 @@ pub struct Found {
 pub enum Findings {
     Reports(MessagesReport),
     /// In ascending `seq`. `gone` is true when others were there, of which only the outcome is left.
-    Kept { kept: Vec<Kept>, gone: bool },
+    Kept {
+        kept: Vec<Kept>,
+        gone: bool,
+    },
 }
 
 /// Something that a person must act on.

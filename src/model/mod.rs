@@ -17,8 +17,8 @@ pub use command::{
     TRANSACTION_WINDOW,
 };
 pub use flow::{
-    Action, Alarm, DirectoryEntry, Findings, Found, Input, Job, LOOKUPS_MAX, LastNumbers, Link, Lookup, Outgoing, Publication,
-    Question, Ready, Record, SendEvent, SenderTrouble, Status, StatusTopic, Ticket,
+    Action, Alarm, DirectoryEntry, Findings, Found, Input, Job, LOOKUPS_MAX, LastNumbers, Link, Lookup, Outgoing,
+    Publication, Question, Ready, Record, SendEvent, SenderTrouble, Status, StatusTopic, Ticket,
 };
 pub use hold::{Block, Hold, HoldId, HoldReason, LimitOverride};
 pub use ids::{Account, Corp, MessageId, SenderName, Seq};

@@ -12,8 +12,8 @@ pub(crate) use parse::default_settings;
 
 use crate::engine::{Engine, Settings};
 use crate::model::{
-    Action, Code, Command, CommandOrigin, CommandRequest, Fault, Found, Input, Origin, Outgoing, Question, Ready, Refusal, SenderName,
-    SenderTrouble, Seq, Ticket, Time, Verdict,
+    Action, Code, Command, CommandOrigin, CommandRequest, Fault, Found, Input, Origin, Outgoing, Question, Ready,
+    Refusal, SenderName, SenderTrouble, Seq, Ticket, Time, Verdict,
 };
 use crate::simulation::disk::Disk;
 use parse::{Line, duration, number};

@@ -23,7 +23,8 @@ impl Printer {
             Record::Accepted(message) => {
                 let not_before = message.not_before.map(|at| format!(" notBefore={}", self.time(at)));
                 let retry = message.retry.map(|retry| {
-                    let (duplicate, in_doubt) = (flag(retry.possibly_duplicate, "duplicate"), flag(retry.in_doubt, "in doubt"));
+                    let (duplicate, in_doubt) =
+                        (flag(retry.possibly_duplicate, "duplicate"), flag(retry.in_doubt, "in doubt"));
                     format!(" retry of {}{duplicate}{in_doubt}", retry.of)
                 });
                 format!(

@@ -234,10 +234,9 @@ impl Disk {
                 let messages = self.messages.values().rev().filter(meets).take(page.limit).map(report).collect();
                 Findings::Reports(MessagesReport { messages, complete: true, next: None })
             }
-            Question::Retry { id, account, .. } => Findings::Kept {
-                kept: of_id(id, account).map(|kept| self.kept(kept)).collect(),
-                gone: false,
-            },
+            Question::Retry { id, account, .. } => {
+                Findings::Kept { kept: of_id(id, account).map(|kept| self.kept(kept)).collect(), gone: false }
+            }
         };
         Found { number: lookup.number, result: Ok(findings) }
     }

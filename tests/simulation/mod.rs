@@ -84,7 +84,7 @@ const MISTAKES: [(Sabotage, &[Promise]); Sabotage::ALL.len()] = [
     (Sabotage::BlockForgetsTag, &[Promise::True]),
     (Sabotage::CancelWhileSending, &[Promise::True]),
     (Sabotage::CorrectionCountsTwice, &[Promise::Seen]),
-    (Sabotage::CorrectionUnanswered, &[Promise::Progress]),
+    (Sabotage::CorrectionUnanswered, &[Promise::Progress, Promise::True]),
     (Sabotage::CrashRetries, &[Promise::Once]),
     (Sabotage::DedupSkipsPast, &[Promise::Once]),
     (Sabotage::DoubtForgotten, &[Promise::True]),

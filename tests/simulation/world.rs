@@ -49,6 +49,8 @@ pub struct World {
     /// The good replies of this life, by name and transaction: a repeat gets the same.
     pub(super) replies: BTreeMap<(Box<str>, Box<str>), serde_json::Value>,
     pub(super) orders: Orders,
+    /// What was unfinished and unanswered before the commit whose actions are performed.
+    pub(super) before: (usize, usize),
     /// Every arrival, for those who want to count.
     pub arrivals: Vec<(Time, Account, Corp)>,
 }
@@ -138,6 +140,7 @@ impl World {
             cooling: BTreeMap::new(),
             replies: BTreeMap::new(),
             orders: Orders::default(),
+            before: (0, 0),
             arrivals: Vec::new(),
         };
         for (index, (at, _)) in world.packets.clone().into_iter().enumerate() {
@@ -237,6 +240,7 @@ impl World {
             return Ok(());
         }
         if ready.records.is_empty() {
+            self.before = (self.disk.unfinished, self.disk.unanswered);
             return self.perform_all(ready);
         }
         let Some(bridge) = &mut self.bridge else { return Ok(()) };
@@ -248,6 +252,7 @@ impl World {
 
     pub(super) fn commit_done(&mut self) -> Result<(), Violation> {
         let Some(ready) = self.bridge.as_mut().and_then(|bridge| bridge.committing.take()) else { return Ok(()) };
+        self.before = (self.disk.unfinished, self.disk.unanswered);
         self.append(&ready.records)?;
         self.compare_with_disk()?;
         if self.crashes() {

@@ -4,8 +4,8 @@ use super::describe::{describe_block, describe_hold};
 use crate::engine::Engine;
 use crate::engine::tables::{AccountKey, SenderKey};
 use crate::model::{
-    Account, AccountReport, AccountState, Action, Code, Command, CommandOrigin, Corp, CorpReport, Fault, HoldId,
-    Page, Reply, SenderName,
+    Account, AccountReport, AccountState, Action, Code, Command, CommandOrigin, Corp, CorpReport, Fault, HoldId, Page,
+    Reply, SenderName,
 };
 use serde_json::{Value, json};
 use std::ops::Bound;

@@ -2,8 +2,8 @@
 
 use crate::model::{
     Account, Block, Code, CommandOrigin, Corp, Doubt, Fault, HoldId, Lifetime, LimitScope, Message, MessageId, NotSent,
-    OnDoubt, Options, Origin, Outcome, Refusal, ReplyTo, Request, Retry, Scope, Selection, Sender, SenderName, Seq, State,
-    Time, Verdict,
+    OnDoubt, Options, Origin, Outcome, Refusal, ReplyTo, Request, Retry, Scope, Selection, Sender, SenderName, Seq,
+    State, Time, Verdict,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -121,8 +121,11 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
 }
 
 fn retry() -> impl Strategy<Value = Retry> {
-    (0..1_000_000_u64, any::<bool>(), any::<bool>())
-        .prop_map(|(of, possibly_duplicate, in_doubt)| Retry { of: Seq(of), possibly_duplicate, in_doubt })
+    (0..1_000_000_u64, any::<bool>(), any::<bool>()).prop_map(|(of, possibly_duplicate, in_doubt)| Retry {
+        of: Seq(of),
+        possibly_duplicate,
+        in_doubt,
+    })
 }
 
 fn sender() -> impl Strategy<Value = Sender> {

@@ -71,7 +71,8 @@ async fn a_newer_schema_is_refused_and_left_alone() {
 
 /// Takes a file back to what version 1 wrote.
 fn as_version_one(path: &Path) {
-    let back = "DROP TABLE block; DROP TABLE limit_override; ALTER TABLE command DROP COLUMN fingerprint;
+    let back =
+        "DROP TABLE block; DROP TABLE retry; DROP TABLE limit_override; ALTER TABLE command DROP COLUMN fingerprint;
         PRAGMA user_version = 1;";
     Connection::open(path).and_then(|file| file.execute_batch(back)).expect("an older file");
 }

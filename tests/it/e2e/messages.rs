@@ -43,7 +43,8 @@ async fn messages_are_listed_by_selection_and_state_page_by_page() {
     assert_eq!(ids(&all), ["m6", "m5", "m4", "m3", "m2", "m1", "m0", "sent"], "{all}");
     assert_eq!((&all["complete"], &all["next"]), (&json!(true), &Value::Null), "{all}");
     let third = &all["messages"][4];
-    let expected = [("state", json!("queued")), ("reason", json!("paused")), ("position", json!(3)), ("account", json!("1"))];
+    let expected =
+        [("state", json!("queued")), ("reason", json!("paused")), ("position", json!(3)), ("account", json!("1"))];
     for (name, value) in expected {
         assert_eq!(third[name], value, "{third}");
     }
@@ -131,6 +132,7 @@ async fn a_doubt_settled_by_hand_is_answered_again_with_what_is_true() {
         per_hour: &|_| 50_000,
         from_request: false,
     };
-    let audit = sendbridge::journal::Reader::open(&journal).and_then(|reader| reader.audit(&limits)).expect("a journal");
+    let audit =
+        sendbridge::journal::Reader::open(&journal).and_then(|reader| reader.audit(&limits)).expect("a journal");
     assert!(audit.violations.is_empty(), "{:?}", audit.violations);
 }
