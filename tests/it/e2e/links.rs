@@ -36,20 +36,28 @@ async fn a_command_is_answered_before_a_flood_of_messages_is_taken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_nearly_full_disk_keeps_messages_out_and_lets_commands_in() {
-    let mut scene = Scene::start(server(&["1", "2"]), |config| config.with("store.low_space", r#""1024GiB""#)).await;
-    // Its commit is the first look at the disk.
+    let mut scene = Scene::start(server(&["1", "2"]), |config| config.with("store.low_space", r#""1MiB""#)).await;
     scene.still_sends("1", "first").await;
+    let path = scene.bridge.path("bridge.toml");
+    let change = |from: &str, to: &str| {
+        let config = std::fs::read_to_string(&path).expect("a configuration").replace(from, to);
+        std::fs::write(&path, config).expect("the configuration");
+    };
+    assert!(scene.bridge.terminate().success());
+    change("1MiB", "1024GiB");
+    scene.bridge.start_again().await;
+    // Its commit looks at the disk, if none did before.
+    scene.publisher.ask("pause", json!({ "account": "1", "reason": "no room", "by": "me" })).await;
     scene.publisher.ask_until("health", json!({}), |health| health["storageLow"] == true).await;
     scene.publisher.send(text("1", "late", "late")).await;
-    scene.publisher.ask("pause", json!({ "account": "1", "reason": "no room", "by": "me" })).await;
     let nothing = scene.publisher.command("message/cancel", json!({ "id": "late" })).await;
     assert_eq!(nothing["error"]["code"], "NOT_FOUND", "{nothing}");
-    assert_eq!(scene.health().await["accepted"], 1);
+    let refused = scene.publisher.command("message/retry", json!({ "id": "first" })).await;
+    assert_eq!(refused["error"]["code"], "STORAGE_LOW", "{refused}");
+    assert_eq!(scene.health().await["received"], 0);
     // With room again, what was ordered holds, and the message comes from the broker.
     scene.bridge.kill();
-    let path = scene.bridge.path("bridge.toml");
-    let config = std::fs::read_to_string(&path).expect("a configuration").replace("1024GiB", "1MiB");
-    std::fs::write(&path, config).expect("the configuration");
+    change("1024GiB", "1MiB");
     scene.bridge.start_again().await;
     let waits = |account: &serde_json::Value| account["reason"] == "paused";
     scene.publisher.ask_until("account/get", json!({ "account": "1" }), waits).await;

@@ -57,7 +57,7 @@ async fn messages_are_listed_by_selection_and_state_page_by_page() {
     assert_eq!(ids(&list(json!({ "corp": "another" })).await), [""; 0]);
     assert_eq!(ids(&list(json!({ "state": "sent" })).await), ["sent"]);
     let wrong = scene.publisher.command("message/list", json!({ "after": "x" })).await;
-    assert_eq!(wrong["error"]["field"], "after", "{wrong}");
+    assert_eq!(wrong["error"]["code"], "INVALID_FIELD", "{wrong}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
