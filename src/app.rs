@@ -5,9 +5,9 @@ use crate::bridge::{self, Bridge, BridgeError, Edges, MetricsWindow};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::intake::http::{self, Readiness};
-use crate::intake::mqtt::Intake;
+use crate::intake::mqtt::{Acknowledgements, COMMANDS_WINDOW, Intake, tell_link};
 use crate::journal::{self, Journal};
-use crate::model::{Code, Fault, Input, Job, Lookup, Publication, Reply, SenderName};
+use crate::model::{Input, Job, LOOKUPS_MAX, Link, Lookup, Publication, SenderName};
 use crate::mqtt::broker::Broker;
 use crate::publisher::{self, Publisher};
 use crate::sender::Sender;
@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -31,8 +30,8 @@ pub use parts::mqtt_settings;
 /// Answers published and not yet acknowledged by the broker, at most.
 const PUBLISH_WINDOW: usize = 1000;
 
-/// Questions to the journal that wait in line, at most.
-const QUESTIONS_MAX: usize = 64;
+/// Room for commands: the broker's window of them fits twice, and what the journal found of all questions.
+const COMMANDS_MAX: usize = 2 * COMMANDS_WINDOW as usize + LOOKUPS_MAX;
 
 /// How long a stop waits for the bridge, which has bounds of its own. Only a commit that finds no room on the disk goes
 /// beyond them.
@@ -49,7 +48,9 @@ pub struct App {
     http: http::Server,
     intake_end: oneshot::Sender<()>,
     intake: JoinHandle<()>,
+    commands: Intake,
     subscribed: watch::Receiver<bool>,
+    commanded: watch::Receiver<bool>,
     publishing: watch::Receiver<bool>,
     // Ends last: the other parts speak through it.
     _broker: Option<Broker>,
@@ -154,9 +155,17 @@ impl App {
             publisher::start(&settings.mqtt, topics, settings.info, PUBLISH_WINDOW, inputs.clone(), connected_set)
                 .map_err(AppError::Tls)?;
         let (subscribed_set, subscribed) = watch::channel(false);
-        let mut intake = Intake::new(settings.mqtt, Arc::new(settings.intake), inputs.clone(), subscribed_set);
+        let (commanded_set, commanded) = watch::channel(false);
+        let (orders, orders_due) = mpsc::channel(COMMANDS_MAX);
+        let reading = Arc::new(settings.intake);
+        let mut commands =
+            Intake::new(Link::Commands, settings.mqtt.clone(), Arc::clone(&reading), orders.clone(), commanded_set);
+        commands.open().map_err(AppError::Tls)?;
+        let mut intake = Intake::new(Link::Incoming, settings.mqtt, reading, inputs.clone(), subscribed_set);
         intake.open().map_err(AppError::Tls)?;
-        let acknowledgements = intake.acknowledgements();
+        tokio::spawn(tell_link(Link::Incoming, subscribed.clone(), inputs.clone()));
+        tokio::spawn(tell_link(Link::Commands, commanded.clone(), inputs.clone()));
+        let acknowledgements = Acknowledgements::new(&intake, &commands);
         let (intake_switch, intake_wanted) = watch::channel(Wanted { open: true, closings: 0 });
         let (intake_end, intake_ended) = oneshot::channel();
         let counted = publisher.clone();
@@ -164,8 +173,8 @@ impl App {
         let edges = Edges {
             acknowledge: Box::new(move |ticket| acknowledgements.acknowledge(ticket)),
             send: perform_sends(&senders, inputs.clone(), clock, took),
-            publish: publish_through(publisher.clone()),
-            look_up: look_up_in(&journal, publisher)?,
+            publish: publish_through(publisher),
+            look_up: look_up_in(&journal, orders.clone())?,
             refresh_directory: Box::new(move |name| {
                 if let Some((_, refresh)) = senders.get(&name) {
                     // One that waits already is as good.
@@ -180,13 +189,14 @@ impl App {
                 });
             }),
         };
-        let readiness = Readiness { subscribed: subscribed.clone(), publishing: publishing.clone() };
+        let readiness =
+            Readiness { subscribed: subscribed.clone(), commanded: commanded.clone(), publishing: publishing.clone() };
         let listen = settings.http;
         let http = http::serve(listen, readiness, metrics_page(metrics))
             .await
             .map_err(|error| AppError::Http { listen, error })?;
         telemetry::http_listening(http.address());
-        let bridge = Bridge::new(engine, journal, clock, inputs_due, edges, refusals).watched_by(watchers);
+        let bridge = Bridge::new(engine, journal, clock, inputs_due, orders_due, edges, refusals).watched_by(watchers);
         Ok(Self {
             inputs,
             publisher: running,
@@ -194,7 +204,9 @@ impl App {
             http,
             intake_end,
             intake: tokio::spawn(keep_intake(intake, intake_wanted, intake_ended)),
+            commands,
             subscribed,
+            commanded,
             publishing,
             _broker: broker,
         })
@@ -207,8 +219,9 @@ impl App {
 
     /// Returns when the broker delivers and takes answers: at once if it does already.
     pub async fn ready(&mut self) {
-        // The senders of both live as long as this does.
+        // The senders of all live as long as this does.
         let _ = self.subscribed.wait_for(|subscribed| *subscribed).await;
+        let _ = self.commanded.wait_for(|commanded| *commanded).await;
         let _ = self.publishing.wait_for(|publishing| *publishing).await;
     }
 
@@ -237,6 +250,8 @@ impl App {
         // An intake that is gone is closed.
         let _ = self.intake_end.send(());
         let _ = self.intake.await;
+        // Behind the acknowledgements of all that the bridge did.
+        self.commands.close().await;
         self.publisher.stop().await;
         bridge_ended(ended)
     }
@@ -318,32 +333,25 @@ fn publish_through(publisher: Publisher) -> Box<dyn FnMut(Publication) + Send> {
     Box::new(move |publication| publisher.publish(publication))
 }
 
-/// Questions wait in line for one thread that may block.
-fn look_up_in(journal: &Journal, publisher: Publisher) -> Result<Box<dyn FnMut(Lookup) + Send>, AppError> {
+/// Questions wait in line for one thread that may block. The line has room for all that the engine lets wait.
+fn look_up_in(journal: &Journal, answers: mpsc::Sender<Input>) -> Result<Box<dyn FnMut(Lookup) + Send>, AppError> {
     let reader = journal.reader().map_err(AppError::Restore)?;
-    let (questions, questions_due) = std::sync::mpsc::sync_channel::<Lookup>(QUESTIONS_MAX);
-    let replies = publisher.clone();
+    let (questions, questions_due) = std::sync::mpsc::sync_channel::<Lookup>(LOOKUPS_MAX);
     std::thread::Builder::new()
         .name("look-up".to_owned())
         .spawn(move || {
             while let Ok(lookup) = questions_due.recv() {
-                publisher.publish(Publication::Reply(reader.answer(lookup)));
+                if answers.blocking_send(Input::Found(Box::new(reader.answer(&lookup)))).is_err() {
+                    return;
+                }
             }
         })
         .map_err(AppError::Thread)?;
     Ok(Box::new(move |lookup| {
-        if let Some(reply) = ask(&questions, lookup) {
-            telemetry::question_refused();
-            replies.publish(Publication::Reply(reply));
+        if questions.try_send(lookup).is_err() {
+            telemetry::question_lost();
         }
     }))
-}
-
-/// Puts a question in line. Where the line is too long it is answered with that: no one who asks waits for nothing.
-fn ask(questions: &std::sync::mpsc::SyncSender<Lookup>, lookup: Lookup) -> Option<Reply> {
-    let (TrySendError::Full(lookup) | TrySendError::Disconnected(lookup)) = questions.try_send(lookup).err()?;
-    let message = "too many questions wait for the journal: ask again, and wait for one reply before the next question";
-    Some(Reply { origin: lookup.origin, result: Err(Fault::new(Code::QueueFull, message)) })
 }
 
 /// Reads the account list at start, every `interval`, and when asked.
@@ -366,30 +374,4 @@ fn spawn_directory(sender: Arc<Sender>, interval: Duration, inputs: mpsc::Sender
         }
     });
     refresh
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{CommandOrigin, MessageId};
-
-    fn lookup(transaction: &str) -> Lookup {
-        let origin = CommandOrigin {
-            name: Box::from("message/get"),
-            transaction: Some(Box::from(transaction)),
-            by: None,
-            reply_to: None,
-        };
-        Lookup { origin, id: MessageId::from_json("1"), account: None, live: Vec::new() }
-    }
-
-    #[test]
-    fn a_question_that_finds_no_room_is_answered_with_that() {
-        let (questions, _due) = std::sync::mpsc::sync_channel(1);
-        assert_eq!(ask(&questions, lookup("1")), None);
-        let refused = ask(&questions, lookup("2")).expect("a reply");
-        assert_eq!(refused.origin, lookup("2").origin);
-        let fault = refused.result.expect_err("no room");
-        assert_eq!((fault.code, fault.code.is_retryable()), (Code::QueueFull, true));
-    }
 }

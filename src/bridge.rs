@@ -12,8 +12,8 @@
 //!
 //! # Invariants
 //!
-//! - Performing an action never waits, so the cycle of channels cannot block. The one channel on which anyone waits
-//!   is `inputs`.
+//! - Performing an action never waits, so the cycle of channels cannot block. The channels on which anyone waits are
+//!   `inputs` and `commands`, and both are emptied in every turn, commands first.
 //! - After a commit whose fate is unknown nothing is performed any more.
 
 mod gauges;
@@ -51,6 +51,8 @@ pub use watchers::{MetricsWindow, Watchers, watch};
 
 /// Inputs that one turn takes at most: what bounds the size of a commit.
 const TURN_INPUTS_MAX: usize = 1024;
+/// And commands beside them.
+const TURN_COMMANDS_MAX: usize = 64;
 /// How long the closing of an answer may wait for a commit that is due anyway.
 const DEFERRED_MAX: Duration = Duration::from_millis(100);
 /// How often time is noted in the journal, while anything is written at all.
@@ -106,6 +108,7 @@ pub struct Bridge {
     journal: Journal,
     clock: Clock,
     inputs: mpsc::Receiver<Input>,
+    commands: mpsc::Receiver<Input>,
     edges: Edges,
     letters: Letters,
     refusals: BTreeMap<u64, Arc<Refusal>>,
@@ -124,12 +127,14 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// `engine` has been started; `refusals` are those that it replayed and that are not answered yet.
+    /// `engine` has been started; `refusals` are those that it replayed and that are not answered yet. What comes by
+    /// `commands` goes before all that waits in `inputs`.
     pub fn new(
         engine: Engine,
         journal: Journal,
         clock: Clock,
         inputs: mpsc::Receiver<Input>,
+        commands: mpsc::Receiver<Input>,
         edges: Edges,
         refusals: BTreeMap<u64, Arc<Refusal>>,
     ) -> Self {
@@ -140,6 +145,7 @@ impl Bridge {
             journal,
             clock,
             inputs,
+            commands,
             edges,
             letters: Letters::default(),
             refusals,
@@ -185,6 +191,8 @@ impl Bridge {
             if batch.is_empty() {
                 let wake_at = self.wake_at();
                 tokio::select! {
+                    biased;
+                    Some(command) = self.commands.recv() => batch.push(command),
                     taken = self.inputs.recv_many(&mut batch, TURN_INPUTS_MAX) => if taken == 0 { break },
                     () = self.clock.sleep_until(wake_at) => {}
                     Some(()) = self.watchers.metrics_asked.recv() => self.show_metrics(),
@@ -208,7 +216,22 @@ impl Bridge {
         while let Ok(took) = self.watchers.requests.try_recv() {
             self.gauges.sent(took, now);
         }
-        for input in batch.drain(..self.room.fitting(batch)) {
+        // Both channels in every turn, so that neither waits for the other to be empty; and commands first, whatever
+        // the disk has room for.
+        let mut taken = Vec::new();
+        while taken.len() < TURN_COMMANDS_MAX
+            && let Ok(command) = self.commands.try_recv()
+        {
+            taken.push(command);
+        }
+        while batch.len() < TURN_INPUTS_MAX
+            && let Ok(input) = self.inputs.try_recv()
+        {
+            batch.push(input);
+        }
+        let fitting = self.room.fitting(batch);
+        taken.extend(batch.drain(..fitting));
+        for input in taken {
             if input == Input::Stop {
                 self.stop_by = Some(now + STOP_WAIT);
             }

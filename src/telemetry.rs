@@ -162,9 +162,9 @@ pub fn journal_full() {
     tracing::error!("the disk is full: nothing is taken and nothing is sent until there is room");
 }
 
-/// A question was asked while too many waited; whoever asked was told to ask again.
-pub fn question_refused() {
-    tracing::warn!("too many questions wait for the journal, one was refused");
+/// A question did not reach the journal: its reader is gone, or the engine asked more than it may.
+pub fn question_lost() {
+    tracing::error!("a question did not reach the journal, and is not answered: this is a bug, report it");
 }
 
 // Bridge.

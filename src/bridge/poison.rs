@@ -46,6 +46,7 @@ impl Name {
             | Input::StatusSeen(_)
             | Input::Link { .. }
             | Input::Broker(_)
+            | Input::Found(_)
             | Input::Stop => Self::Nobody,
         }
     }

@@ -82,7 +82,8 @@ async fn live(
     let (engine, refusals) = restore_with(&journal, engine, START).await.expect("a start");
     let (inputs, inputs_due) = mpsc::channel(16);
     let (seen, seen_by_us) = std_mpsc::sync_channel(64);
-    let bridge = Bridge::new(engine, journal, clock, inputs_due, edges(seen), refusals);
+    let (_commands, commands_due) = mpsc::channel(1);
+    let bridge = Bridge::new(engine, journal, clock, inputs_due, commands_due, edges(seen), refusals);
     inputs.try_send(Input::Connected(true)).expect("room");
     for delivery in deliveries {
         inputs.try_send(delivery.clone()).expect("room");

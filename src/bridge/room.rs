@@ -61,6 +61,7 @@ fn bytes(input: &Input) -> u64 {
         | Input::StatusSeen(_)
         | Input::Link { .. }
         | Input::Broker(_)
+        | Input::Found(_)
         | Input::Stop => 0,
     };
     INPUT_BYTES + texts as u64

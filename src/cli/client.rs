@@ -4,8 +4,8 @@
 //! connection, so it may arrive twice and is never lost.
 
 use crate::mqtt::{
-    Acknowledger, Incoming, Lost, OutgoingEvent, Outlet, Overrun, Packet, Publish, PublishRefusal, Refused, Settings,
-    Task, TlsError, connect_incoming, connect_outgoing,
+    Acknowledger, Incoming, Lost, OutgoingEvent, Outlet, Overrun, Packet, Publish, PublishRefusal, Refused, Session,
+    Settings, Task, TlsError, connect_incoming, connect_outgoing,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -67,7 +67,8 @@ impl Client {
         })?;
         let (packets, incoming) = mpsc::channel(ROOM);
         let on_event = move |event| packets.try_send(event).map_err(|_| Overrun);
-        let (acknowledger, incoming_task) = connect_incoming(settings, filters, on_event)?;
+        let (acknowledger, incoming_task) =
+            connect_incoming(settings, Session::new("in", filters, settings.receive_maximum), on_event)?;
         Ok(Self {
             outlet,
             acknowledger,

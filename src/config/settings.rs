@@ -50,7 +50,7 @@ pub struct ClientCertificate {
 pub struct Mqtt {
     /// Scheme `mqtt`, `mqtts`, `ws` or `wss`, a host, no credentials.
     pub url: String,
-    /// Without the `-in` and `-out` that the two connections append.
+    /// Without the `-in`, `-commands` and `-out` that the three connections append.
     pub client_id: String,
     /// Whole seconds, 5 at least.
     pub keep_alive: Duration,

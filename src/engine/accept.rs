@@ -5,8 +5,8 @@ use super::settings::IdConflict;
 use super::tables::{DedupKey, IdKey, Live, Phase, Timer};
 use super::{Engine, sabotage, status};
 use crate::model::{
-    Action, Code, Fault, Lifetime, Message, MessageId, Origin, Outgoing, Record, Refusal, ReplyTo, Request, Seq, State,
-    Ticket, Time,
+    Action, Code, Fault, Lifetime, Message, MessageId, Origin, Outgoing, Record, Refusal, ReplyTo, Request, Retry, Seq,
+    State, Ticket, Time,
 };
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -46,7 +46,9 @@ impl Engine {
         }
         match self.refusal_of(&request) {
             Some(fault) => self.refuse_request(request, fault),
-            None => self.accept(request, dedup, id),
+            None => {
+                self.accept(request, dedup, id, None);
+            }
         }
     }
 
@@ -67,7 +69,8 @@ impl Engine {
 
     fn find_known(&self, dedup: DedupKey, id: IdKey, request: &Request) -> Option<Known> {
         let mut other = None;
-        for (_, _, seq) in self.ids.range((id, dedup, Seq(0))..=(id, dedup, Seq(u64::MAX))) {
+        // The newest first: of two lives of a message it is the one that counts.
+        for (_, _, seq) in self.ids.range((id, dedup, Seq(0))..=(id, dedup, Seq(u64::MAX))).rev() {
             let past = self.past.get(seq).filter(|_| !self.sabotaged(Sabotage::DedupSkipsPast));
             let (key, fingerprint) = match (self.live.get(seq), past) {
                 (Some(live), _) => (live.dedup, live.fingerprint),
@@ -100,7 +103,7 @@ impl Engine {
         self.outbox.push(Outgoing::Answer(seq));
     }
 
-    fn refusal_of(&self, request: &Request) -> Option<Fault> {
+    pub(super) fn refusal_of(&self, request: &Request) -> Option<Fault> {
         let settings = &self.settings.messages;
         let expires_at = self.expires_at(request);
         if request.options.not_before.is_some_and(|at| at >= expires_at && at > self.now) {
@@ -155,7 +158,8 @@ impl Engine {
         }
     }
 
-    fn accept(&mut self, request: Request, dedup: DedupKey, id: IdKey) {
+    /// Takes a message; `retry` says what it inherits from an earlier life.
+    pub(super) fn accept(&mut self, request: Request, dedup: DedupKey, id: IdKey, retry: Option<Retry>) -> Seq {
         self.last.seq.0 += 1;
         let seq = self.last.seq;
         let message = Message {
@@ -167,14 +171,16 @@ impl Engine {
             on_doubt: request.options.on_doubt.unwrap_or(self.settings.messages.on_doubt),
             body_bytes: u32::try_from(request.body.len()).unwrap_or(u32::MAX),
             request,
+            retry,
         };
         self.add_live(&message, dedup, id);
         self.count_accepted(seq, false);
         if !self.sabotaged(Sabotage::AcceptWithoutRecord) {
             self.record(Record::Accepted(Arc::new(message)));
         }
-        self.event(seq, State::Queued, 0, false);
+        self.event(seq, State::Queued, 0, retry.is_some_and(|retry| retry.possibly_duplicate));
         self.enqueue(seq);
+        seq
     }
 
     /// Makes a message known, without a place in a queue yet. The caller counts it.
@@ -196,7 +202,8 @@ impl Engine {
             priority: message.priority,
             attempts: 0,
             doubts: 0,
-            possibly_duplicate: false,
+            inherited_doubt: message.retry.is_some_and(|retry| retry.in_doubt),
+            possibly_duplicate: message.retry.is_some_and(|retry| retry.possibly_duplicate),
             last_in_doubt: false,
             doubted_at: Time::default(),
         };

@@ -277,10 +277,16 @@ impl Engine {
     /// Ends a message's life. A doubt behind it outweighs what would otherwise be said: only the sender's own word
     /// that it worked may be said after one.
     pub(super) fn finish(&mut self, seq: Seq, state: State, msg_id: Option<Box<str>>, fault: Option<Fault>) {
+        let Some(live) = self.live.get(&seq) else { return };
+        let doubtful = live.is_doubtful() && state != State::Sent && !self.sabotaged(Sabotage::DoubtForgotten);
+        let (state, fault) = if doubtful { (State::Unresolved, Some(unresolved(fault))) } else { (state, fault) };
+        self.end(seq, state, msg_id, fault);
+    }
+
+    /// Ends a message's life as it is told to: whoever calls it has the proof.
+    pub(super) fn end(&mut self, seq: Seq, state: State, msg_id: Option<Box<str>>, fault: Option<Fault>) {
         let Some(live) = self.live.remove(&seq) else { return };
         self.leave_queue(seq, &live);
-        let doubtful = live.doubts > 0 && state != State::Sent && !self.sabotaged(Sabotage::DoubtForgotten);
-        let (state, fault) = if doubtful { (State::Unresolved, Some(unresolved(fault))) } else { (state, fault) };
         let outcome = Outcome {
             state,
             at: self.now,
@@ -292,8 +298,7 @@ impl Engine {
         self.count_change(seq, live.account, live.state(), state);
         self.live_bytes -= u64::from(live.body_bytes);
         let corp = self.account(live.account).corp;
-        let past = Past { dedup: live.dedup, id: live.id, fingerprint: live.fingerprint, state, answered: false, corp };
-        self.past.insert(seq, past);
+        self.past.insert(seq, Past::of(&live, state, self.now, corp));
         self.forgetting.push_back((self.now, seq));
         self.event_final(seq, &outcome);
         self.record(Record::Finished { seq, outcome });

@@ -26,9 +26,9 @@ use std::time::Duration;
 /// A command that changes something, until it is done.
 #[derive(Debug)]
 pub(super) struct Order {
-    ticket: Option<Ticket>,
-    origin: CommandOrigin,
-    fingerprint: Fingerprint,
+    pub(super) ticket: Option<Ticket>,
+    pub(super) origin: CommandOrigin,
+    pub(super) fingerprint: Fingerprint,
 }
 
 impl Engine {
@@ -53,14 +53,19 @@ impl Engine {
             let message = "the command came too late: its expiresAt or its message expiry is over, so it was not done";
             return self.refuse_command(order.ticket, order.origin, Fault::new(Code::Expired, message));
         }
-        if let Command::MessageCancel { selection, dry_run, block_for, reason } = command {
-            self.cancel(order, selection, dry_run, block_for, reason);
-        } else if command.is_change() {
-            let result = self.perform(&order.origin, command);
-            self.conclude(order, result);
-        } else {
-            self.acknowledge(order.ticket);
-            self.answer_question(order.origin, command);
+        match command {
+            Command::MessageCancel { selection, dry_run, block_for, reason } => {
+                self.cancel(order, selection, dry_run, block_for, reason);
+            }
+            Command::MessageRetry { id, account } => self.retry(order, id, account),
+            command if command.is_change() => {
+                let result = self.perform(&order.origin, command);
+                self.conclude(order, result);
+            }
+            command => {
+                self.acknowledge(order.ticket);
+                self.answer_question(order.origin, command);
+            }
         }
     }
 
@@ -71,6 +76,7 @@ impl Engine {
 
     /// Answers an order that was done before, or is being done; gives back one that is new.
     fn settle_repeat(&mut self, order: Order) -> Option<Order> {
+        let order = self.join_retry(order)?;
         let (order, is_in_use) = self.join_sweep(order)?;
         let result = match self.transactions.find(&order.origin, order.fingerprint) {
             None if !is_in_use => return Some(order),
@@ -87,13 +93,13 @@ impl Engine {
     }
 
     /// Acknowledges an order and replies to it, without a trace of it.
-    fn tell(&mut self, order: Order, result: Result<Value, Fault>) {
+    pub(super) fn tell(&mut self, order: Order, result: Result<Value, Fault>) {
         self.acknowledge(order.ticket);
         self.act(Action::Reply(Reply { origin: order.origin, result }));
     }
 
     /// The order was done, or cannot be: what it changed, and that it was done, are one commit.
-    fn conclude(&mut self, order: Order, result: Result<Value, Fault>) {
+    pub(super) fn conclude(&mut self, order: Order, result: Result<Value, Fault>) {
         let Order { ticket, origin, fingerprint } = order;
         self.acknowledge(ticket);
         if let Ok(data) = &result {
@@ -140,11 +146,10 @@ impl Engine {
             }
             Command::Drain { on } => Ok(self.drain(origin, on)),
             Command::LogLevel { level, duration } => Ok(self.log_level(level, duration)),
-            // pending: messages
-            Command::MessageRetry { .. } | Command::MessageResolve { .. } => {
-                Err(Fault::new(Code::Internal, "not available yet"))
-            }
-            Command::MessageCancel { .. }
+            Command::MessageResolve { id, account, settled } => self.resolve(&id, account.as_ref(), settled),
+            // Done step by step, each in its own way.
+            Command::MessageRetry { .. }
+            | Command::MessageCancel { .. }
             | Command::Info
             | Command::AccountList { .. }
             | Command::CorpList { .. }

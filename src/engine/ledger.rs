@@ -144,7 +144,6 @@ impl Engine {
     }
 
     /// What was said of a message that is over turned out otherwise.
-    #[allow(dead_code, reason = "nothing corrects what is over yet; whoever does must not forget the company's books")]
     pub(super) fn count_corrected(&mut self, account: AccountKey, past: Past, to: State) {
         let from = past.state;
         self.ledger.total.states.change(from, to);

@@ -18,6 +18,7 @@ mod block;
 mod board;
 mod breaker;
 mod command;
+mod correct;
 mod directory;
 mod forecast;
 mod health;
@@ -26,11 +27,13 @@ mod hour;
 mod lanes;
 mod ledger;
 mod limits;
+mod lookup;
 mod outbox;
 mod overrides;
 mod poison;
 mod report;
 mod restore;
+mod retry;
 mod sabotage;
 mod schedule;
 mod settings;
@@ -62,6 +65,7 @@ use health::{Health, Rates};
 use hold::Holds;
 use ledger::Ledger;
 use limits::{Hours, Spacing};
+use lookup::Lookups;
 use outbox::Outbox;
 use status::Latch;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -124,6 +128,8 @@ pub struct Engine {
     forecasts: Forecasts,
     board: Board,
     outbox: Outbox,
+    /// Questions that the journal has not answered yet.
+    lookups: Lookups,
     transactions: Transactions,
     last: LastNumbers,
     ledger: Ledger,
@@ -186,6 +192,7 @@ impl Engine {
             forecasts: Forecasts::default(),
             board: Board::new(settings.status),
             outbox: Outbox::new(settings.publish_window),
+            lookups: Lookups::default(),
             transactions: Transactions::default(),
             last,
             ledger: Ledger::default(),
@@ -227,6 +234,7 @@ impl Engine {
             Input::Link { which, up } => self.handle_link(which, up),
             Input::Broker(fact) => self.handle_broker(fact),
             Input::StatusSeen(topic) => self.status_seen(topic),
+            Input::Found(found) => self.handle_found(*found),
             Input::Stop => {
                 self.stopping = true;
                 // Behind the acknowledgements of all that was taken, so that none of it comes again.

@@ -173,10 +173,10 @@ impl Engine {
         let Some(live) = self.live.remove(&seq) else { return };
         self.count_change(seq, live.account, live.state(), state);
         self.live_bytes -= u64::from(live.body_bytes);
+        let at = self.aged(at);
         let corp = self.account(live.account).corp;
-        let past = Past { dedup: live.dedup, id: live.id, fingerprint: live.fingerprint, state, answered: false, corp };
-        self.past.insert(seq, past);
-        self.forgetting.push_back((self.aged(at), seq));
+        self.past.insert(seq, Past::of(&live, state, at, corp));
+        self.forgetting.push_back((at, seq));
         self.outbox.push(Outgoing::Answer(seq));
     }
 

@@ -14,6 +14,10 @@ pub enum Sabotage {
     AcceptWithoutRecord,
     /// An answer counts as delivered as soon as it is published.
     AnswerClosedEarly,
+    /// A message whose doubt is settled is counted where it was and where it is.
+    CorrectionCountsTwice,
+    /// A doubt that is settled after its answer is not answered again.
+    CorrectionUnanswered,
     /// A restart forgets which arrivals are refused.
     BlocksForgotten,
     /// Arrivals are refused whatever their tag: a selection by account and tag blocks the account.
@@ -56,6 +60,10 @@ pub enum Sabotage {
     RehearsalCancels,
     /// A time-out is tried again.
     RetryAfterTimeout,
+    /// An order to send a message again is done twice when it is repeated before the journal has answered.
+    RetryTwice,
+    /// A message that is sent again by hand forgets that it may have been sent before.
+    RetryUnflagged,
     /// A message that is tried again goes behind those that came later.
     RetryToTail,
     /// Spacing counts from the request, whatever the answer takes.
@@ -77,12 +85,14 @@ pub(super) fn crash_over(id: Option<IdKey>) {
 impl Sabotage {
     /// Those that break a promise.
     #[cfg(test)]
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::AcceptWithoutRecord,
         Self::AnswerClosedEarly,
         Self::BlocksForgotten,
         Self::BlockForgetsTag,
         Self::CancelWhileSending,
+        Self::CorrectionCountsTwice,
+        Self::CorrectionUnanswered,
         Self::CrashRetries,
         Self::DedupSkipsPast,
         Self::DoubtForgotten,
@@ -100,6 +110,8 @@ impl Sabotage {
         Self::RehearsalCancels,
         Self::RetryAfterTimeout,
         Self::RetryToTail,
+        Self::RetryTwice,
+        Self::RetryUnflagged,
         Self::SpacingFromRequest,
         Self::SweepStopsEarly,
         Self::TimeoutIsSuccess,

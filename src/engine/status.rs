@@ -1,9 +1,8 @@
 //! What the engine can say about itself.
 
 use super::Engine;
-use super::tables::{DedupKey, IdKey, Phase};
-use crate::model::{Account, HoldReason, MessageId, Seq, State, Time};
-use serde_json::{Value, json};
+use super::tables::{DedupKey, IdKey};
+use crate::model::{Account, MessageId, Seq, State};
 
 /// Counts since the start of the process; what was restored counts as accepted.
 ///
@@ -127,44 +126,16 @@ impl Engine {
         self.ids.range((id, 0, Seq(0))..=(id, DedupKey::MAX, Seq(u64::MAX))).map(|(_, _, seq)| *seq)
     }
 
-    /// What is known of a live message without its text.
-    pub(super) fn describe_live(&self, seq: Seq) -> Value {
-        let Some(live) = self.live.get(&seq) else { return Value::Null };
-        let mut data = json!({
-            "state": live.state().as_str(),
-            "attempts": live.attempts,
-            "priority": live.priority,
-            "expiresAt": live.expires_at.to_string(),
-        });
-        let Some(object) = data.as_object_mut() else { return data };
-        if live.possibly_duplicate {
-            object.insert("possiblyDuplicate".to_owned(), json!(true));
-        }
-        match live.phase {
-            Phase::Queued | Phase::Scheduled => {
-                let queue = &self.account(live.account).queue;
-                if live.phase == Phase::Queued {
-                    object.insert("position".to_owned(), json!(queue.range(..live.rank(seq)).count() + 1));
-                }
-                if let Some((reason, until)) = self.waiting_for(seq) {
-                    insert_reason(object, &reason, until);
-                }
-            }
-            Phase::InDoubt(until) => {
-                object.insert("until".to_owned(), json!(until.unwrap_or(live.expires_at).to_string()));
-            }
-            Phase::Sending => {}
-        }
-        data
-    }
-}
-
-fn insert_reason(object: &mut serde_json::Map<String, Value>, reason: &HoldReason, until: Option<Time>) {
-    object.insert("reason".to_owned(), json!(reason.as_str()));
-    if let HoldReason::Paused(hold) = reason {
-        object.insert("hold".to_owned(), json!(hold.0));
-    }
-    if let Some(until) = until {
-        object.insert("until".to_owned(), json!(until.to_string()));
+    /// Live and past messages with this id, of one account if one is named, in ascending order.
+    pub(super) fn known_with_id(&self, id: &MessageId, account: Option<&Account>) -> Vec<Seq> {
+        let account = account.map(|name| self.account_keys.get(name));
+        let account_of = |seq: &Seq| {
+            let live = self.live.get(seq).map(|live| &live.account);
+            live.or_else(|| self.past.get(seq).map(|past| &past.account))
+        };
+        let mut known: Vec<Seq> = self.with_id(super::accept::id_key(id)).collect();
+        known.retain(|seq| account_of(seq).is_some_and(|of| account.is_none_or(|wanted| wanted == Some(of))));
+        known.sort_unstable();
+        known
     }
 }

@@ -25,6 +25,8 @@ key!(SenderKey);
 
 /// A digest of (topic suffix, account, id): what makes two requests the same one.
 pub(super) type DedupKey = u128;
+/// What two lives of one message have in common: its publisher, account, id and content.
+pub(super) type MessageKey = (DedupKey, Fingerprint);
 /// A digest of the id alone, to find messages by it.
 pub(super) type IdKey = u64;
 
@@ -49,6 +51,8 @@ pub(super) struct Live {
     pub(super) attempts: u16,
     /// Attempts whose effect nobody knows.
     pub(super) doubts: u16,
+    /// Whether nobody knows if a life before was sent: then this one cannot fail, only be in doubt too.
+    pub(super) inherited_doubt: bool,
     pub(super) possibly_duplicate: bool,
     /// Whether its last attempt is the doubtful one, and since when: all that a restart needs to decide about it.
     pub(super) last_in_doubt: bool,
@@ -71,6 +75,11 @@ pub(super) enum Phase {
 }
 
 impl Live {
+    /// Whether a request for it may have worked, in this life or in one before.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.doubts > 0 || self.inherited_doubt
+    }
+
     pub(super) fn state(&self) -> State {
         match self.phase {
             Phase::Scheduled | Phase::Queued => State::Queued,
@@ -97,6 +106,29 @@ pub(super) struct Past {
     pub(super) answered: bool,
     /// In whose books it ended; `None` while nobody knew its account's company.
     pub(super) corp: Option<CorpKey>,
+    /// When it ended, or was corrected: deduplication counts from then.
+    pub(super) at: Time,
+    pub(super) account: AccountKey,
+    pub(super) attempts: u16,
+    pub(super) possibly_duplicate: bool,
+}
+
+impl Past {
+    /// What is left of a message that ends in `state`, in the books of `corp`.
+    pub(super) fn of(live: &Live, state: State, at: Time, corp: Option<CorpKey>) -> Self {
+        Self {
+            dedup: live.dedup,
+            id: live.id,
+            fingerprint: live.fingerprint,
+            state,
+            answered: false,
+            corp,
+            at,
+            account: live.account,
+            attempts: live.attempts,
+            possibly_duplicate: live.possibly_duplicate,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

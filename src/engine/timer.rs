@@ -71,6 +71,8 @@ impl Engine {
             }
             self.forgetting.pop_front();
             match self.past.get(&seq) {
+                // It was corrected since, and stands in the line once more.
+                Some(past) if past.at > at => {}
                 Some(past) if !past.answered => {
                     // The broker was away for the whole window: it stays known until its answer is out.
                     // Looked at again no sooner than in a minute, also where nothing is deduplicated.

@@ -17,8 +17,10 @@ use tokio::task::JoinHandle;
 /// What readiness is made of. The server only starts once the journal is restored.
 #[derive(Clone)]
 pub struct Readiness {
-    /// The incoming connection is subscribed.
+    /// Messages can arrive.
     pub subscribed: watch::Receiver<bool>,
+    /// Commands can arrive.
+    pub commanded: watch::Receiver<bool>,
     /// The outgoing connection is up: without it nobody would get an answer.
     pub publishing: watch::Receiver<bool>,
 }
@@ -80,7 +82,8 @@ async fn healthz() -> &'static str {
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
-    if *readiness.subscribed.borrow() && *readiness.publishing.borrow() {
+    let Readiness { subscribed, commanded, publishing } = readiness;
+    if *subscribed.borrow() && *commanded.borrow() && *publishing.borrow() {
         (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "no session with the broker\n")

@@ -7,7 +7,7 @@ use super::UnknownCause;
 use super::codec::{self, FaultColumns, MessageColumns, VerdictColumns, signed, time_in};
 use crate::model::{
     Account, Block, CommandOrigin, Corp, Fingerprint, Hold, HoldId, LimitChange, LimitOverride, Message, MessageId,
-    Outcome, Record, Refusal, ReplyTo, Selection, Seq, Time, Verdict,
+    Outcome, Record, Refusal, ReplyTo, Retry, Selection, Seq, Time, Verdict,
 };
 use rusqlite::{Connection, ToSql, params};
 
@@ -71,6 +71,8 @@ impl Write<'_> {
             asked_priority, asked_not_before, asked_lifetime, asked_until, asked_on_doubt, fingerprint, body_bytes)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)";
         const BODY_SQL: &str = "INSERT INTO body (seq, body) VALUES (?1, ?2)";
+        const RETRY_SQL: &str =
+            "INSERT INTO retry (n, at, of, possibly_duplicate, in_doubt) VALUES (?1, ?2, ?3, ?4, ?5)";
         let seq = signed("Accepted", message.seq.0)?;
         let request = &message.request;
         let columns = MessageColumns::of(message);
@@ -104,6 +106,9 @@ impl Write<'_> {
         )?;
         // The body has a table of its own, so that a replay does not read it and erasing it frees whole pages.
         self.run(BODY_SQL, params![seq, &*request.body])?;
+        let Some(Retry { of, possibly_duplicate, in_doubt }) = message.retry else { return Ok(()) };
+        let of = signed("Accepted", of.0)?;
+        self.run(RETRY_SQL, params![seq, columns.received_at, of, possibly_duplicate, in_doubt])?;
         Ok(())
     }
 

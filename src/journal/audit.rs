@@ -5,7 +5,7 @@
 use super::query::Reader;
 use super::{ReadError, codec};
 use crate::model::{Account, Corp, Seq, State, Time};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -202,8 +202,12 @@ impl Reader {
             "SELECT seq, class, possibly_duplicate FROM attempt WHERE ended_at IS NOT NULL ORDER BY seq, attempt";
         const OPEN_SQL: &str =
             "SELECT count(*) FROM message m WHERE NOT EXISTS (SELECT 1 FROM outcome o WHERE o.seq = m.seq)";
+        const SETTLED_SQL: &str =
+            "SELECT json_extract(reply, '$.seq') FROM command WHERE name = 'message/resolve' AND json_valid(reply)";
+        const INHERITED_SQL: &str = "SELECT n FROM retry WHERE in_doubt";
         audit.open = codec::unsigned(self.connection().query_row(OPEN_SQL, [], |row| row.get(0))?);
         audit.messages = audit.open;
+        let (settled, inherited) = (self.seqs(SETTLED_SQL)?, self.seqs(INHERITED_SQL)?);
         let mut attempts_statement = self.connection().prepare(ATTEMPTS_SQL)?;
         let mut attempts = attempts_statement.query([])?;
         let mut next = proof(attempts.next()?)?;
@@ -226,9 +230,20 @@ impl Reader {
             }
             let may_have_worked = proofs.iter().filter(|one| one.worked || one.doubtful).count();
             audit.perhaps_twice += u64::from(may_have_worked > 1);
-            judge_message(audit, seq, state, &proofs);
+            if settled.contains(&seq) {
+                // A person's word outweighs what the attempts prove.
+                judge_repeats(audit, seq, &proofs);
+            } else {
+                judge_message(audit, seq, state, &proofs, inherited.contains(&seq));
+            }
         }
         Ok(())
+    }
+
+    fn seqs(&self, sql: &str) -> codec::Result<BTreeSet<Seq>> {
+        let mut statement = self.connection().prepare(sql)?;
+        let seqs = statement.query_map([], |row| Ok(Seq(codec::unsigned(row.get(0)?))))?;
+        seqs.collect()
     }
 }
 
@@ -289,8 +304,10 @@ fn judge_hour(audit: &mut Audit, corp: &Corp, ends: &mut VecDeque<Time>, ended_a
     }
 }
 
-fn judge_message(audit: &mut Audit, seq: Seq, state: State, proofs: &[Proof]) {
-    let (worked, doubtful) = (proofs.iter().any(|one| one.worked), proofs.iter().any(|one| one.doubtful));
+/// `inherited` is true where nobody knows whether a life before worked.
+fn judge_message(audit: &mut Audit, seq: Seq, state: State, proofs: &[Proof], inherited: bool) {
+    let worked = proofs.iter().any(|one| one.worked);
+    let doubtful = inherited || proofs.iter().any(|one| one.doubtful);
     match state {
         // The attempts of an old message are gone before its outcome is: without any there is nothing to judge.
         _ if proofs.is_empty() => {}
@@ -312,6 +329,10 @@ fn judge_message(audit: &mut Audit, seq: Seq, state: State, proofs: &[Proof]) {
         | State::Sending
         | State::InDoubt => {}
     }
+    judge_repeats(audit, seq, proofs);
+}
+
+fn judge_repeats(audit: &mut Audit, seq: Seq, proofs: &[Proof]) {
     for (index, attempt) in proofs.iter().enumerate().skip(1) {
         let before = &proofs[..index];
         if before.iter().any(|one| one.worked) {

@@ -32,6 +32,7 @@ mod prune;
 mod writer;
 
 mod audit;
+mod list;
 mod lookup;
 mod query;
 mod replay;

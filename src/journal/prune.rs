@@ -23,6 +23,9 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// Attempts are kept at least so long, because replay rebuilds the hour of each company from them.
 const ATTEMPTS_KEPT_MIN: Duration = Duration::from_secs(2 * 3600);
 
+/// How much later than a retry its message may end.
+const RETRY_LIFE: Duration = Duration::from_secs(31 * 24 * 3600);
+
 /// Rows that one slice looks at.
 const LOOKS_PER_SLICE: u32 = 1000;
 
@@ -162,6 +165,7 @@ struct Cutoffs {
     message: i64,
     attempt: i64,
     kept: i64,
+    retry: i64,
 }
 
 impl Cutoffs {
@@ -175,6 +179,7 @@ impl Cutoffs {
             message: before(now, message),
             attempt: before(now, settings.retention.max(ATTEMPTS_KEPT_MIN)),
             kept: before(now, kept),
+            retry: before(now, kept.saturating_add(RETRY_LIFE)),
         }
     }
 }
@@ -265,14 +270,18 @@ fn history(connection: &Connection, cutoffs: &Cutoffs) -> Result<Slice, UnknownC
     Ok(Slice { pruned, cursor: 0, over: removed < u64::from(DELETES_PER_SLICE) })
 }
 
-/// Commands, holds and blocks that were released, and what made the process end. There are few of all.
+/// Commands, holds and blocks that were released, what made the process end, and what retries inherited. There are few
+/// of each.
 fn rest(connection: &Connection, cutoffs: &Cutoffs) -> Result<Slice, UnknownCause> {
+    const RETRY_SQL: &str = "DELETE FROM retry WHERE at < ?1 AND n NOT IN (SELECT seq FROM message)";
     let commands = remove_head(connection, "command", cutoffs.kept)?;
     let remove = |sql: &str| connection.prepare_cached(sql)?.execute([cutoffs.kept]);
     let holds = remove("DELETE FROM hold WHERE released_at < ?1")?;
     let blocks = remove("DELETE FROM block WHERE released_at < ?1")?;
     let suspects = remove("DELETE FROM poison WHERE at < ?1")?;
-    let pruned = Pruned { others_removed: commands + (holds + blocks + suspects) as u64, ..Pruned::default() };
+    let retries = connection.prepare_cached(RETRY_SQL)?.execute([cutoffs.retry])?;
+    let others_removed = commands + (holds + blocks + suspects + retries) as u64;
+    let pruned = Pruned { others_removed, ..Pruned::default() };
     Ok(Slice { pruned, cursor: 0, over: commands < u64::from(DELETES_PER_SLICE) })
 }
 

@@ -273,20 +273,21 @@ impl Attempts {
 }
 
 /// Where the columns of the outcome begin in [`with_outcome`].
-const OUTCOME: usize = codec::MESSAGE_COLUMNS_COUNT;
+pub(super) const OUTCOME: usize = codec::MESSAGE_COLUMNS_COUNT;
 
 /// Every message with its outcome, whose columns are null where there is none.
-fn with_outcome() -> String {
+pub(super) fn with_outcome() -> String {
     format!(
         "SELECT {}, o.answered, o.at, o.state, o.msg_id, o.attempts, o.possibly_duplicate, o.fault_code,
         o.fault_message, o.fault_field, o.sender_http, o.sender_code, o.sender_msg
-        FROM message m LEFT JOIN outcome o ON o.seq = m.seq",
-        codec::MESSAGE_COLUMNS
+        FROM {} LEFT JOIN outcome o ON o.seq = m.seq",
+        codec::MESSAGE_COLUMNS,
+        codec::MESSAGE_TABLES
     )
 }
 
 /// How the message of a row of [`with_outcome`] ended, and whether its answer is closed.
-fn outcome(row: &Row<'_>) -> codec::Result<Option<(Outcome, bool)>> {
+pub(super) fn outcome(row: &Row<'_>) -> codec::Result<Option<(Outcome, bool)>> {
     let Some(answered) = row.get::<_, Option<bool>>(OUTCOME)? else { return Ok(None) };
     let outcome = Outcome {
         state: codec::state(row, OUTCOME + 2)?,

@@ -192,8 +192,8 @@ impl Store {
             return Ok(messages);
         }
         let mut names = codec::Names::default();
-        let columns = codec::MESSAGE_COLUMNS;
-        let sql = format!("SELECT {columns}, b.body FROM message m JOIN body b ON b.seq = m.seq WHERE m.seq = ?1");
+        let (columns, tables) = (codec::MESSAGE_COLUMNS, codec::MESSAGE_TABLES);
+        let sql = format!("SELECT {columns}, b.body FROM {tables} JOIN body b ON b.seq = m.seq WHERE m.seq = ?1");
         let mut statement = self.connection.prepare_cached(&sql)?;
         for seq in seqs {
             let Ok(seq) = i64::try_from(seq.0) else { continue };
@@ -218,11 +218,12 @@ impl Store {
     }
 
     fn shift_times(&mut self, nanos: i64, anchor: &Anchor) -> Result<(), CommitError> {
-        const SHIFTS: [&str; 4] = [
+        const SHIFTS: [&str; 5] = [
             "UPDATE attempt SET started_at = max(0, started_at + ?1), ended_at = max(0, ended_at + ?1)",
             "UPDATE outcome SET at = max(0, at + ?1)",
             "UPDATE history SET at = max(0, at + ?1)",
             "UPDATE command SET at = max(0, at + ?1)",
+            "UPDATE retry SET at = max(0, at + ?1)",
         ];
         self.in_transaction(|connection| {
             for sql in SHIFTS {

@@ -174,13 +174,17 @@ pub enum Code {
     Expired,
     Cancelled,
     Blocked,
+    /// A person found that nothing was sent.
+    NotSent,
     UnknownCommand,
     NotFound,
+    /// The disk is nearly full.
+    StorageLow,
     Internal,
 }
 
 impl Code {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::InvalidJson,
         Self::InvalidField,
         Self::UnknownType,
@@ -194,8 +198,10 @@ impl Code {
         Self::Expired,
         Self::Cancelled,
         Self::Blocked,
+        Self::NotSent,
         Self::UnknownCommand,
         Self::NotFound,
+        Self::StorageLow,
         Self::Internal,
     ];
 
@@ -214,8 +220,10 @@ impl Code {
             Self::Expired => "EXPIRED",
             Self::Cancelled => "CANCELLED",
             Self::Blocked => "BLOCKED",
+            Self::NotSent => "NOT_SENT",
             Self::UnknownCommand => "UNKNOWN_COMMAND",
             Self::NotFound => "NOT_FOUND",
+            Self::StorageLow => "STORAGE_LOW",
             Self::Internal => "INTERNAL",
         }
     }
@@ -228,7 +236,13 @@ impl Code {
     /// Whether the same request may succeed when it is made again later.
     pub const fn is_retryable(self) -> bool {
         match self {
-            Self::QueueFull | Self::UnknownAccount | Self::Expired | Self::Blocked | Self::Internal => true,
+            Self::QueueFull
+            | Self::UnknownAccount
+            | Self::Expired
+            | Self::Blocked
+            | Self::NotSent
+            | Self::StorageLow
+            | Self::Internal => true,
             Self::InvalidJson
             | Self::InvalidField
             | Self::UnknownType

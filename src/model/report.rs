@@ -82,6 +82,108 @@ pub struct CorpReport {
     pub counts: Counts,
 }
 
+/// The data of `message/get` and `message/list`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MessagesReport {
+    /// For `message/get` in the order of acceptance, for `message/list` newest first.
+    pub messages: Vec<MessageReport>,
+    /// False when there may be others among those that were not looked at: one question looks at a bounded number.
+    pub complete: bool,
+    /// What `after` is to be for the next page; `None` after the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// What is known of one message. Never its text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageReport {
+    /// The bridge's own number, ascending in the order of acceptance.
+    pub seq: u64,
+    /// As the publisher wrote it; a number that JSON's usual readers would change is shown as its text.
+    pub id: serde_json::Value,
+    pub account: Account,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub tag: Option<String>,
+    pub received_at: Time,
+    pub state: State,
+    pub attempts: u32,
+    /// Whether it was requested again after a request that may have worked.
+    pub possibly_duplicate: bool,
+    /// The number of the life before, when a person had it sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+    /// Its place in the queue of its account, counted from 1; left out far behind the head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+    /// Why it is not on its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<HoldReason>")]
+    pub reason: Option<String>,
+    /// The hold behind the reason `paused`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<u64>,
+    /// When the reason, or the wait for proof, ends, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+    /// When it is expected to leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_at: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+    /// Whether the broker has the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub msg_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorReport>,
+    /// Every attempt that is still kept; only in `message/get`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<Vec<AttemptReport>>,
+}
+
+/// Why a message was not sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ErrorReport {
+    /// One of the stable codes of answers.
+    pub code: String,
+    pub message: String,
+}
+
+/// One request that was made, or may have been.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AttemptReport {
+    pub attempt: u32,
+    /// In whose hour it counted.
+    pub corp: Corp,
+    pub possibly_duplicate: bool,
+    pub started_at: Time,
+    pub ended_at: Option<Time>,
+    pub result: AttemptWord,
+    /// In which way nothing was sent, or nobody can know.
+    pub why: Option<String>,
+}
+
+/// What an attempt has proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptWord {
+    /// It is being made.
+    Open,
+    Confirmed,
+    Refused,
+    NotSent,
+    Unknown,
+}
+
 /// Where everything that came in has gone, since the start of the process.
 ///
 /// Invariants: received + restored = rejected + duplicate + accepted, and accepted = the sum of `states`.

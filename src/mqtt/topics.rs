@@ -100,11 +100,14 @@ impl Topics {
         if errors.is_empty() { Ok(topics) } else { Err(errors) }
     }
 
-    /// The filters to subscribe to.
-    pub fn subscriptions(&self) -> Vec<String> {
-        let mut filters: Vec<String> = self.send.iter().map(|filter| filter.as_str().to_owned()).collect();
-        filters.push(format!("{}/request/#", self.base));
-        filters
+    /// What messages to send come by.
+    pub fn message_filters(&self) -> Vec<String> {
+        self.send.iter().map(|filter| filter.as_str().to_owned()).collect()
+    }
+
+    /// What commands come by.
+    pub fn command_filter(&self) -> String {
+        format!("{}/request/#", self.base)
     }
 
     /// What a message on this topic is to the bridge. The first send filter that matches gives the suffix.

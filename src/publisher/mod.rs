@@ -5,7 +5,8 @@
 //! - An answer is reported as published only when the broker has acknowledged it on every topic that it goes to, or
 //!   has refused it for good.
 //! - Nothing is remembered across connections: after each connect the engine hands out again what is still open.
-//! - Answers and all else come over two channels, so that a flood of events cannot stand before an answer.
+//! - Answers, replies and all else come over channels of their own, so that a flood of events cannot stand before an
+//!   answer, or push out the reply to the command that would stop it.
 //! - Of a retained topic the latest word always gets to the broker, however slow it is: QoS 1, because nothing would
 //!   correct a lost one until the next change, and a board instead of a line.
 
@@ -33,8 +34,12 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-/// Events, replies and alarms that wait for being published. What comes on top is dropped, and counted.
+/// Events and alarms that wait for being published. What comes on top is dropped, and counted.
 const NOTICES_MAX: usize = 4096;
+/// The same for replies.
+const REPLIES_MAX: usize = 256;
+/// What may wait for the connection before replies wait too.
+const REPLIES_BEHIND_MAX: usize = 4096;
 /// The wait before a publish that the broker refused for now is tried again.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// How long a stop waits for the broker.
@@ -52,6 +57,7 @@ pub struct Publisher {
     answers: mpsc::Sender<Publication>,
     notices: mpsc::Sender<Publication>,
     board: Arc<Board>,
+    replies: mpsc::Sender<Publication>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -60,7 +66,8 @@ impl Publisher {
     pub fn publish(&self, publication: Publication) {
         let (is_answer, channel) = match publication {
             Publication::Answer { .. } | Publication::Refusal { .. } => (true, &self.answers),
-            Publication::Event { .. } | Publication::Reply(_) | Publication::Alarm(_) => (false, &self.notices),
+            Publication::Reply(_) => (false, &self.replies),
+            Publication::Event { .. } | Publication::Alarm(_) => (false, &self.notices),
             Publication::Status(status) => return self.board.put(Retained::Status(status)),
             Publication::Holds(holds, blocks) => {
                 return self.board.put(Retained::Holds(Arc::new((holds, blocks))));
@@ -123,7 +130,8 @@ pub fn start(
 ) -> Result<(Publisher, Running), TlsError> {
     let (answers, answers_due) = mpsc::channel(window.max(1));
     let (notices, notices_due) = mpsc::channel(NOTICES_MAX);
-    let (events, events_seen) = mpsc::channel(4 * window.max(1) + NOTICES_MAX);
+    let (replies, replies_due) = mpsc::channel(REPLIES_MAX);
+    let (events, events_seen) = mpsc::channel(4 * window.max(1) + NOTICES_MAX + REPLIES_MAX);
     let will = state(&topics, "offline");
     let (seen_set, seen) = mpsc::channel(SEEN_MAX);
     let (outlet, connection) =
@@ -152,9 +160,9 @@ pub fn start(
         next_token: STATE_TOKEN + 1,
         state_acknowledged: false,
     };
-    let due = Due { answers: answers_due, notices: notices_due, seen };
+    let due = Due { answers: answers_due, replies: replies_due, notices: notices_due, seen };
     let task = tokio::spawn(run(desk, connection, due, events_seen, stop_seen));
-    Ok((Publisher { answers, notices, board, dropped }, Running { stop, task }))
+    Ok((Publisher { answers, notices, replies, board, dropped }, Running { stop, task }))
 }
 
 /// Tells of the statuses that the broker still has from before a connection.
@@ -193,6 +201,7 @@ fn state(topics: &Topics, word: &str) -> Publish {
 /// What is to be published, and told, beside the board.
 struct Due {
     answers: mpsc::Receiver<Publication>,
+    replies: mpsc::Receiver<Publication>,
     notices: mpsc::Receiver<Publication>,
     seen: mpsc::Receiver<StatusTopic>,
 }
@@ -245,10 +254,11 @@ async fn run(
         // What cannot leave yet holds back what follows, so that a slow broker fills channels and not memory.
         let has_room = desk.pending.is_empty();
         let shows = desk.connection.is_some() && desk.retained.has_room();
-        let Due { answers, notices, seen } = &mut due;
+        let Due { answers, replies, notices, seen } = &mut due;
         tokio::select! {
             biased;
             Some(event) = events.recv() => desk.handle_event(event).await,
+            Some(reply) = replies.recv(), if desk.pending.len() < REPLIES_BEHIND_MAX => desk.publish(reply).await,
             Some(publication) = answers.recv() => desk.publish(publication).await,
             () = desk.retained.waited() => {}
             next = next(notices, seen, &desk.board, shows), if has_room => match next {
@@ -468,7 +478,9 @@ mod tests {
     async fn an_answer_without_room_waits_and_a_notice_without_room_is_counted() {
         let (answers, mut answers_due) = mpsc::channel(1);
         let (notices, _notices_due) = mpsc::channel(1);
-        let publisher = Publisher { answers, notices, board: Arc::default(), dropped: Arc::default() };
+        let (replies, _replies_due) = mpsc::channel(1);
+        let (board, dropped) = (Arc::default(), Arc::default());
+        let publisher = Publisher { answers, notices, replies, board, dropped };
         for number in 1..=3 {
             publisher.publish(refusal(number));
             publisher.publish(Publication::Alarm(alarm()));

@@ -6,8 +6,8 @@ use crate::engine::{
 };
 use crate::model::{
     Account, AccountState, Command, Corp, DirectoryEntry, Doubt, HoldId, Lifetime, LimitChange, LimitScope, LogLevel,
-    MessageId, NotSent, OnDoubt, Options, Origin, Page, ReplyTo, Request, Scope, Selection, Sender, SenderName, Time,
-    Verdict,
+    MessageId, NotSent, OnDoubt, Options, Origin, Page, ReplyTo, Request, Scope, Selection, Sender, SenderName,
+    Settled, State, Time, Verdict,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -271,8 +271,23 @@ pub fn command(line: &Line<'_>, now: Time) -> Command {
             duration: line.duration("duration"),
         },
         "get" => Command::MessageGet { id: id(), account },
+        "list" => Command::MessageList {
+            selection: Selection { account, corp, ..Selection::default() },
+            states: line.value("state").into_iter().filter_map(State::parse).collect(),
+            page,
+        },
+        "retry" => Command::MessageRetry { id: id(), account },
+        "resolve" => Command::MessageResolve { id: id(), account, settled: settled(line) },
         "account" => Command::AccountGet { account: Account::new(line.word(2)) },
         other => panic!("there is no command {other}"),
+    }
+}
+
+fn settled(line: &Line<'_>) -> Settled {
+    match line.word(2) {
+        "sent" => Settled::Sent { msg_id: line.value("msgId").map(Box::from) },
+        "failed" => Settled::Failed { reason: line.value("reason").map(Box::from) },
+        other => panic!("nothing is settled {other}"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Records and actions as one line each, short enough to read a dialogue at a glance.
 
-use crate::model::{Action, HealthReport, Outcome, Outgoing, Record, Scope, Status, Time, Verdict};
+use crate::model::{Action, HealthReport, Outcome, Outgoing, Question, Record, Scope, Seq, Status, Time, Verdict};
 
 pub struct Printer {
     pub start: Time,
@@ -22,14 +22,20 @@ impl Printer {
         match record {
             Record::Accepted(message) => {
                 let not_before = message.not_before.map(|at| format!(" notBefore={}", self.time(at)));
+                let retry = message.retry.map(|retry| {
+                    let (duplicate, in_doubt) =
+                        (flag(retry.possibly_duplicate, "duplicate"), flag(retry.in_doubt, "in doubt"));
+                    format!(" retry of {}{duplicate}{in_doubt}", retry.of)
+                });
                 format!(
-                    "accepted {} id={} account={} priority={} expires={}{}",
+                    "accepted {} id={} account={} priority={} expires={}{}{}",
                     message.seq,
                     message.request.id.as_json(),
                     message.request.account,
                     message.priority,
                     self.time(message.expires_at),
-                    not_before.unwrap_or_default()
+                    not_before.unwrap_or_default(),
+                    retry.unwrap_or_default()
                 )
             }
             Record::Attempted { seq, attempt, account, corp, possibly_duplicate, .. } => {
@@ -76,8 +82,14 @@ impl Printer {
                 Err(fault) => format!("reply {} error {fault}", reply.origin.name),
             },
             Action::Lookup(lookup) => {
-                let live: Vec<_> = lookup.live.iter().map(|(seq, data)| format!("{seq} {data}")).collect();
-                format!("lookup {} [{}]", lookup.id.as_json(), live.join(", "))
+                let known = |known: &[Seq]| known.iter().map(Seq::to_string).collect::<Vec<_>>().join(" ");
+                match &lookup.question {
+                    Question::Get { id, known: seqs, .. } => format!("look up {} [{}]", id.as_json(), known(seqs)),
+                    Question::List { page, .. } => format!("look up {} messages", page.limit),
+                    Question::Retry { id, known: seqs, .. } => {
+                        format!("look up {} to retry [{}]", id.as_json(), known(seqs))
+                    }
+                }
             }
             Action::Holds(holds, blocks) => {
                 let holds: Vec<_> = holds.iter().map(|hold| hold.id.0).collect();

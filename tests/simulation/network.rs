@@ -7,7 +7,7 @@ use super::scenario::{FaultKind, Mood, Payload, sender_name};
 use super::server::{Sent, fate};
 use super::world::{Event, World};
 use crate::model::{
-    Action, DirectoryEntry, Input, Outgoing, SendEvent, SenderTrouble, Seq, State, Ticket, Time, Verdict,
+    Action, DirectoryEntry, Input, Outgoing, Reply, SendEvent, SenderTrouble, Seq, State, Ticket, Time, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -85,6 +85,7 @@ impl World {
                 self.schedule(Duration::from_secs(60), Event::DirectoryTick { life });
             }
             Event::DirectoryAnswer { life, sender } if life == self.life => self.directory_answer(sender),
+            Event::Found { life, found } if life == self.life => self.input(Input::Found(found)),
             Event::CommitDone { life } if life == self.life => return self.commit_done(),
             Event::Restart => return self.restart(),
             Event::Deliver { .. }
@@ -93,6 +94,7 @@ impl World {
             | Event::OutgoingUp { .. }
             | Event::PublishArrives { .. }
             | Event::Published { .. }
+            | Event::Found { .. }
             | Event::DirectoryTick { .. }
             | Event::DirectoryAnswer { .. }
             | Event::CommitDone { .. }
@@ -270,10 +272,36 @@ impl World {
                     self.drop_incoming();
                 }
             }
-            Action::Reply(reply) => return self.check_reply(&reply),
-            Action::Lookup(_) | Action::Holds(..) | Action::Status(_) | Action::LogLevel(_) | Action::Alarm(_) => {}
+            Action::Lookup(lookup) => {
+                // It may be old by the time it comes.
+                let found = Box::new(self.disk.answer(&lookup));
+                let after =
+                    if self.random.percent(20) { self.random.millis(0, 20_000) } else { self.random.millis(0, 20) };
+                self.schedule(after, Event::Found { life: self.life, found });
+            }
+            Action::Reply(reply) => {
+                self.check_reply(&reply)?;
+                return self.reply(reply);
+            }
+            Action::Holds(..) | Action::Status(_) | Action::LogLevel(_) | Action::Alarm(_) => {}
         }
         Ok(())
+    }
+
+    /// What was done once is told the same to everybody who repeats it.
+    fn reply(&mut self, reply: Reply) -> Result<(), Violation> {
+        let by_hand = matches!(&*reply.origin.name, "message/retry" | "message/resolve");
+        let Some(transaction) = reply.origin.transaction.filter(|_| by_hand) else { return Ok(()) };
+        let key = (reply.origin.name, transaction);
+        match (self.replies.get(&key), reply.result) {
+            (None, Ok(data)) => {
+                self.replies.insert(key, data);
+                Ok(())
+            }
+            (Some(first), Ok(data)) if *first == data => Ok(()),
+            (Some(first), result) => broken(Promise::Once, format!("{key:?} was {first}, and then {result:?}")),
+            (None, Err(_)) => Ok(()),
+        }
     }
 
     fn acknowledge(&mut self, ticket: Ticket) -> Result<(), Violation> {
@@ -309,7 +337,7 @@ impl World {
         if doubts > 0 && !may_resend(kept) {
             return broken(Promise::Once, format!("{seq} is requested again after a doubt"));
         }
-        if doubts > 0 && !flagged {
+        if (doubts > 0 || self.disk.inherits_doubt(seq)) && !flagged {
             return broken(Promise::Once, format!("{seq} is requested again without a flag"));
         }
         if doubts > self.settings.messages.resends_max as usize {

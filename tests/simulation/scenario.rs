@@ -7,7 +7,7 @@ use crate::engine::{
 };
 use crate::model::{
     Account, Code, Command, Corp, Fault, Lifetime, LimitChange, LimitScope, MessageId, OnDoubt, Options, Origin,
-    Refusal, ReplyTo, Request, Scope, Selection, SenderName, Time,
+    Refusal, ReplyTo, Request, Scope, Selection, SenderName, Settled, Time,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -284,6 +284,7 @@ fn commands(
             packets.push((resume_at, Payload::Command { command, transaction: None }));
         }
     }
+    afterwards(random, packets);
     for _ in 0..random.within(0, 8) {
         cancel(random, packets, accounts, corps, messages);
     }
@@ -354,6 +355,27 @@ fn set_limit(random: &mut Random, packets: &mut Vec<(Time, Payload)>, accounts: 
     packets.push((at, Payload::Command { command: set, transaction: None }));
     let reset = Command::LimitsSet { scope, change: LimitChange::Configured, duration: None, until: None };
     packets.push((START + FAULTS, Payload::Command { command: reset, transaction: None }));
+}
+
+/// People who look at what became of a message, and have it sent again or settle the doubt about it.
+fn afterwards(random: &mut Random, packets: &mut Vec<(Time, Payload)>) {
+    for number in 0..random.within(0, 25) {
+        let (published, Payload::Request { request, .. }) = random.pick(packets).clone() else { continue };
+        let (id, account) = (request.id, random.percent(70).then_some(request.account));
+        let command = if random.percent(60) {
+            Command::MessageRetry { id, account }
+        } else {
+            // What is true is known when it is said.
+            Command::MessageResolve { id, account, settled: Settled::Failed { reason: None } }
+        };
+        let transaction = random.percent(50).then(|| format!("after {number}").into());
+        let mut at = (published + random.seconds(0, 120)).min(START + FAULTS);
+        packets.push((at, Payload::Command { command: command.clone(), transaction: transaction.clone() }));
+        while transaction.is_some() && random.percent(50) {
+            at = at + random.millis(0, 3000);
+            packets.push((at, Payload::Command { command: command.clone(), transaction: transaction.clone() }));
+        }
+    }
 }
 
 fn faults(random: &mut Random, accounts: usize, servers: usize, corps: usize) -> Vec<(Time, FaultKind)> {

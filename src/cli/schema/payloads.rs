@@ -1,7 +1,7 @@
 //! Every payload with its schema.
 
 use crate::intake::schema::{self as requests, SendMessage};
-use crate::model::{AccountReport, Command, CorpReport, HealthReport, InfoReport};
+use crate::model::{AccountReport, Command, CorpReport, HealthReport, InfoReport, MessagesReport};
 use crate::publisher::payload::{data, wire};
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
@@ -126,10 +126,11 @@ fn data_of(command: &str, generator: &mut SchemaGenerator) -> Schema {
         "limits/set" => generator.subschema_for::<data::OneLimit>(),
         "log/level" => generator.subschema_for::<data::LogLevelData>(),
         "message/cancel" => generator.subschema_for::<data::CancelData>(),
-        "message/get" | "message/list" => generator.subschema_for::<data::MessagesData>(),
+        "message/get" | "message/list" => generator.subschema_for::<MessagesReport>(),
         "pause" => generator.subschema_for::<data::PauseData<'static>>(),
         "resume" => generator.subschema_for::<data::ResumeData>(),
-        // pending: messages
+        "message/resolve" => generator.subschema_for::<data::ResolveData>(),
+        "message/retry" => generator.subschema_for::<data::RetryData>(),
         _ => json_schema!({ "type": "object" }),
     }
 }

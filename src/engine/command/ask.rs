@@ -4,8 +4,8 @@ use super::describe::{describe_block, describe_hold};
 use crate::engine::Engine;
 use crate::engine::tables::{AccountKey, SenderKey};
 use crate::model::{
-    Account, AccountReport, AccountState, Action, Code, Command, CommandOrigin, Corp, CorpReport, Fault, HoldId,
-    Lookup, MessageId, Page, Reply, SenderName,
+    Account, AccountReport, AccountState, Action, Code, Command, CommandOrigin, Corp, CorpReport, Fault, HoldId, Page,
+    Reply, SenderName,
 };
 use serde_json::{Value, json};
 use std::ops::Bound;
@@ -16,7 +16,10 @@ const LOOKS_MAX: usize = if cfg!(test) { 20 } else { 20_000 };
 impl Engine {
     pub(super) fn answer_question(&mut self, origin: CommandOrigin, command: Command) {
         let result = match command {
-            Command::MessageGet { id, account } => return self.look_up(origin, id, account),
+            Command::MessageGet { id, account } => return self.get_message(origin, id, account),
+            Command::MessageList { selection, states, page } => {
+                return self.list_messages(origin, selection, states, page);
+            }
             Command::AccountGet { account } => match self.account_keys.get(&account).copied() {
                 Some(key) => Ok(self.describe_account(key)),
                 None => {
@@ -34,8 +37,6 @@ impl Engine {
             Command::DirectoryRefresh { sender } => self.refresh_directories(sender.as_ref()),
             Command::Health => Ok(value_of(&self.health())),
             Command::Info => Ok(self.settings.info.clone()),
-            // pending: messages
-            Command::MessageList { .. } => Err(Fault::new(Code::Internal, "not available yet")),
             Command::MessageRetry { .. }
             | Command::MessageResolve { .. }
             | Command::LimitsSet { .. }
@@ -50,12 +51,6 @@ impl Engine {
             )),
         };
         self.act(Action::Reply(Reply { origin, result }));
-    }
-
-    fn look_up(&mut self, origin: CommandOrigin, id: MessageId, account: Option<Account>) {
-        let live = self.live_with_id(&id, account.as_ref());
-        let live = live.into_iter().map(|seq| (seq, self.describe_live(seq))).collect();
-        self.act(Action::Lookup(Lookup { origin, id, account, live }));
     }
 
     /// By name. `next` says where to go on, also when a page found less than it may hold.

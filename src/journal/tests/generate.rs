@@ -2,8 +2,8 @@
 
 use crate::model::{
     Account, Block, Code, CommandOrigin, Corp, Doubt, Fault, HoldId, Lifetime, LimitScope, Message, MessageId, NotSent,
-    OnDoubt, Options, Origin, Outcome, Refusal, ReplyTo, Request, Scope, Selection, Sender, SenderName, Seq, State,
-    Time, Verdict,
+    OnDoubt, Options, Origin, Outcome, Refusal, ReplyTo, Request, Retry, Scope, Selection, Sender, SenderName, Seq,
+    State, Time, Verdict,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -105,8 +105,8 @@ fn request() -> impl Strategy<Value = Request> {
 
 /// A message whose number and arrival are the caller's.
 pub(super) fn message() -> impl Strategy<Value = Message> {
-    (request(), time(), proptest::option::of(time()), 0..10_u8, on_doubt()).prop_map(
-        |(request, expires_at, not_before, priority, on_doubt)| Message {
+    (request(), time(), proptest::option::of(time()), 0..10_u8, on_doubt(), proptest::option::of(retry())).prop_map(
+        |(request, expires_at, not_before, priority, on_doubt, retry)| Message {
             seq: Seq::default(),
             received_at: Time::default(),
             expires_at,
@@ -115,8 +115,17 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
             on_doubt,
             body_bytes: u32::try_from(request.body.len()).expect("a short body"),
             request,
+            retry,
         },
     )
+}
+
+fn retry() -> impl Strategy<Value = Retry> {
+    (0..1_000_000_u64, any::<bool>(), any::<bool>()).prop_map(|(of, possibly_duplicate, in_doubt)| Retry {
+        of: Seq(of),
+        possibly_duplicate,
+        in_doubt,
+    })
 }
 
 fn sender() -> impl Strategy<Value = Sender> {

@@ -17,7 +17,8 @@ fn topics() -> Topics {
 
 #[test]
 fn subscribes_to_messages_and_commands() {
-    assert_eq!(topics().subscriptions(), ["SendMessage", "SendMessage/+", "sendbridge/request/#"]);
+    assert_eq!(topics().message_filters(), ["SendMessage", "SendMessage/+"]);
+    assert_eq!(topics().command_filter(), "sendbridge/request/#");
 }
 
 #[test]

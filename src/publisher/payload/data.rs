@@ -4,9 +4,7 @@
 //! a test hears is validated against the schema made from them.
 
 use super::wire;
-use crate::model::{
-    Account, AccountReport, Corp, CorpReport, HoldReason, LogLevel, MessageId, Mode, SenderName, State, Time, one_of,
-};
+use crate::model::{Account, AccountReport, Corp, CorpReport, LogLevel, Mode, SenderName, State, Time, one_of};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
@@ -206,79 +204,26 @@ pub struct CorpLimit {
     pub reserve: u64,
 }
 
-/// `message/get`.
-#[derive(Serialize, JsonSchema)]
-pub struct MessagesData {
-    pub messages: Vec<MessageData>,
-    /// False when there may be others among those that were not looked at.
-    pub complete: bool,
-}
-
-/// What is known of one message. Never its text.
+/// `message/retry`.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct MessageData {
+pub struct RetryData {
+    /// The number of the new life.
     pub seq: u64,
-    /// As the publisher wrote it; a number that JSON's usual readers would change is shown as its text.
-    #[schemars(with = "MessageId")]
-    pub id: serde_json::Value,
+    /// And of the life before.
+    pub of: u64,
     pub account: Account,
-    #[serde(rename = "type")]
-    pub kind: String,
-    pub tag: Option<String>,
-    pub received_at: Time,
-    pub state: State,
-    pub attempts: u32,
-    /// Whether it was requested again after a request that may have worked.
     pub possibly_duplicate: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "u8")]
-    pub priority: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Time")]
-    pub expires_at: Option<Time>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "u64")]
-    pub position: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "HoldReason")]
-    pub reason: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "u64")]
-    pub hold: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Time")]
-    pub until: Option<Time>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Time")]
-    pub finished_at: Option<Time>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "bool")]
-    pub answered: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String")]
-    pub msg_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "wire::Reason<'static>")]
-    pub error: Option<String>,
-    pub history: Vec<AttemptData>,
 }
 
-/// One request that was made, or may have been.
+/// `message/resolve`.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct AttemptData {
-    pub attempt: u32,
-    /// In whose hour it counted.
-    pub corp: Corp,
-    pub started_at: Time,
-    pub ended_at: Option<Time>,
-    #[schemars(schema_with = "results")]
-    pub result: String,
-    /// In which way nothing was sent, or nobody can know.
-    pub why: Option<String>,
-}
-
-fn results(_: &mut SchemaGenerator) -> Schema {
-    one_of(&["open", "confirmed", "refused", "not_sent", "unknown"])
+pub struct ResolveData {
+    pub seq: u64,
+    pub account: Account,
+    pub state: State,
+    /// Whether an answer that was given before is given anew.
+    pub corrected: bool,
+    pub possibly_duplicate: bool,
 }

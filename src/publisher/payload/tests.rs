@@ -24,6 +24,7 @@ fn message() -> Message {
         priority: 4,
         on_doubt: OnDoubt::Report,
         body_bytes: 8,
+        retry: None,
         request: Request {
             id: MessageId::from_json(r#""a\u0062""#),
             kind: Arc::from("roomAt"),

@@ -7,6 +7,8 @@ mod crash;
 mod disk;
 mod input;
 mod limits;
+mod links;
+mod messages;
 mod metrics;
 mod retained;
 mod secure;
