@@ -1,6 +1,7 @@
 //! Lives of a process that a message ends, over one journal on disk: each life ends where the real one would, with the
 //! journal as the crash left it.
 
+use super::start::restore_with;
 use super::*;
 use crate::engine::{AccountSettings, Sabotage, Settings};
 use crate::golden::default_settings;

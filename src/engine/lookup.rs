@@ -1,6 +1,6 @@
 //! What only the journal can tell: asked for by number, and completed with what only the engine knows.
 //!
-//! The loop never looks through messages. The journal's reader does, on a thread of its own, a bounded number of rows at
+//! The loop never looks through messages. The journal's reader does, on a thread of its own, so many rows at
 //! a time; what it finds may be older than what the engine knows, so the engine has the last word on all that is live.
 
 use super::Engine;

@@ -1,6 +1,6 @@
 //! A message that is over is sent again because a person says so: a new life under the old id.
 //!
-//! The journal has its text, the engine knows what happened since. So the question goes to the journal, and the decision
+//! The journal has its text, the engine knows what happened since. So the question goes to the journal, the decision
 //! is made when the answer comes, on what is known then.
 
 use super::Engine;

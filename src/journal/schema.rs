@@ -1,7 +1,8 @@
 //! The tables, for whoever opens the file with `sqlite3 'file:sendbridge.db?mode=ro'`.
 //!
 //! Times are nanoseconds since the Unix epoch, durations nanoseconds. A row of `message` is written once; what becomes
-//! of it is in `attempt` and `outcome`, until pruning moves the three to one row of `history` (attempts stay). A message
+//! of it is in `attempt` and `outcome`, until pruning moves the three to one row of `history` (attempts stay). A
+//! message
 //! that a person had sent again is another one with the same id: `retry` says which one it continues.
 //! The view `messages` puts it all together in words.
 

@@ -59,7 +59,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub url: BrokerUrl,
-    /// The connections append `-in`, `-commands` and `-out`. Fixed across restarts: the broker keeps the session under it.
+    /// The connections append `-in`, `-commands` and `-out`. Fixed across restarts: the broker keeps sessions under it.
     pub client_id: String,
     /// Whole seconds, at least 5; what is less counts as 5.
     pub keep_alive: Duration,

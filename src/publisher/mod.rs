@@ -253,12 +253,13 @@ async fn run(
     loop {
         // What cannot leave yet holds back what follows, so that a slow broker fills channels and not memory.
         let has_room = desk.pending.is_empty();
+        let takes_replies = desk.connection.is_some() && desk.pending.len() < REPLIES_BEHIND_MAX;
         let shows = desk.connection.is_some() && desk.retained.has_room();
         let Due { answers, replies, notices, seen } = &mut due;
         tokio::select! {
             biased;
             Some(event) = events.recv() => desk.handle_event(event).await,
-            Some(reply) = replies.recv(), if desk.pending.len() < REPLIES_BEHIND_MAX => desk.publish(reply).await,
+            Some(reply) = replies.recv(), if takes_replies => desk.publish(reply).await,
             Some(publication) = answers.recv() => desk.publish(publication).await,
             () = desk.retained.waited() => {}
             next = next(notices, seen, &desk.board, shows), if has_room => match next {

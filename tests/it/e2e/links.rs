@@ -36,7 +36,7 @@ async fn a_command_is_answered_before_a_flood_of_messages_is_taken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_nearly_full_disk_keeps_messages_out_and_lets_commands_in() {
-    let mut scene = Scene::start(server(&["1", "2"]), |config| config.with("store.low_space", r#""1MiB""#)).await;
+    let mut scene = Scene::start(server(&["1", "2"]), |config| config.with("store.low_space", r#""16MiB""#)).await;
     scene.still_sends("1", "first").await;
     let path = scene.bridge.path("bridge.toml");
     let change = |from: &str, to: &str| {
@@ -44,7 +44,7 @@ async fn a_nearly_full_disk_keeps_messages_out_and_lets_commands_in() {
         std::fs::write(&path, config).expect("the configuration");
     };
     assert!(scene.bridge.terminate().success());
-    change("1MiB", "1024GiB");
+    change("16MiB", "1024GiB");
     scene.bridge.start_again().await;
     // Its commit looks at the disk, if none did before.
     scene.publisher.ask("pause", json!({ "account": "1", "reason": "no room", "by": "me" })).await;
@@ -57,7 +57,7 @@ async fn a_nearly_full_disk_keeps_messages_out_and_lets_commands_in() {
     assert_eq!(scene.health().await["received"], 0);
     // With room again, what was ordered holds, and the message comes from the broker.
     scene.bridge.kill();
-    change("1024GiB", "1MiB");
+    change("1024GiB", "16MiB");
     scene.bridge.start_again().await;
     let waits = |account: &serde_json::Value| account["reason"] == "paused";
     scene.publisher.ask_until("account/get", json!({ "account": "1" }), waits).await;
