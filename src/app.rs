@@ -128,27 +128,14 @@ impl App {
     /// [`AppError`], and then nothing runs.
     pub async fn start(config: Config) -> Result<Self, AppError> {
         let settings = parts::Settings::from(config)?;
-        let broker = match settings.broker {
-            Some(listen) => {
-                let started = Broker::start(listen).await;
-                Some(started.map_err(|error| AppError::Broker { listen, error })?)
-            }
-            None => None,
-        };
+        let broker = start_broker(settings.broker).await?;
         let journal = Journal::open(settings.journal).map_err(AppError::Journal)?;
         let clock = bridge::start_clock(&journal).await.map_err(BridgeError::Commit).map_err(AppError::Bridge)?;
         let (engine, refusals) =
             bridge::restore(&journal, settings.engine, clock.now()).await.map_err(AppError::Bridge)?;
         telemetry::restored(&engine.counters());
         let (inputs, inputs_due) = mpsc::channel(settings.inputs_max);
-        let mut senders = BTreeMap::new();
-        for (sender, refresh_interval) in settings.senders {
-            let name = sender.name.clone();
-            let sender = Sender::new(&sender, clock).map_err(|error| AppError::Sender(name.clone(), error))?;
-            let sender = Arc::new(sender);
-            let refresh = spawn_directory(Arc::clone(&sender), refresh_interval, inputs.clone());
-            senders.insert(name, (sender, refresh));
-        }
+        let senders = start_senders(settings.senders, clock, &inputs)?;
         let (connected_set, publishing) = watch::channel(false);
         let topics = Arc::clone(&settings.intake.topics);
         let (publisher, running) =
@@ -175,12 +162,7 @@ impl App {
             send: perform_sends(&senders, inputs.clone(), clock, took),
             publish: publish_through(publisher),
             look_up: look_up_in(&journal, orders.clone())?,
-            refresh_directory: Box::new(move |name| {
-                if let Some((_, refresh)) = senders.get(&name) {
-                    // One that waits already is as good.
-                    let _ = refresh.try_send(());
-                }
-            }),
+            refresh_directory: refresh_through(senders),
             set_log_level: Box::new(telemetry::log_from),
             open_intake: Box::new(move |open| {
                 intake_switch.send_modify(|wanted| {
@@ -271,6 +253,35 @@ struct Wanted {
     /// How often it was to be closed. What came meanwhile was not acknowledged, and comes again over a new connection
     /// only; so none may be missed, however soon intake was to be opened again.
     closings: u64,
+}
+
+async fn start_broker(listen: Option<SocketAddr>) -> Result<Option<Broker>, AppError> {
+    let Some(listen) = listen else { return Ok(None) };
+    Broker::start(listen).await.map(Some).map_err(|error| AppError::Broker { listen, error })
+}
+
+fn start_senders(
+    settings: Vec<(crate::sender::Settings, Duration)>,
+    clock: Clock,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<Senders, AppError> {
+    let start = |(settings, refresh_interval): (crate::sender::Settings, Duration)| {
+        let name = settings.name.clone();
+        let sender = Sender::new(&settings, clock).map_err(|error| AppError::Sender(name.clone(), error))?;
+        let sender = Arc::new(sender);
+        let refresh = spawn_directory(Arc::clone(&sender), refresh_interval, inputs.clone());
+        Ok((name, (sender, refresh)))
+    };
+    settings.into_iter().map(start).collect()
+}
+
+fn refresh_through(senders: Senders) -> Box<dyn FnMut(SenderName) + Send> {
+    Box::new(move |name| {
+        if let Some((_, refresh)) = senders.get(&name) {
+            // One that waits already is as good.
+            let _ = refresh.try_send(());
+        }
+    })
 }
 
 /// Opens and closes intake as the bridge wants it, until `end`: from then on it is closed whatever the bridge wants.

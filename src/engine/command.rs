@@ -53,19 +53,16 @@ impl Engine {
             let message = "the command came too late: its expiresAt or its message expiry is over, so it was not done";
             return self.refuse_command(order.ticket, order.origin, Fault::new(Code::Expired, message));
         }
-        match command {
-            Command::MessageCancel { selection, dry_run, block_for, reason } => {
-                self.cancel(order, selection, dry_run, block_for, reason);
-            }
-            Command::MessageRetry { id, account } => self.retry(order, id, account),
-            command if command.is_change() => {
-                let result = self.perform(&order.origin, command);
-                self.conclude(order, result);
-            }
-            command => {
-                self.acknowledge(order.ticket);
-                self.answer_question(order.origin, command);
-            }
+        if let Command::MessageCancel { selection, dry_run, block_for, reason } = command {
+            self.cancel(order, selection, dry_run, block_for, reason);
+        } else if let Command::MessageRetry { id, account } = command {
+            self.retry(order, id, account);
+        } else if command.is_change() {
+            let result = self.perform(&order.origin, command);
+            self.conclude(order, result);
+        } else {
+            self.acknowledge(order.ticket);
+            self.answer_question(order.origin, command);
         }
     }
 

@@ -35,11 +35,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Sends that one forecast plays exactly, at most.
-const EXACT_MAX: usize = 20_000;
+const EXACT_MAX: usize = 4_000;
 /// Sends that it plays on with less detail, for each that it may play exactly.
 const LIGHT_MAX: usize = 5;
 /// Exact sends that all forecasts of one second may play: status topics and commands each have as many.
-const STEPS_PER_SECOND: usize = 60_000;
+const STEPS_PER_SECOND: usize = 16_000;
 /// So many accounts with work are played together wherever they may be in each other's way.
 const FEW: usize = 1000;
 /// Messages of which every one is noted when one is asked about.

@@ -89,23 +89,23 @@ impl Engine {
     }
 
     fn ask_for_reports(&mut self, asker: Asker, question: Question) {
-        if let Err((Asker::Reports { origin, .. }, fault)) = self.look_up(asker, question) {
+        if let Some((Asker::Reports { origin, .. }, fault)) = self.look_up(asker, question) {
             self.act(Action::Reply(Reply { origin, result: Err(fault) }));
         }
     }
 
     /// Asks the journal, unless too many wait for it: then gives the asker back, with what to tell it.
-    pub(super) fn look_up(&mut self, asker: Asker, question: Question) -> Result<(), (Asker, Fault)> {
+    pub(super) fn look_up(&mut self, asker: Asker, question: Question) -> Option<(Asker, Fault)> {
         if self.lookups.open.len() >= LOOKUPS_MAX {
             let message =
                 "too many questions wait for the journal: ask again, and wait for one reply before the next question";
-            return Err((asker, Fault::new(Code::QueueFull, message)));
+            return Some((asker, Fault::new(Code::QueueFull, message)));
         }
         self.lookups.last += 1;
         let number = self.lookups.last;
         self.lookups.open.insert(number, asker);
         self.act(Action::Lookup(Lookup { number, question }));
-        Ok(())
+        None
     }
 
     pub(super) fn handle_found(&mut self, found: Found) {

@@ -41,7 +41,7 @@ impl Engine {
         let Retrying { id, account, .. } = &retrying;
         let known = self.known_with_id(id, account.as_ref());
         let question = Question::Retry { id: id.clone(), account: account.clone(), known };
-        if let Err((Asker::Retry(retrying), fault)) = self.look_up(Asker::Retry(retrying), question) {
+        if let Some((Asker::Retry(retrying), fault)) = self.look_up(Asker::Retry(retrying), question) {
             self.end_retry(retrying, Err(fault));
         }
     }

@@ -15,7 +15,6 @@ pub mod payload;
 mod board;
 
 mod outbound;
-
 mod retained;
 
 use crate::contain;
