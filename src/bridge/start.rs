@@ -58,8 +58,8 @@ pub async fn start_clock(journal: &Journal) -> Result<Clock, CommitError> {
 /// What a start takes from the journal: an engine that knows all it knew, and the refusals not answered yet.
 ///
 /// # Errors
-/// [`BridgeError::Restore`] when the journal cannot be read, [`BridgeError::Panicked`] when the engine cannot go on from
-/// what is in it.
+/// [`BridgeError::Restore`] when the journal cannot be read, [`BridgeError::Panicked`] when the engine cannot go on
+/// from what is in it.
 pub async fn restore(
     journal: &Journal,
     settings: crate::engine::Settings,

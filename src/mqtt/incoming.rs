@@ -69,7 +69,7 @@ pub struct Session {
     pub suffix: &'static str,
     /// Kept subscribed at QoS 1.
     pub filters: Vec<String>,
-    /// What an older version subscribed to in this session. The broker still knows it: it is taken back at each connect.
+    /// What an older version subscribed to in this session, and the broker still knows. Taken back at each connect.
     pub abandoned: Vec<String>,
     /// How many packets the broker may have delivered without an acknowledgement. At least 1.
     pub receive_maximum: u16,

@@ -247,8 +247,9 @@ impl Publisher {
         let asking = async {
             loop {
                 looks.tick().await;
-                last = self.ask(name, order.clone()).await;
-                if is_there(&last) {
+                // A command may overtake the message that it is about.
+                last = self.command(name, order.clone()).await;
+                if last["status"] == "ok" && is_there(&last["data"]) {
                     return;
                 }
             }
@@ -256,7 +257,7 @@ impl Publisher {
         if tokio::time::timeout(DEADLINE, asking).await.is_err() {
             panic!("{name} {order} never was as wanted: {last}");
         }
-        last
+        last["data"].take()
     }
 }
 
