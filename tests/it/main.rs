@@ -9,6 +9,7 @@ mod mosquitto;
 mod mqtt;
 mod proxy;
 mod publisher;
+mod readme;
 mod schema;
 mod send;
 mod statuses;
