@@ -5,7 +5,7 @@ use crate::bridge::{self, Bridge, BridgeError, Edges, MetricsWindow};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::intake::http::{self, Readiness};
-use crate::intake::mqtt::{Acknowledgements, COMMANDS_WINDOW, Intake, tell_link};
+use crate::intake::mqtt::{Acknowledgements, Intake, tell_link};
 use crate::journal::{self, Journal};
 use crate::model::{Input, Job, LOOKUPS_MAX, Link, Lookup, Publication, SenderName};
 use crate::mqtt::broker::Broker;
@@ -29,9 +29,6 @@ pub use parts::mqtt_settings;
 
 /// Answers published and not yet acknowledged by the broker, at most.
 const PUBLISH_WINDOW: usize = 1000;
-
-/// Room for commands: the broker's window of them fits twice, and what the journal found of all questions.
-const COMMANDS_MAX: usize = 2 * COMMANDS_WINDOW as usize + LOOKUPS_MAX;
 
 /// How long a stop waits for the bridge, which has bounds of its own. Only a commit that finds no room on the disk goes
 /// beyond them.
@@ -143,7 +140,8 @@ impl App {
                 .map_err(AppError::Tls)?;
         let (subscribed_set, subscribed) = watch::channel(false);
         let (commanded_set, commanded) = watch::channel(false);
-        let (orders, orders_due) = mpsc::channel(COMMANDS_MAX);
+        // A broker may deliver all that it has under way at once, whatever window it was given.
+        let (orders, orders_due) = mpsc::channel(settings.inputs_max);
         let reading = Arc::new(settings.intake);
         let mut commands =
             Intake::new(Link::Commands, settings.mqtt.clone(), Arc::clone(&reading), orders.clone(), commanded_set);

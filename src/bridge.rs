@@ -55,7 +55,7 @@ pub use watchers::{MetricsWindow, Watchers, watch};
 /// Inputs that one turn takes at most: what bounds the size of a commit.
 const TURN_INPUTS_MAX: usize = 1024;
 /// And commands beside them.
-const TURN_COMMANDS_MAX: usize = 64;
+const TURN_COMMANDS_MAX: usize = 256;
 /// How long the closing of an answer may wait for a commit that is due anyway.
 const DEFERRED_MAX: Duration = Duration::from_millis(100);
 /// How often time is noted in the journal, while anything is written at all.

@@ -14,7 +14,8 @@
 //! # Invariants
 //!
 //! - A topic is published at most once a second, and all together at most [`StatusSettings::per_second`] times in any
-//!   second. The topic that is due the longest goes first, so none starves.
+//!   second. The topic that is due the longest goes first; where there is more than a
+//!   second takes, accounts without work that are not shown yet come last.
 //! - At most [`StatusSettings::accounts_max`] accounts are shown; one without work makes room for one with work.
 //! - Where nothing changes nothing is published.
 
@@ -36,6 +37,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// A report can become another one because time passes. Looked at again after a second, then less and less often.
 const LOOK_MAX: Duration = Duration::from_secs(30);
 const LOOK_IDLE: Duration = Duration::from_secs(120);
+/// For how long a topic of an account without work is put off while there is too much to publish.
+const PUT_OFF: Duration = Duration::from_secs(10);
 /// Reports that may be made in a second for each that may be published: most of them say nothing new.
 const LOOKS_PER_PUBLISH: usize = 10;
 /// Publishes a second where status is turned off and only what is left of an earlier life has to go.
@@ -170,6 +173,11 @@ impl Board {
             Some(index) => self.published.get(index).map_or(now, |at| now.max(*at + INTERVAL)),
             None => now,
         }
+    }
+
+    /// Whether more is due than a second takes.
+    fn is_behind(&self, now: Time) -> bool {
+        self.due.iter().take_while(|(at, _)| *at <= now).nth(self.settings.per_second).is_some()
     }
 
     fn look_at(&self, now: Time) -> Time {
@@ -385,6 +393,11 @@ impl Engine {
                 return self.clear(topic);
             }
         }
+        if !has_work && entry.shown.is_none() && self.board.is_behind(now) {
+            // Those with work go first: an account that is done already can be shown when there is time.
+            return self.board.set_due(topic, now + PUT_OFF);
+        }
+        let Some(entry) = self.board.entries.get_mut(&topic) else { return };
         let says_something = entry.again || entry.shown.as_ref().is_none_or(|shown| shown.said.differs(&said));
         if !says_something {
             return self.board.note_shown(topic, now, None, has_work);

@@ -16,8 +16,8 @@
 //!   goes when is a matter of who gets a place first; it evens out over time.
 //!
 //! A message has no time where nobody can know one: a hold without an end, an account that is offline or whose company
-//! is unknown, a server that does not take the key, a stop, or a lifetime that ends before its turn. A message in doubt
-//! is not expected to be sent again.
+//! is unknown, a server that does not take the key, a stop, a lifetime that ends before its turn, or a limit that was
+//! set for a while and ends before. A message in doubt is not expected to be sent again.
 
 mod beyond;
 mod play;
@@ -28,7 +28,7 @@ pub(super) mod tests;
 
 use super::Engine;
 use super::tables::{AccountKey, CorpKey, Phase};
-use crate::model::{SenderName, Seq, Time};
+use crate::model::{LimitScope, SenderName, Seq, Time};
 use scene::{Scene, Stops};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -88,6 +88,14 @@ impl Expected {
     fn at(&mut self, time: Time) {
         self.next = Some(self.next.map_or(time, |next| next.min(time)));
         self.last = self.last.max(Some(time));
+    }
+
+    /// Without what lies behind a moment at which the limits become others.
+    fn until(self, end: Option<Time>) -> Self {
+        let Some(end) = end else { return self };
+        let known = |at: Option<Time>| at.filter(|at| *at <= end);
+        let (next, last) = (known(self.next), known(self.last));
+        Self { next, last, unknown: self.unknown || last != self.last }
     }
 
     fn merge(&mut self, other: Self) {
@@ -245,12 +253,14 @@ impl Engine {
             Phase::Sending | Phase::InDoubt(_) => return None,
         }
         let (account, corp) = (live.account, self.account(live.account).corp?);
+        let limits_until = self.limits_until(Some(account), corp);
+        let is_known = |at: &Time| limits_until.is_none_or(|end| *at <= end);
         let known = self.forecasts.with(|kept| {
             let watched = kept.watched.as_ref().filter(|watched| watched.covers(account, corp))?;
             (watched.changes == self.changes && self.now.since(watched.made_at) < FRESH).then(|| watched.at(seq))
         });
         if let Some(known) = known {
-            return known;
+            return known.filter(is_known);
         }
         let steps_max = self.forecasts.with(|kept| kept.allowance(Freshness::Now, self.now));
         // Whoever asks about one message of a list will ask about the next.
@@ -259,7 +269,7 @@ impl Engine {
         sends.sort_unstable();
         let corps = forecast.corps.keys().copied().collect();
         let watched = Watched { by, corps, made_at: self.now, changes: self.changes, sends };
-        let at = watched.at(seq);
+        let at = watched.at(seq).filter(is_known);
         self.forecasts.with(|kept| kept.watched = Some(watched));
         at
     }
@@ -283,11 +293,20 @@ impl Engine {
             return Expected::default();
         }
         let Some(corp) = account.corp else { return Expected { unknown: true, ..Expected::default() } };
-        self.forecast(corp, freshness).accounts.get(&key).copied().unwrap_or_default()
+        let expected = self.forecast(corp, freshness).accounts.get(&key).copied().unwrap_or_default();
+        expected.until(self.limits_until(Some(key), corp))
     }
 
     pub(super) fn corp_expected(&self, corp: CorpKey, freshness: Freshness) -> Expected {
-        self.forecast(corp, freshness).corps.get(&corp).copied().unwrap_or_default()
+        let expected = self.forecast(corp, freshness).corps.get(&corp).copied().unwrap_or_default();
+        expected.until(self.limits_until(None, corp))
+    }
+
+    /// Until when the limits are what a forecast plays with, where somebody set them for a while.
+    fn limits_until(&self, account: Option<AccountKey>, corp: CorpKey) -> Option<Time> {
+        let of = |scope: LimitScope| self.overrides.get(&scope).and_then(|set| set.until);
+        let account = account.and_then(|key| of(LimitScope::Account(self.account(key).name.clone())));
+        [account, of(LimitScope::Corp(self.corps[corp.index()].name.clone()))].into_iter().flatten().min()
     }
 
     fn forecast(&self, corp: CorpKey, freshness: Freshness) -> Arc<Forecast> {

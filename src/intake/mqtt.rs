@@ -16,10 +16,6 @@ const CLOSE_WAIT: Duration = Duration::from_secs(2);
 const GENERATION_BITS: u32 = 40;
 /// The bit of a ticket's generation that tells the two connections apart.
 const COMMANDS_BIT: u64 = 1 << 63;
-/// Commands that the broker may have delivered without an acknowledgement. People and dashboards ask few at a time,
-/// and each waits for what it takes to be durable.
-pub const COMMANDS_WINDOW: u16 = 32;
-
 /// One of the incoming connections, which can be closed to leave deliveries with the broker, and opened again.
 ///
 /// Messages and commands have one each: a flood of messages, or an intake that is closed because the disk is nearly
@@ -96,7 +92,7 @@ impl Intake {
                 asks_version: true,
                 ..Session::new("in", topics.message_filters(), self.mqtt.receive_maximum)
             },
-            Link::Commands => Session::new("commands", vec![topics.command_filter()], COMMANDS_WINDOW),
+            Link::Commands => Session::new("commands", vec![topics.command_filter()], self.mqtt.receive_maximum),
         }
     }
 

@@ -36,7 +36,7 @@ use tokio::task::JoinHandle;
 /// Events and alarms that wait for being published. What comes on top is dropped, and counted.
 const NOTICES_MAX: usize = 4096;
 /// The same for replies.
-const REPLIES_MAX: usize = 256;
+const REPLIES_MAX: usize = 4096;
 /// What may wait for the connection before replies wait too.
 const REPLIES_BEHIND_MAX: usize = 4096;
 /// The wait before a publish that the broker refused for now is tried again.

@@ -10,6 +10,7 @@ mod limits;
 mod links;
 mod messages;
 mod metrics;
+mod operator;
 mod retained;
 mod secure;
 mod sender;
