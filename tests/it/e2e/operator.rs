@@ -1,6 +1,6 @@
 //! What an operator sees and orders, with nothing but an MQTT client of either version.
 
-use super::{Scene, server, text, text_with};
+use super::{Scene, server};
 use crate::publisher::{Heard, Message, Publisher, Seen, TOPICS};
 use sendbridge::model::Command;
 use serde_json::{Value, json};
@@ -93,47 +93,6 @@ async fn every_command_is_done_or_refused_with_its_reason_over_both_versions() {
         let refused = |seen: &Seen| seen.on("sendbridge/response/resume").filter(is_error).count();
         operator.wait("all are refused", |seen| refused(seen) >= 5).await;
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_shown_is_retained_right_after_a_crash_and_cleared_when_nothing_is_left_of_it() {
-    let mut scene = Scene::start(server(&["1", "2"]), |config| {
-        config.with("topics.status_idle", r#""1s""#).with("topics.health_interval", r#""1s""#)
-    })
-    .await;
-    let shown = |topic: &'static str, is_it: fn(&Value) -> bool| {
-        move |seen: &Seen| seen.on(topic).last().is_some_and(|heard| !heard.text().is_empty() && is_it(&heard.json()))
-    };
-    scene.publisher.ask("pause", json!({ "account": "1", "reason": "we look at it", "by": "me" })).await;
-    scene.publisher.send(text("1", "held", "held")).await;
-    let later = json!({ "notBefore": "2099-01-01T00:00:00Z", "ttl": "1h" });
-    scene.publisher.send(text_with("2", "later", "later", &later)).await;
-    let is_held = |account: &Value| account["reason"] == "paused" && account["queued"] == 1;
-    let live = Publisher::connect(scene.broker.port(), &["sendbridge/#"]).await;
-    live.wait("the account", shown("sendbridge/account/1", is_held)).await;
-    scene.bridge.kill();
-    live.wait("the will", shown("sendbridge/state", |state| state["state"] == "offline")).await;
-
-    scene.bridge.start_again().await;
-    live.wait("it is back", shown("sendbridge/state", |state| state["state"] == "online")).await;
-    // Whoever comes late is told all of it.
-    let late = Publisher::connect(scene.broker.port(), &["sendbridge/#"]).await;
-    late.wait("the state", shown("sendbridge/state", |state| state["state"] == "online")).await;
-    late.wait("the hold", shown("sendbridge/hold", |holds| holds["holds"][0]["reason"] == "we look at it")).await;
-    late.wait("the account", shown("sendbridge/account/1", is_held)).await;
-    let is_counted = |corp: &Value| corp["queued"].as_u64() >= Some(1) && corp["counts"]["balanced"] == true;
-    late.wait("the company", shown("sendbridge/corp/corp", is_counted)).await;
-    let is_well = |health: &Value| health["balanced"] == true && health["holds"] == 1;
-    late.wait("the health", shown("sendbridge/health", is_well)).await;
-    late.wait("the info", shown("sendbridge/info", |info| info["version"].is_string())).await;
-
-    scene.publisher.ask("resume", json!({ "account": "1" })).await;
-    assert!(scene.publisher.answer_to("held").await["msgId"].is_string());
-    let is_cleared = |seen: &Seen| seen.on("sendbridge/account/1").last().is_some_and(|heard| heard.text().is_empty());
-    live.wait("the idle account is cleared", is_cleared).await;
-    let after = Publisher::connect(scene.broker.port(), &["sendbridge/#"]).await;
-    after.wait("the state", |seen| seen.on("sendbridge/state").next().is_some()).await;
-    assert_eq!(after.seen().on("sendbridge/account/1").count(), 0);
 }
 
 /// More than any window: none is lost, and the connection stays.
