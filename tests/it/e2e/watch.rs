@@ -59,6 +59,23 @@ async fn a_person_watches_pauses_and_resumes() {
     assert_eq!(terminal.ends().await.code(), Some(0));
 }
 
+/// A size and a key that come together are both taken: whoever moves a window goes on typing.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_key_is_lost_while_the_terminal_changes_its_size() {
+    let scene = Scene::start(server(&[ACCOUNT]), |config| config).await;
+    let mut terminal = Terminal::start(&["watch", "--url", &scene.broker.url()], 30, 100);
+    terminal.sees("bridge  online").await;
+    for round in 0..40 {
+        terminal.resize(30 + round % 2, 100);
+        terminal.press("?");
+        terminal.sees("any key closes it").await;
+        terminal.press("?");
+        terminal.wait("no help", |seen| !seen.contains("any key closes it")).await;
+    }
+    terminal.press("q");
+    assert_eq!(terminal.ends().await.code(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_away_is_told_and_waited_for() {
     let mut scene = Scene::start(server(&[ACCOUNT]), |config| config).await;
