@@ -27,6 +27,7 @@ mod hour;
 mod lanes;
 mod ledger;
 mod limits;
+mod line;
 mod lookup;
 mod outbox;
 mod overrides;
@@ -43,6 +44,7 @@ mod tables;
 mod timer;
 mod transaction;
 
+pub use forecast::{Forecast, Play};
 pub use health::CorpGauges;
 pub use poison::{AtHand, delivery_key, poison_fault};
 #[cfg(test)]
