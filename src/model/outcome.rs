@@ -181,10 +181,26 @@ pub enum Code {
     /// The disk is nearly full.
     StorageLow,
     Internal,
+    /// A call of the sender's API is none of those that may be made.
+    PathNotAllowed,
+    /// A call of the sender's API would have sent a message.
+    SendPath,
+    /// Too many calls are under way, or the sender says that it is busy: nothing was done.
+    Busy,
+    /// No connection to the sender came about: nothing was done.
+    Unreachable,
+    /// No answer to a call that only reads: nothing can have changed.
+    Timeout,
+    /// An answer that cannot be read, to a call that only reads: nothing can have changed.
+    BadAnswer,
+    /// An answer that is too long, to a call that only reads: nothing can have changed.
+    AnswerTooLarge,
+    /// A file that was to be downloaded could not be had: nothing was done.
+    FileUnavailable,
 }
 
 impl Code {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 26] = [
         Self::InvalidJson,
         Self::InvalidField,
         Self::UnknownType,
@@ -203,6 +219,14 @@ impl Code {
         Self::NotFound,
         Self::StorageLow,
         Self::Internal,
+        Self::PathNotAllowed,
+        Self::SendPath,
+        Self::Busy,
+        Self::Unreachable,
+        Self::Timeout,
+        Self::BadAnswer,
+        Self::AnswerTooLarge,
+        Self::FileUnavailable,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -225,6 +249,14 @@ impl Code {
             Self::NotFound => "NOT_FOUND",
             Self::StorageLow => "STORAGE_LOW",
             Self::Internal => "INTERNAL",
+            Self::PathNotAllowed => "PATH_NOT_ALLOWED",
+            Self::SendPath => "SEND_PATH",
+            Self::Busy => "BUSY",
+            Self::Unreachable => "UNREACHABLE",
+            Self::Timeout => "TIMEOUT",
+            Self::BadAnswer => "BAD_ANSWER",
+            Self::AnswerTooLarge => "ANSWER_TOO_LARGE",
+            Self::FileUnavailable => "FILE_UNAVAILABLE",
         }
     }
 
@@ -242,7 +274,12 @@ impl Code {
             | Self::Blocked
             | Self::NotSent
             | Self::StorageLow
-            | Self::Internal => true,
+            | Self::Internal
+            | Self::Busy
+            | Self::Unreachable
+            | Self::Timeout
+            | Self::BadAnswer
+            | Self::FileUnavailable => true,
             Self::InvalidJson
             | Self::InvalidField
             | Self::UnknownType
@@ -253,7 +290,10 @@ impl Code {
             | Self::Unresolved
             | Self::Cancelled
             | Self::UnknownCommand
-            | Self::NotFound => false,
+            | Self::NotFound
+            | Self::PathNotAllowed
+            | Self::SendPath
+            | Self::AnswerTooLarge => false,
         }
     }
 }

@@ -165,6 +165,13 @@ impl Dialogue {
                 _ => BrokerFact::Shortcomings(line.words[2..].iter().copied().map(Box::from).collect()),
             }),
             "stop" => Input::Stop,
+            "called" => {
+                let result = match line.word(2) {
+                    "ok" => Ok(serde_json::json!({ "http": 200, "code": 0, "msg": "", "data": line.value("data") })),
+                    word => Err(Fault::new(Code::parse(word).expect("a code"), "as the edge says")),
+                };
+                Input::Called { number: number(line.word(1)), result: Box::new(result) }
+            }
             "found" => Input::Found(Box::new(self.found.pop_front().expect("the journal was asked"))),
             "command" => {
                 let command = parse::command(line, self.now);
@@ -182,7 +189,8 @@ impl Dialogue {
                 let expires_at = line.duration("expires").map(|after| self.now + after);
                 let message_expiry = line.duration("expiry");
                 let request = CommandRequest::new(origin, Ok(command));
-                let request = CommandRequest { expires_at, message_expiry, fingerprint, ..request };
+                let is_redelivered = line.words.contains(&"again");
+                let request = CommandRequest { expires_at, message_expiry, fingerprint, is_redelivered, ..request };
                 Input::Command { ticket, request: Box::new(request) }
             }
             other => panic!("nothing is called {other}"),

@@ -4,6 +4,7 @@ mod limits;
 mod messages;
 mod mqtt;
 mod senders;
+mod calls;
 mod service;
 mod topics;
 

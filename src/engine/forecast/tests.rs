@@ -4,7 +4,7 @@ use super::{EXACT_MAX, Flaw, Freshness, LIGHT_MAX, Watch};
 use crate::engine::limits::GUARD;
 use crate::engine::settings::{AccountLimits, CorpLimits, LimitSettings, MeasuredFrom, MessageSettings};
 use crate::engine::tables::AccountKey;
-use crate::engine::{Engine, EventLevel, IdConflict, SenderSettings, Settings, StatusSettings};
+use crate::engine::{CallSettings, Engine, EventLevel, IdConflict, SenderSettings, Settings, StatusSettings};
 use crate::model::{
     Account, Action, Command, CommandOrigin, CommandRequest, Corp, DirectoryEntry, Input, LastNumbers, Lifetime,
     MessageId, OnDoubt, Options, Origin, Request, Scope, SenderName, Seq, Time, Verdict,
@@ -51,6 +51,7 @@ pub(in crate::engine) fn settings() -> Settings {
             connections: 256,
             doubt_window: Duration::ZERO,
             default_corp: None,
+            calls: CallSettings::default(),
         }],
         accounts: Vec::new(),
         limits: LimitSettings {

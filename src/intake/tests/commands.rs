@@ -241,6 +241,7 @@ fn minimal(name: &str) -> &'static str {
         "message/resolve" => r#""id":1,"state":"sent""#,
         "pause" => r#""all":true,"reason":"why""#,
         "resume" => r#""all":true"#,
+        "sender/call" => r#""path":"/a""#,
         _ => "",
     }
 }
@@ -250,7 +251,11 @@ fn reads_every_field_that_it_says_it_takes() {
     for (name, fields) in FIELDS {
         understood(name, &format!("{{{}}}", minimal(name)));
         for field in fields {
-            let value = if field.kind == Kind::Id { "[]" } else { r#"{"no":"such"}"# };
+            let value = match field.kind {
+                Kind::Id | Kind::Query => "[]",
+                Kind::Json | Kind::File => "5",
+                _ => r#"{"no":"such"}"#,
+            };
             let others = match (name, field.name) {
                 ("pause" | "resume", "conversation") => r#""account":"w""#,
                 ("pause", "reason") => r#""all":true"#,
