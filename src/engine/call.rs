@@ -183,7 +183,8 @@ impl Engine {
             let next = self.calls.waiting.iter().position(|waiting| waiting.calling.sender == sender);
             let Some(waiting) = next.and_then(|index| self.calls.waiting.remove(index)) else { return };
             if waiting.expires_at.is_some_and(|at| at <= self.now) {
-                let message = "the call waited for a connection until it was not worth making any more: it was not done";
+                let message =
+                    "the call waited for a connection until it was not worth making any more: it was not done";
                 self.end_call(waiting.calling, &Err(Fault::new(Code::Expired, message)));
                 continue;
             }
@@ -296,7 +297,10 @@ fn told(reply: &str) -> Option<Result<Value, Fault>> {
     let mut kept: Value = serde_json::from_str(reply).unwrap_or_default();
     let Some(error) = kept.get_mut("error") else { return Some(Ok(kept)) };
     let Ok(KeptError { code, message, sender }) = serde_json::from_value(error.take()) else {
-        return Some(Err(Fault::new(Code::Unresolved, "what came of this call cannot be read: look before you repeat it")));
+        return Some(Err(Fault::new(
+            Code::Unresolved,
+            "what came of this call cannot be read: look before you repeat it",
+        )));
     };
     let code = Code::parse(&code).unwrap_or(Code::Unresolved);
     let sender = sender.map(|KeptWords { http, code, msg }| Sender { http, code, msg });

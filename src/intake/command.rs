@@ -38,7 +38,8 @@ pub fn parse_command(settings: &Settings, name: &str, mut meta: PacketMeta, payl
     let command = reading.read(settings, meta.retain, payload);
     let is_redelivered = meta.is_redelivered;
     let Reading { origin, expires_at, fingerprint } = reading;
-    let request = CommandRequest { origin, command, expires_at, message_expiry: meta.expiry, fingerprint, is_redelivered };
+    let request =
+        CommandRequest { origin, command, expires_at, message_expiry: meta.expiry, fingerprint, is_redelivered };
     Input::Command { ticket: meta.ticket, request: Box::new(request) }
 }
 

@@ -28,11 +28,14 @@ pub struct Call {
     pub timeout: Option<Duration>,
 }
 
+/// A name and a value of a query, not yet encoded.
+pub type QueryPair = (Box<str>, Box<str>);
+
 /// What goes with a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallContent {
-    /// Names and values, not yet encoded. A list is the same name several times.
-    pub query: Vec<(Box<str>, Box<str>)>,
+    /// A list is the same name several times.
+    pub query: Vec<QueryPair>,
     /// JSON text, forwarded byte for byte.
     pub body: Option<JsonText>,
     /// Never together with `body`.

@@ -1,4 +1,6 @@
-use super::{Account, AccountState, Call, Corp, Fault, Fingerprint, HoldId, MessageId, ReplyTo, SenderName, State, Time};
+use super::{
+    Account, AccountState, Call, Corp, Fault, Fingerprint, HoldId, MessageId, ReplyTo, SenderName, State, Time,
+};
 use std::time::Duration;
 
 /// What a pause or a cancellation applies to.

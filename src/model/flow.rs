@@ -1,9 +1,9 @@
 //! The contract between the engine and the edges.
 
 use super::{
-    Account, AccountReport, Block, CallJob, CommandOrigin, CommandRequest, Corp, CorpReport, Fault, Fingerprint, HealthReport,
-    Hold, HoldId, Kept, LimitOverride, LogLevel, Message, MessageId, MessagesReport, Outcome, Page, Refusal, Reply,
-    ReplyTo, Request, Selection, SenderName, Seq, State, Time, Verdict,
+    Account, AccountReport, Block, CallJob, CommandOrigin, CommandRequest, Corp, CorpReport, Fault, Fingerprint,
+    HealthReport, Hold, HoldId, Kept, LimitOverride, LogLevel, Message, MessageId, MessagesReport, Outcome, Page,
+    Refusal, Reply, ReplyTo, Request, Selection, SenderName, Seq, State, Time, Verdict,
 };
 use bytes::Bytes;
 use std::collections::BTreeSet;

@@ -15,8 +15,8 @@ mod time;
 mod words;
 
 pub use call::{
-    Call, CallContent, CallFile, CallJob, CallRule, CallRules, JsonText, Method, OFFERED, Offered, Planned, UPLOAD_PATH,
-    percent_decoded,
+    Call, CallContent, CallFile, CallJob, CallRule, CallRules, JsonText, Method, OFFERED, Offered, Planned, QueryPair,
+    UPLOAD_PATH, percent_decoded,
 };
 pub use command::{
     Command, CommandOrigin, CommandRequest, LimitChange, LimitScope, LogLevel, Page, Reply, Scope, Selection, Settled,

@@ -1,13 +1,13 @@
 //! The words of a script.
 
 use crate::engine::{
-    AccountLimits, AccountSettings, CallSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom, MessageSettings,
-    SenderSettings, Settings, StatusSettings,
+    AccountLimits, AccountSettings, CallSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom,
+    MessageSettings, SenderSettings, Settings, StatusSettings,
 };
 use crate::model::{
-    Account, AccountState, Call, CallContent, CallRule, Command, Corp, DirectoryEntry, Doubt, HoldId, Lifetime, LimitChange, LimitScope, LogLevel,
-    MessageId, Method, NotSent, OnDoubt, Options, Origin, Page, ReplyTo, Request, Scope, Selection, Sender, SenderName,
-    Settled, State, Time, Verdict,
+    Account, AccountState, Call, CallContent, CallRule, Command, Corp, DirectoryEntry, Doubt, HoldId, Lifetime,
+    LimitChange, LimitScope, LogLevel, MessageId, Method, NotSent, OnDoubt, Options, Origin, Page, ReplyTo, Request,
+    Scope, Selection, Sender, SenderName, Settled, State, Time, Verdict,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;

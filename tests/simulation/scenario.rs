@@ -2,8 +2,8 @@
 
 use super::random::Random;
 use crate::engine::{
-    AccountLimits, AccountSettings, CallSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom, MessageSettings,
-    SenderSettings, Settings, StatusSettings,
+    AccountLimits, AccountSettings, CallSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom,
+    MessageSettings, SenderSettings, Settings, StatusSettings,
 };
 use crate::model::{
     Account, Code, Command, Corp, Fault, Lifetime, LimitChange, LimitScope, MessageId, OnDoubt, Options, Origin,

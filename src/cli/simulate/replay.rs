@@ -5,8 +5,8 @@
 
 use super::summary::{Fate, Request as Made};
 use crate::engine::{
-    AccountSettings, CallSettings, Engine, EventLevel, IdConflict, LimitSettings, MessageSettings, SenderSettings, Settings,
-    StatusSettings,
+    AccountSettings, CallSettings, Engine, EventLevel, IdConflict, LimitSettings, MessageSettings, SenderSettings,
+    Settings, StatusSettings,
 };
 use crate::journal::Arrival;
 use crate::model::{

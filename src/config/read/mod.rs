@@ -1,10 +1,10 @@
 //! From what was written to what is meant, one file for each part of the configuration.
 
+mod calls;
 mod limits;
 mod messages;
 mod mqtt;
 mod senders;
-mod calls;
 mod service;
 mod topics;
 

@@ -4,7 +4,7 @@ use super::fields::METHODS;
 use super::value::{self, boxed, required};
 use crate::intake::field::{self, invalid, kind_of};
 use crate::intake::object::{Object, decode};
-use crate::model::{Call, CallContent, CallFile, Code, Command, Fault, JsonText, Method};
+use crate::model::{Call, CallContent, CallFile, Code, Command, Fault, JsonText, Method, QueryPair};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -69,14 +69,14 @@ fn body(object: &Object<'_>) -> Result<Option<JsonText>, Fault> {
 }
 
 /// Names and values: texts, numbers as they are written, and lists of them, which are the same name several times.
-fn query(object: &Object<'_>) -> Result<Vec<(Box<str>, Box<str>)>, Fault> {
+fn query(object: &Object<'_>) -> Result<Vec<QueryPair>, Fault> {
     let Some(raw) = object.given("query") else { return Ok(Vec::new()) };
     if !raw.starts_with('{') {
         return Err(invalid("query", format!("query must be an object, not {}: send names and values", kind_of(raw))));
     }
     let query = Object::parse_text(raw)?;
     query.check()?;
-    let mut pairs: Vec<(Box<str>, Box<str>)> = Vec::new();
+    let mut pairs: Vec<QueryPair> = Vec::new();
     for member in query.members() {
         let list: Vec<&RawValue>;
         let values: Vec<&str> = if member.value.starts_with('[') {
@@ -149,7 +149,10 @@ fn file_url(raw: &str) -> Result<Box<str>, Fault> {
     }
     let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     if !matches!(scheme.as_deref(), Some("http" | "https")) || url.chars().any(|c| c.is_control() || c == ' ') {
-        return Err(invalid("file.url", "file.url must begin with http:// or https://, and have no spaces: correct it"));
+        return Err(invalid(
+            "file.url",
+            "file.url must begin with http:// or https://, and have no spaces: correct it",
+        ));
     }
     Ok(boxed(url))
 }

@@ -251,10 +251,12 @@ fn reads_every_field_that_it_says_it_takes() {
     for (name, fields) in FIELDS {
         understood(name, &format!("{{{}}}", minimal(name)));
         for field in fields {
-            let value = match field.kind {
-                Kind::Id | Kind::Query => "[]",
-                Kind::Json | Kind::File => "5",
-                _ => r#"{"no":"such"}"#,
+            let is_any_of = |kinds: &[Kind]| kinds.contains(&field.kind);
+            let takes_objects = is_any_of(&[Kind::Id, Kind::Query, Kind::Json, Kind::File]);
+            let value = match (takes_objects, field.kind == Kind::Json) {
+                (false, _) => r#"{"no":"such"}"#,
+                (true, false) => "[]",
+                (true, true) => "5",
             };
             let others = match (name, field.name) {
                 ("pause" | "resume", "conversation") => r#""account":"w""#,

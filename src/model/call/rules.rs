@@ -27,9 +27,15 @@ pub struct CallRule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum What {
     Documented,
-    Path { method: Option<Method>, path: Box<str> },
+    Path {
+        method: Option<Method>,
+        path: Box<str>,
+    },
     /// Every path that begins with this one, which ends with a slash.
-    Below { method: Option<Method>, path: Box<str> },
+    Below {
+        method: Option<Method>,
+        path: Box<str>,
+    },
 }
 
 impl CallRule {
@@ -170,7 +176,10 @@ fn check_content(planned: &Planned, content: &CallContent) -> Result<(), Fault> 
         return Err(invalid("file", "file is required for /file/upload: add url, or name and base64"));
     }
     if is_upload && content.body.is_some() {
-        return Err(invalid("body", "body means nothing for /file/upload: leave it out, the file is sent as form data"));
+        return Err(invalid(
+            "body",
+            "body means nothing for /file/upload: leave it out, the file is sent as form data",
+        ));
     }
     if !is_upload && content.file.is_some() {
         return Err(invalid("file", "file goes with /file/upload alone: upload it, and use the path that it answers"));

@@ -58,10 +58,8 @@ fn success(http: u16, body: AnswerBody, question: &Question, rules: &Rules) -> R
     let body = match body {
         AnswerBody::Whole(body) => body,
         AnswerBody::TooLarge => {
-            let what = format!(
-                "the answer is longer than {} bytes (senders.call_answer_max)",
-                question.answer_bytes_max
-            );
+            let what =
+                format!("the answer is longer than {} bytes (senders.call_answer_max)", question.answer_bytes_max);
             return Err(unclear(question, Code::AnswerTooLarge, &what, None));
         }
         AnswerBody::Cut { .. } => return Err(unclear(question, Code::BadAnswer, "the answer broke off", None)),
@@ -173,7 +171,10 @@ mod tests {
     #[test]
     fn an_answer_of_the_api_is_passed_on() {
         for (body, wanted) in [
-            (r#"{"msg":"","code":0,"data":[{"wxId":"1","n":9007199254740993}]}"#, r#"[{"wxId":"1","n":9007199254740993}]"#),
+            (
+                r#"{"msg":"","code":0,"data":[{"wxId":"1","n":9007199254740993}]}"#,
+                r#"[{"wxId":"1","n":9007199254740993}]"#,
+            ),
             (r#"{"Msg":null,"CODE":0,"Data":"/gnapi/Files/a.txt"}"#, r#""/gnapi/Files/a.txt""#),
             (r#"{"code":0,"data":null}"#, "null"),
             (r#"{"code":0}"#, "null"),
@@ -204,7 +205,11 @@ mod tests {
             (Observed::TimedOut, "TIMEOUT", "UNRESOLVED"),
             (Observed::Broken { detail: Box::default() }, "BAD_ANSWER", "UNRESOLVED"),
             (answer(200, r#"{"code":-7,"msg":"no"}"#), "REFUSED 200 Some(-7) no", "REFUSED 200 Some(-7) no"),
-            (answer(200, r#"{"code":-7,"msg":{"a":1}}"#), r#"REFUSED 200 Some(-7) {"a":1}"#, r#"REFUSED 200 Some(-7) {"a":1}"#),
+            (
+                answer(200, r#"{"code":-7,"msg":{"a":1}}"#),
+                r#"REFUSED 200 Some(-7) {"a":1}"#,
+                r#"REFUSED 200 Some(-7) {"a":1}"#,
+            ),
             (answer(200, r#"{"code":-5,"msg":"?"}"#), "BAD_ANSWER 200 Some(-5) ?", "UNRESOLVED 200 Some(-5) ?"),
             (answer(200, ""), "BAD_ANSWER", "UNRESOLVED"),
             (answer(200, "<html>"), "BAD_ANSWER", "UNRESOLVED"),

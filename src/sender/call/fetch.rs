@@ -229,7 +229,8 @@ mod tests {
         ] {
             assert_eq!(address(url).expect(url).to_string(), wanted);
         }
-        for url in ["", "/a", "h/a", "ftp://h/a", "http://", "http:///a", "http://u:p@h/a", "http://你/a", "http://h:x/a"]
+        for url in
+            ["", "/a", "h/a", "ftp://h/a", "http://", "http:///a", "http://u:p@h/a", "http://你/a", "http://h:x/a"]
         {
             let fault = address(url).expect_err(url);
             assert_eq!((fault.code, fault.field.as_deref()), (Code::InvalidField, Some("file.url")), "{url}");

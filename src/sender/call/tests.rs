@@ -19,7 +19,15 @@ fn sender(url: &str, private_hosts: &[&str]) -> Sender {
 
 fn job(method: Method, path: &str, content: CallContent) -> CallJob {
     let changes = method != Method::Get;
-    CallJob { number: 7, sender: SenderName::new("main"), method, path: Box::from(path), content, timeout: None, changes }
+    CallJob {
+        number: 7,
+        sender: SenderName::new("main"),
+        method,
+        path: Box::from(path),
+        content,
+        timeout: None,
+        changes,
+    }
 }
 
 fn upload(file: CallFile) -> CallJob {
@@ -60,7 +68,8 @@ async fn a_call_leaves_as_it_was_asked_for() {
     sender.call(remark).await.expect("data");
     sender.call(job(Method::Post, "/group/list", CallContent::default())).await.expect("data");
     let [(list, nothing), (remark, body), (bare, empty)] = &requests(&server)[..] else { panic!("three") };
-    let line = "GET /gnapi/open/contact/search?wxId=1688%26x%3D1&keyword=%E4%BD%A0%20%2B&HostName%5B%5D=a~b-c_d.e HTTP/1.1";
+    let line =
+        "GET /gnapi/open/contact/search?wxId=1688%26x%3D1&keyword=%E4%BD%A0%20%2B&HostName%5B%5D=a~b-c_d.e HTTP/1.1";
     assert_eq!(list.lines().next(), Some(line));
     assert!(list.contains("apikey: key-1\r\n") && list.contains("x-request-id: call-7\r\n"), "{list}");
     assert!(nothing.is_empty() && !list.contains("content-type"), "{list}");
