@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::intake::http::{self, Readiness};
 use crate::intake::mqtt::{Acknowledgements, Intake, tell_link};
 use crate::journal::{self, Journal};
-use crate::model::{Input, Job, LOOKUPS_MAX, Link, Lookup, Publication, SenderName};
+use crate::model::{CallJob, Input, Job, LOOKUPS_MAX, Link, Lookup, Publication, SenderName};
 use crate::mqtt::broker::Broker;
 use crate::publisher::{self, Publisher};
 use crate::sender::Sender;
@@ -160,6 +160,7 @@ impl App {
             send: perform_sends(&senders, inputs.clone(), clock, took),
             publish: publish_through(publisher),
             look_up: look_up_in(&journal, orders.clone())?,
+            call: make_calls(&senders, orders.clone()),
             refresh_directory: refresh_through(senders),
             set_log_level: Box::new(telemetry::log_from),
             open_intake: Box::new(move |open| {
@@ -334,6 +335,22 @@ fn perform_sends(
             let _ = took.try_send(clock.now().since(begun_at));
             // Without a bridge the attempt stays open in the journal, which is the truth about it.
             let _ = inputs.send(Input::Ended { seq, attempt, verdict }).await;
+        });
+    })
+}
+
+/// Ends come with the commands, which never wait for messages.
+fn make_calls(senders: &Senders, ends: mpsc::Sender<Input>) -> Box<dyn FnMut(CallJob) + Send> {
+    let senders: BTreeMap<SenderName, Arc<Sender>> =
+        senders.iter().map(|(name, (sender, _))| (name.clone(), Arc::clone(sender))).collect();
+    Box::new(move |job| {
+        let Some(sender) = senders.get(&job.sender).map(Arc::clone) else { return };
+        let ends = ends.clone();
+        tokio::spawn(async move {
+            let number = job.number;
+            let result = Box::new(sender.call(job).await);
+            // Without a bridge the journal says that nobody knows, which is the truth about it.
+            let _ = ends.send(Input::Called { number, result }).await;
         });
     })
 }

@@ -38,8 +38,8 @@ use crate::contain;
 use crate::engine::Engine;
 use crate::journal::{self, Anchor, Batch, CommitError, Committed, Journal, Suspect};
 use crate::model::{
-    Action, Alarm, Input, Job, LogLevel, Lookup, Outgoing, Publication, Ready, Record, Refusal, SenderName, Seq,
-    Status, Ticket, Time,
+    Action, Alarm, CallJob, Input, Job, LogLevel, Lookup, Outgoing, Publication, Ready, Record, Refusal, SenderName,
+    Seq, Status, Ticket, Time,
 };
 use crate::telemetry;
 use gauges::Gauges;
@@ -74,6 +74,7 @@ pub struct Edges {
     pub send: Box<dyn FnMut(Job) + Send>,
     pub publish: Box<dyn FnMut(Publication) + Send>,
     pub look_up: Box<dyn FnMut(Lookup) + Send>,
+    pub call: Box<dyn FnMut(CallJob) + Send>,
     pub refresh_directory: Box<dyn FnMut(SenderName) + Send>,
     pub open_intake: Box<dyn FnMut(bool) + Send>,
     /// `None` goes back to what was configured.
@@ -424,6 +425,7 @@ impl Bridge {
             }
             Action::RefreshDirectory { sender } => (self.edges.refresh_directory)(sender),
             Action::Intake { open } => (self.edges.open_intake)(open),
+            Action::Call(job) => (self.edges.call)(*job),
         }
         Ok(())
     }

@@ -147,6 +147,11 @@ pub fn attempt_ended(sender: &SenderName, seq: Seq, attempt: u32, verdict: &Verd
     tracing::debug!(sender = sender.as_str(), seq = seq.0, attempt, verdict, why, "attempt ended");
 }
 
+/// A call of the API ended; `why` is the code of its fault, empty where it worked. What went with it stays out of it.
+pub fn call_ended(sender: &SenderName, number: u64, path: &str, why: &str, took: Duration) {
+    tracing::debug!(sender = sender.as_str(), number, ?path, why, took_ms = millis(took), "call ended");
+}
+
 pub fn directory_read(sender: &SenderName, accounts: usize) {
     tracing::debug!(sender = sender.as_str(), accounts, "account list read");
 }

@@ -7,9 +7,10 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// What every bridge of this version can do.
-const FEATURES: [&str; 13] = [
+const FEATURES: [&str; 14] = [
     "answer_suffix",
     "blocks",
+    "calls",
     "deduplication",
     "forecast",
     "holds",

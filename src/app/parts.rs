@@ -7,7 +7,7 @@ use crate::engine::{
     self, AccountLimits, AccountSettings, BrokerLimits, CorpLimits, EventLevel, LimitSettings, MessageSettings,
     StatusSettings,
 };
-use crate::model::{InfoReport, SenderName};
+use crate::model::{CallRule, CallRules, InfoReport, SenderName};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{self, BrokerUrl, ClientIdentity, TlsSettings};
 use crate::{intake, journal, sender};
@@ -113,6 +113,13 @@ fn sender_settings(config: config::Sender) -> (sender::Settings, Duration) {
         },
         ca_pem: config.ca.map(|pem| pem.text.into_bytes()),
         paths: config.types,
+        calls: sender::CallSettings {
+            connections: config.calls.connections.into(),
+            timeout: config.calls.timeout,
+            answer_bytes_max: usize::try_from(config.calls.answer_max).unwrap_or(usize::MAX),
+            file_bytes_max: usize::try_from(config.calls.file_max).unwrap_or(usize::MAX),
+            private_file_hosts: config.calls.private_file_hosts,
+        },
         ..sender::Settings::new(config.name, config.url, config.api_key.value)
     };
     (settings, config.directory_refresh)
@@ -127,6 +134,14 @@ fn engine_settings(config: &Config) -> engine::Settings {
         // Proof can only come by callback: without one there is nothing to wait for.
         doubt_window: if has_callbacks(&sender.name) { messages.doubt_window } else { Duration::ZERO },
         default_corp: sender.default_corp.clone(),
+        calls: engine::CallSettings {
+            rules: CallRules {
+                // Each was read once already, when the configuration was.
+                rules: sender.calls.entries.iter().filter_map(|entry| CallRule::parse(entry).ok()).collect(),
+                sends: sender.types.values().map(|path| Box::from(path.as_str())).collect(),
+            },
+            connections: sender.calls.connections.into(),
+        },
     });
     let accounts = config.accounts.iter().map(|own| AccountSettings {
         account: own.account.clone(),

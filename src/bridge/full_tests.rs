@@ -26,6 +26,7 @@ fn edges(seen: mpsc::SyncSender<String>, limit_pages: impl Fn(i64) + Send + 'sta
             }
         }),
         look_up: Box::new(|_| {}),
+        call: Box::new(|_| {}),
         refresh_directory: Box::new(|_| {}),
         open_intake: Box::new(|_| {}),
         set_log_level: Box::new(|_| {}),

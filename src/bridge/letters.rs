@@ -87,7 +87,8 @@ impl Letters {
                 | Action::LogLevel(_)
                 | Action::Alarm(_)
                 | Action::RefreshDirectory { .. }
-                | Action::Intake { .. } => {}
+                | Action::Intake { .. }
+                | Action::Call(_) => {}
             }
         }
         answers.retain(|seq| !messages.contains(seq));

@@ -47,7 +47,8 @@ impl Name {
             | Input::Link { .. }
             | Input::Broker(_)
             | Input::Found(_)
-            | Input::Stop => Self::Nobody,
+            | Input::Stop
+            | Input::Called { .. } => Self::Nobody,
         }
     }
 

@@ -55,6 +55,7 @@ fn edges(seen: std_mpsc::SyncSender<String>) -> Edges {
             Publication::Event { .. } | Publication::Reply(_) | Publication::Holds(..) | Publication::Status(_) => {}
         }),
         look_up: Box::new(|_| {}),
+        call: Box::new(|_| {}),
         refresh_directory: Box::new(|_| {}),
         open_intake: Box::new(|_| {}),
         set_log_level: Box::new(|_| {}),

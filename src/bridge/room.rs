@@ -62,7 +62,8 @@ fn bytes(input: &Input) -> u64 {
         | Input::Link { .. }
         | Input::Broker(_)
         | Input::Found(_)
-        | Input::Stop => 0,
+        | Input::Stop
+        | Input::Called { .. } => 0,
     };
     INPUT_BYTES + texts as u64
 }

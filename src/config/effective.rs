@@ -107,6 +107,12 @@ fn sender_json(sender: &Sender) -> Value {
         "temporary": signs_json(&sender.temporary),
         "offline": signs_json(&sender.offline),
         "unknown": signs_json(&sender.unknown),
+        "calls": sender.calls.entries,
+        "call_connections": sender.calls.connections,
+        "call_timeout": show_duration(sender.calls.timeout),
+        "call_answer_max": show_size(sender.calls.answer_max),
+        "call_file_max": show_size(sender.calls.file_max),
+        "private_file_hosts": sender.calls.private_file_hosts,
         "types": sender.types,
     })
 }

@@ -113,6 +113,12 @@ const SENDERS: &[Key] = &[
     value("temporary"),
     value("offline"),
     value("unknown"),
+    value("calls"),
+    value("call_connections"),
+    value("call_timeout"),
+    value("call_answer_max"),
+    value("call_file_max"),
+    value("private_file_hosts"),
     Key { name: "types", shape: Shape::Free },
 ];
 

@@ -148,6 +148,23 @@ pub struct Sender {
     pub unknown: Vec<Sign>,
     /// Further message types and their paths below `url`.
     pub types: BTreeMap<String, String>,
+    pub calls: Calls,
+}
+
+/// What may be called of a server's API by command, and how.
+#[derive(Clone, Debug)]
+pub struct Calls {
+    /// As written, each of them good.
+    pub entries: Vec<String>,
+    pub connections: u16,
+    /// Above `connect_timeout`.
+    pub timeout: Duration,
+    /// Bytes of an answer.
+    pub answer_max: u64,
+    /// Bytes of a file to upload.
+    pub file_max: u64,
+    /// Hosts of file addresses that may lead to private networks.
+    pub private_file_hosts: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ pub(super) use cancel::Sweep;
 pub(super) use drain::Drain;
 
 use super::Engine;
+use super::call::Arrival;
 use super::tables::Timer;
 use super::transaction::Before;
 use crate::model::{
@@ -34,12 +35,16 @@ pub(super) struct Order {
 impl Engine {
     pub(super) fn handle_command(&mut self, ticket: Option<Ticket>, request: CommandRequest) {
         let is_late = request.has_expired(self.now);
-        let CommandRequest { origin, command, fingerprint, .. } = request;
+        let CommandRequest { origin, command, fingerprint, expires_at, message_expiry, is_redelivered } = request;
         let command = match command {
             Ok(command) => command,
             Err(fault) => return self.refuse_command(ticket, origin, fault),
         };
         let order = Order { ticket, origin, fingerprint };
+        if let Command::SenderCall(call) = command {
+            let expires_at = [expires_at, message_expiry.map(|left| self.now + left)].into_iter().flatten().min();
+            return self.call(order, *call, Arrival { is_late, is_redelivered, expires_at });
+        }
         // What was done in time is told as often as it comes.
         let order = if command.is_change() {
             match self.settle_repeat(order) {
@@ -150,6 +155,7 @@ impl Engine {
             // Done step by step, each in its own way.
             Command::MessageRetry { .. }
             | Command::MessageCancel { .. }
+            | Command::SenderCall(_)
             | Command::Info
             | Command::AccountList { .. }
             | Command::CorpList { .. }
@@ -179,7 +185,7 @@ impl Engine {
         }
     }
 
-    fn unknown_sender(&self) -> Fault {
+    pub(super) fn unknown_sender(&self) -> Fault {
         let known: Vec<&str> = self.senders.iter().map(|sender| sender.name.as_str()).collect();
         let message = format!("there is no sender of this name: use one of {}", known.join(", "));
         Fault::of_field(Code::NotFound, "sender", message)

@@ -17,6 +17,7 @@ mod audit;
 mod block;
 mod board;
 mod breaker;
+mod call;
 mod command;
 mod correct;
 mod directory;
@@ -50,7 +51,7 @@ pub use poison::{AtHand, delivery_key, poison_fault};
 #[cfg(test)]
 pub(crate) use sabotage::Sabotage;
 pub use settings::{
-    AccountLimits, AccountSettings, BrokerLimits, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom,
+    AccountLimits, AccountSettings, BrokerLimits, CallSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom,
     MessageSettings, SenderSettings, Settings, StatusSettings,
 };
 pub use status::Counters;
@@ -61,6 +62,7 @@ use crate::model::{
 };
 use audit::Recount;
 use board::Board;
+use call::Calls;
 use command::{Drain, Sweep};
 use forecast::Forecasts;
 use health::{Health, Rates};
@@ -132,6 +134,7 @@ pub struct Engine {
     outbox: Outbox,
     /// Questions that the journal has not answered yet.
     lookups: Lookups,
+    calls: Calls,
     transactions: Transactions,
     last: LastNumbers,
     ledger: Ledger,
@@ -195,6 +198,7 @@ impl Engine {
             board: Board::new(settings.status),
             outbox: Outbox::new(settings.publish_window),
             lookups: Lookups::default(),
+            calls: Calls::default(),
             transactions: Transactions::default(),
             last,
             ledger: Ledger::default(),
@@ -239,9 +243,11 @@ impl Engine {
             Input::Found(found) => self.handle_found(*found),
             Input::Stop => {
                 self.stopping = true;
+                self.stop_calls();
                 // Behind the acknowledgements of all that was taken, so that none of it comes again.
                 self.steer_intake();
             }
+            Input::Called { number, result } => self.handle_called(number, *result),
         }
     }
 
@@ -268,9 +274,9 @@ impl Engine {
         [settling, timer, deadline, forgetting, self.health_due(), self.board_timeout()].into_iter().flatten().min()
     }
 
-    /// True once nothing is in flight and every answer is with the broker.
+    /// True once nothing is in flight, no call is under way and every answer is with the broker.
     pub fn is_drained(&self) -> bool {
-        self.flights.is_empty() && self.outbox.is_empty()
+        self.flights.is_empty() && self.outbox.is_empty() && self.calls.is_idle()
     }
 
     /// Attempts that have begun and not ended.

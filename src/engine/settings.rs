@@ -1,4 +1,4 @@
-use crate::model::{Account, Corp, OnDoubt, SenderName};
+use crate::model::{Account, CallRules, Corp, OnDoubt, SenderName};
 use std::time::Duration;
 
 /// What the engine decides by. Every duration is a length of engine time.
@@ -51,6 +51,21 @@ pub struct SenderSettings {
     pub doubt_window: Duration,
     /// The company of accounts that nobody lists.
     pub default_corp: Option<Corp>,
+    pub calls: CallSettings,
+}
+
+/// Calls of one server's API that send nothing.
+#[derive(Clone, Debug)]
+pub struct CallSettings {
+    pub rules: CallRules,
+    /// Under way at once, at most; beside those of sends.
+    pub connections: usize,
+}
+
+impl Default for CallSettings {
+    fn default() -> Self {
+        Self { rules: CallRules::default(), connections: 4 }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -2,6 +2,7 @@
 
 mod fields;
 
+mod call;
 mod scope;
 mod value;
 
@@ -35,8 +36,10 @@ pub fn parse_command(settings: &Settings, name: &str, mut meta: PacketMeta, payl
         fingerprint: Fingerprint::default(),
     };
     let command = reading.read(settings, meta.retain, payload);
+    let is_redelivered = meta.is_redelivered;
     let Reading { origin, expires_at, fingerprint } = reading;
-    let request = CommandRequest { origin, command, expires_at, message_expiry: meta.expiry, fingerprint };
+    let request =
+        CommandRequest { origin, command, expires_at, message_expiry: meta.expiry, fingerprint, is_redelivered };
     Input::Command { ticket: meta.ticket, request: Box::new(request) }
 }
 
@@ -127,6 +130,7 @@ fn build(name: &str, object: &Object<'_>) -> Result<Command, Fault> {
         "pause" => pause(object),
         "resume" => resume(object),
         "info" => Ok(Command::Info),
+        "sender/call" => call::call(object),
         _ => Err(unknown_command()),
     }
 }

@@ -59,6 +59,8 @@ pub struct PacketMeta {
     pub expiry: Option<Duration>,
     /// `None` at QoS 0.
     pub ticket: Option<Ticket>,
+    /// The broker delivered it before, and does not know whether it arrived.
+    pub is_redelivered: bool,
 }
 
 /// The response topic, if the publisher may have answers sent there.

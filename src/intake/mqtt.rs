@@ -200,6 +200,7 @@ impl Reception {
             correlation: packet.correlation,
             expiry: packet.expiry,
             ticket: packet.ticket.map(|ticket| Ticket { generation: self.opened | ticket.generation, ..ticket }),
+            is_redelivered: packet.duplicate,
         };
         match topics.classify(&packet.topic) {
             topics::Incoming::Send { suffix } => {

@@ -185,6 +185,20 @@ fn kind_schema(kind: Kind) -> Value {
             "then": { "enum": words },
             "items": { "type": "string", "enum": words },
         }),
+        Kind::Query => json!({ "additionalProperties": {
+            "type": ["string", "number", "boolean", "null", "array"],
+            "items": { "type": ["string", "number", "boolean", "null"] },
+        } }),
+        Kind::Json => json!({ "description": "passed on as it is written" }),
+        Kind::File => json!({
+            "description": "url (http or https, which the bridge downloads) with or without a name, or name and base64",
+            "properties": {
+                "url": { "type": ["string", "null"], "maxLength": 2048 },
+                "name": { "type": ["string", "null"], "maxLength": 255 },
+                "base64": { "type": ["string", "null"] },
+            },
+            "additionalProperties": false,
+        }),
     };
     if let (Some(schema), Value::Object(more)) = (schema.as_object_mut(), more) {
         schema.extend(more);

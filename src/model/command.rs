@@ -1,4 +1,6 @@
-use super::{Account, AccountState, Corp, Fault, Fingerprint, HoldId, MessageId, ReplyTo, SenderName, State, Time};
+use super::{
+    Account, AccountState, Call, Corp, Fault, Fingerprint, HoldId, MessageId, ReplyTo, SenderName, State, Time,
+};
 use std::time::Duration;
 
 /// What a pause or a cancellation applies to.
@@ -147,6 +149,7 @@ pub enum Command {
         /// `None` until the next start.
         duration: Option<Duration>,
     },
+    SenderCall(Box<Call>),
 }
 
 /// How much the process logs.
@@ -175,7 +178,7 @@ impl LogLevel {
 
 impl Command {
     /// Every command name with its place under `<base>/request/`.
-    pub const NAMES: [&'static str; 19] = [
+    pub const NAMES: [&'static str; 20] = [
         "account/get",
         "account/list",
         "corp/get",
@@ -195,6 +198,7 @@ impl Command {
         "message/retry",
         "pause",
         "resume",
+        "sender/call",
     ];
 
     /// Its place under `<base>/request/`.
@@ -219,6 +223,7 @@ impl Command {
             Self::DirectoryRefresh { .. } => "directory/refresh",
             Self::Drain { .. } => "drain",
             Self::LogLevel { .. } => "log/level",
+            Self::SenderCall(_) => "sender/call",
         }
     }
 
@@ -233,7 +238,9 @@ impl Command {
             | Self::MessageResolve { .. }
             | Self::LimitsSet { .. }
             | Self::Drain { .. }
-            | Self::LogLevel { .. } => true,
+            | Self::LogLevel { .. }
+            // What it comes to is known when it is planned.
+            | Self::SenderCall(_) => true,
             Self::DirectoryRefresh { .. }
             | Self::MessageGet { .. }
             | Self::MessageList { .. }
@@ -275,12 +282,21 @@ pub struct CommandRequest {
     pub message_expiry: Option<Duration>,
     /// A digest of its name and its own fields: equal for two that ask for the same thing.
     pub fingerprint: Fingerprint,
+    /// The broker says that it delivered this before, and does not know whether it arrived.
+    pub is_redelivered: bool,
 }
 
 impl CommandRequest {
     /// A command without an end, and told apart from no other.
     pub fn new(origin: CommandOrigin, command: Result<Command, Fault>) -> Self {
-        Self { origin, command, expires_at: None, message_expiry: None, fingerprint: Fingerprint::default() }
+        Self {
+            origin,
+            command,
+            expires_at: None,
+            message_expiry: None,
+            fingerprint: Fingerprint::default(),
+            is_redelivered: false,
+        }
     }
 
     /// Whether it is too late to do it.

@@ -1,9 +1,9 @@
 //! The contract between the engine and the edges.
 
 use super::{
-    Account, AccountReport, Block, CommandOrigin, CommandRequest, Corp, CorpReport, Fault, Fingerprint, HealthReport,
-    Hold, HoldId, Kept, LimitOverride, LogLevel, Message, MessageId, MessagesReport, Outcome, Page, Refusal, Reply,
-    ReplyTo, Request, Selection, SenderName, Seq, State, Time, Verdict,
+    Account, AccountReport, Block, CallJob, CommandOrigin, CommandRequest, Corp, CorpReport, Fault, Fingerprint,
+    HealthReport, Hold, HoldId, Kept, LimitOverride, LogLevel, Message, MessageId, MessagesReport, Outcome, Page,
+    Refusal, Reply, ReplyTo, Request, Selection, SenderName, Seq, State, Time, Verdict,
 };
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -81,6 +81,11 @@ pub enum Input {
     Found(Box<Found>),
     /// Take no more messages and start no more attempts.
     Stop,
+    /// A call of the sender's API ended: the data of its reply, or why there is none.
+    Called {
+        number: u64,
+        result: Box<Result<serde_json::Value, Fault>>,
+    },
 }
 
 /// One of the connections to the broker.
@@ -291,6 +296,8 @@ pub enum Action {
     Intake {
         open: bool,
     },
+    /// Call the sender's API; its end is an [`Input::Called`] with the same number.
+    Call(Box<CallJob>),
 }
 
 /// A step in a message's life, for whoever watches.

@@ -3,6 +3,7 @@
 //! Depends on nothing of ours. What comes in is an [`Input`], what the engine decided is a [`Ready`]:
 //! records that must be durable, then actions that may leave. Everything between two rooms is one of these.
 
+mod call;
 mod command;
 mod flow;
 mod hold;
@@ -13,6 +14,10 @@ mod report;
 mod time;
 mod words;
 
+pub use call::{
+    Call, CallContent, CallFile, CallJob, CallRule, CallRules, JsonText, Method, OFFERED, Offered, Planned, QueryPair,
+    UPLOAD_PATH, percent_decoded,
+};
 pub use command::{
     Command, CommandOrigin, CommandRequest, LimitChange, LimitScope, LogLevel, Page, Reply, Scope, Selection, Settled,
     TRANSACTION_WINDOW,

@@ -183,10 +183,26 @@ pub enum Code {
     /// The disk is nearly full.
     StorageLow,
     Internal,
+    /// A call of the sender's API is none of those that may be made.
+    PathNotAllowed,
+    /// A call of the sender's API would have sent a message.
+    SendPath,
+    /// Too many calls are under way, or the sender says that it is busy: nothing was done.
+    Busy,
+    /// No connection to the sender came about: nothing was done.
+    Unreachable,
+    /// No answer to a call that only reads: nothing can have changed.
+    Timeout,
+    /// An answer that cannot be read, to a call that only reads: nothing can have changed.
+    BadAnswer,
+    /// An answer that is too long, to a call that only reads: nothing can have changed.
+    AnswerTooLarge,
+    /// A file that was to be downloaded could not be had: nothing was done.
+    FileUnavailable,
 }
 
 impl Code {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidJson,
         Self::InvalidField,
         Self::UnknownType,
@@ -206,6 +222,14 @@ impl Code {
         Self::WrongState,
         Self::StorageLow,
         Self::Internal,
+        Self::PathNotAllowed,
+        Self::SendPath,
+        Self::Busy,
+        Self::Unreachable,
+        Self::Timeout,
+        Self::BadAnswer,
+        Self::AnswerTooLarge,
+        Self::FileUnavailable,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -229,6 +253,14 @@ impl Code {
             Self::WrongState => "WRONG_STATE",
             Self::StorageLow => "STORAGE_LOW",
             Self::Internal => "INTERNAL",
+            Self::PathNotAllowed => "PATH_NOT_ALLOWED",
+            Self::SendPath => "SEND_PATH",
+            Self::Busy => "BUSY",
+            Self::Unreachable => "UNREACHABLE",
+            Self::Timeout => "TIMEOUT",
+            Self::BadAnswer => "BAD_ANSWER",
+            Self::AnswerTooLarge => "ANSWER_TOO_LARGE",
+            Self::FileUnavailable => "FILE_UNAVAILABLE",
         }
     }
 
@@ -246,7 +278,12 @@ impl Code {
             | Self::Blocked
             | Self::NotSent
             | Self::StorageLow
-            | Self::Internal => true,
+            | Self::Internal
+            | Self::Busy
+            | Self::Unreachable
+            | Self::Timeout
+            | Self::BadAnswer
+            | Self::FileUnavailable => true,
             Self::InvalidJson
             | Self::InvalidField
             | Self::UnknownType
@@ -258,7 +295,10 @@ impl Code {
             | Self::Cancelled
             | Self::UnknownCommand
             | Self::NotFound
-            | Self::WrongState => false,
+            | Self::WrongState
+            | Self::PathNotAllowed
+            | Self::SendPath
+            | Self::AnswerTooLarge => false,
         }
     }
 }

@@ -12,7 +12,7 @@ mod tests;
 
 use crate::model::{
     Account, Alarm, Block, Code, Corp, EventWord, Fault, Hold, InfoReport, Message, MessageId, Outcome, Refusal, Reply,
-    Scope, Selection, SendEvent, State, Status,
+    Scope, Selection, SendEvent, Sender, State, Status,
 };
 use bytes::Bytes;
 use serde::Serialize;
@@ -87,7 +87,11 @@ pub fn reply(reply: &Reply) -> Bytes {
         Ok(data) => encode(&wire::Done { status: "ok", data, transaction }),
         Err(fault) => encode(&wire::NotDone {
             status: "error",
-            error: wire::Reason { code: fault.code.as_str(), message: &fault.message },
+            error: wire::Reason {
+                code: fault.code.as_str(),
+                message: &fault.message,
+                sender: fault.sender.as_ref().map(sender_words),
+            },
             data: wire::Nothing {},
             transaction,
         }),
@@ -130,14 +134,14 @@ fn error(fault: &Fault) -> wire::Error<'_> {
         message: &fault.message,
         retryable: fault.code.is_retryable(),
         field: fault.field.as_deref(),
-        sender: fault.sender.as_ref().map(|sender| wire::SenderWords {
-            http: sender.http,
-            code: sender.code,
-            msg: &sender.msg,
-        }),
+        sender: fault.sender.as_ref().map(sender_words),
         possibly_duplicate: false,
         attempts: None,
     }
+}
+
+fn sender_words(sender: &Sender) -> wire::SenderWords<'_> {
+    wire::SenderWords { http: sender.http, code: sender.code, msg: &sender.msg }
 }
 
 fn hold(hold: &Hold) -> wire::Hold<'_> {

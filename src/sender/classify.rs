@@ -79,7 +79,7 @@ impl Sign {
         entry.parse().map_or_else(|_| Self::Words(Box::from(entry)), Self::Code)
     }
 
-    fn matches(&self, code: i64, msg: &str) -> bool {
+    pub(super) fn matches(&self, code: i64, msg: &str) -> bool {
         match self {
             Self::Code(listed) => *listed == code,
             Self::Words(words) => !words.is_empty() && msg.contains(&**words),
@@ -204,7 +204,8 @@ fn read_msg_id(data: &RawValue) -> Option<Box<str>> {
     usable.then(|| msg_id.into_boxed_str())
 }
 
-fn shorten(text: &str) -> Box<str> {
+/// What of somebody's words is kept.
+pub(super) fn shorten(text: &str) -> Box<str> {
     let text = text.trim();
     match text.char_indices().nth(WORDS_CHARS_MAX) {
         Some((end, _)) => Box::from(&text[..end]),

@@ -29,7 +29,7 @@ use std::time::Duration;
 use tower_service::Service;
 
 /// Longest head of an answer, in bytes.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// How to reach one server.
 pub struct Reach<'a> {
@@ -84,11 +84,21 @@ impl Exchanger {
     /// Makes `request` and reads at most `body_max` bytes of the answer's body.
     ///
     /// Dropping the future closes the connection; the request may have had its effect by then.
-    pub async fn exchange(&self, mut request: Request<Full<Bytes>>, body_max: usize) -> Observed {
+    pub async fn exchange(&self, request: Request<Full<Bytes>>, body_max: usize) -> Observed {
+        self.exchange_within(request, body_max, self.timeout).await
+    }
+
+    /// The same, with a time limit of its own.
+    pub async fn exchange_within(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        body_max: usize,
+        timeout: Duration,
+    ) -> Observed {
         if self.single_use {
             request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let deadline = tokio::time::sleep(self.timeout);
+        let deadline = tokio::time::sleep(timeout);
         tokio::pin!(deadline);
         let answer = tokio::select! {
             biased;
@@ -114,7 +124,8 @@ impl Exchanger {
     }
 }
 
-async fn read_body(mut body: Incoming, max: usize) -> AnswerBody {
+/// The body, as far as `max` bytes go.
+pub(super) async fn read_body(mut body: Incoming, max: usize) -> AnswerBody {
     if body.size_hint().lower() > max as u64 {
         return AnswerBody::TooLarge;
     }
@@ -146,7 +157,7 @@ fn causes(error: &dyn Error) -> Box<str> {
     text.into_boxed_str()
 }
 
-fn tls_config(ca_pem: Option<&[u8]>) -> Result<ClientConfig, SettingsError> {
+pub(super) fn tls_config(ca_pem: Option<&[u8]>) -> Result<ClientConfig, SettingsError> {
     let unusable = |reason: String| SettingsError::Certificates { reason: reason.into_boxed_str() };
     let mut roots = RootCertStore::empty();
     match ca_pem {

@@ -17,16 +17,21 @@ mod classify;
 
 mod directory;
 
+mod call;
+
+pub use call::CallSettings;
 pub use classify::{RETRY_AFTER_MAX, Rules, Sign};
 
 use crate::clock::Clock;
-use crate::model::{self, DirectoryEntry, SenderName, SenderTrouble, Seq, Verdict};
+use crate::model::{self, CallJob, DirectoryEntry, Fault, SenderName, SenderTrouble, Seq, Verdict};
 use crate::telemetry;
 use bytes::Bytes;
+use call::Caller;
 use classify::classify;
 use client::{Exchanger, Reach};
 use request::Routes;
 use secrecy::SecretString;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -58,6 +63,7 @@ pub struct Settings {
     pub ca_pem: Option<Vec<u8>>,
     /// Paths below `url` for further types, or for the known ones differently.
     pub paths: BTreeMap<String, String>,
+    pub calls: CallSettings,
 }
 
 impl Settings {
@@ -80,6 +86,7 @@ impl Settings {
             rules: Rules::default(),
             ca_pem: None,
             paths: BTreeMap::new(),
+            calls: CallSettings::default(),
         }
     }
 }
@@ -130,6 +137,7 @@ pub struct Sender {
     name: SenderName,
     routes: Routes,
     exchanger: Exchanger,
+    caller: Caller,
     rules: Rules,
     slots: Semaphore,
     clock: Clock,
@@ -141,22 +149,23 @@ impl Sender {
     /// # Errors
     /// When no request could ever be made with these settings.
     pub fn new(settings: &Settings, clock: Clock) -> Result<Self, SettingsError> {
-        let Settings { name, url, api_key, timeout, connect_timeout, connections, reuse_idle, rules, ca_pem, paths } =
-            settings;
+        let Settings { name, url, api_key, timeout, connect_timeout, connections, reuse_idle, .. } = settings;
+        let Settings { rules, ca_pem, paths, calls, .. } = settings;
         if *connections == 0 || *connections > Semaphore::MAX_PERMITS {
             return Err(SettingsError::Connections);
         }
-        let exchanger = Exchanger::new(&Reach {
+        let reach = Reach {
             timeout: *timeout,
             connect_timeout: *connect_timeout,
             connections: *connections,
             reuse_idle: *reuse_idle,
             ca_pem: ca_pem.as_deref(),
-        })?;
+        };
         Ok(Self {
             name: name.clone(),
             routes: Routes::new(url, api_key, paths)?,
-            exchanger,
+            exchanger: Exchanger::new(&reach)?,
+            caller: Caller::new(calls, &reach)?,
             rules: rules.clone(),
             slots: Semaphore::new(*connections),
             clock,
@@ -187,6 +196,19 @@ impl Sender {
         let verdict = classify(observed, &self.rules, self.clock.now());
         telemetry::attempt_ended(&self.name, seq, attempt, &verdict);
         verdict
+    }
+
+    /// Calls a path of the API that sends nothing. Needs no slot and shares no connection with sends.
+    ///
+    /// # Errors
+    /// Why there is no data, with a code that says whether the call may have had an effect.
+    pub async fn call(&self, job: CallJob) -> Result<Value, Fault> {
+        let (number, path) = (job.number, job.path.clone());
+        let begun_at = self.clock.now();
+        let result = self.caller.call(&self.routes, &self.rules, job).await;
+        let why = result.as_ref().err().map_or("", |fault| fault.code.as_str());
+        telemetry::call_ended(&self.name, number, &path, why, self.clock.now().since(begun_at));
+        result
     }
 
     /// Reads the server's account list. Needs no slot: it must come through while sends are slow.

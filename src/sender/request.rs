@@ -1,6 +1,6 @@
 //! Makes the requests. Pure: everything that can be wrong with an address or a key is found once, at start.
 
-use crate::model::{BUILT_IN_KINDS, Seq};
+use crate::model::{BUILT_IN_KINDS, CallJob, Method as CallMethod, Seq};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::http::uri::Scheme;
@@ -8,6 +8,7 @@ use hyper::http::{HeaderMap, HeaderName, HeaderValue, header};
 use hyper::{Method, Request, Uri};
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use super::SettingsError;
 
@@ -21,6 +22,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Routes {
     sends: BTreeMap<Box<str>, Uri>,
     directory: Uri,
+    /// Without a slash at its end.
+    base: Box<str>,
     /// What every request carries.
     headers: HeaderMap,
 }
@@ -51,7 +54,7 @@ impl Routes {
         }
         key.set_sensitive(true);
         let headers = HeaderMap::from_iter([(API_KEY, key)]);
-        Ok(Self { sends, directory: join(base, DIRECTORY_PATH)?, headers })
+        Ok(Self { sends, directory: join(base, DIRECTORY_PATH)?, base: Box::from(base), headers })
     }
 
     pub fn knows(&self, kind: &str) -> bool {
@@ -73,12 +76,55 @@ impl Routes {
         Some(request)
     }
 
+    /// The request of a call, or `None` where path and query make no address.
+    pub fn call(&self, job: &CallJob, body: Bytes, content_type: Option<String>) -> Option<Request<Full<Bytes>>> {
+        let mut address = format!("{}{}", self.base, job.path);
+        for (index, (name, value)) in job.content.query.iter().enumerate() {
+            address.push(if index == 0 { '?' } else { '&' });
+            push_escaped(&mut address, name);
+            address.push('=');
+            push_escaped(&mut address, value);
+        }
+        let is_empty = body.is_empty();
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = match job.method {
+            CallMethod::Get => Method::GET,
+            CallMethod::Post => Method::POST,
+            CallMethod::Put => Method::PUT,
+            CallMethod::Delete => Method::DELETE,
+        };
+        *request.uri_mut() = address.parse().ok()?;
+        let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
+        if is_empty && job.method != CallMethod::Get {
+            // Some servers refuse what could have a body and does not say that it has none.
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        if let Some(content_type) = content_type {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(&content_type).ok()?);
+        }
+        headers.insert(REQUEST_ID, HeaderValue::from_str(&format!("call-{}", job.number)).ok()?);
+        Some(request)
+    }
+
     /// The request for the account list.
     pub fn directory(&self) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::default());
         *request.uri_mut() = self.directory.clone();
         request.headers_mut().clone_from(&self.headers);
         request
+    }
+}
+
+/// Everything that could mean something in a query is escaped.
+fn push_escaped(address: &mut String, text: &str) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            address.push(char::from(byte));
+        } else {
+            // A string takes everything.
+            let _ = write!(address, "%{byte:02X}");
+        }
     }
 }
 

@@ -160,28 +160,32 @@ impl Dialogue {
             }
             "broker" => Input::Broker(broker_fact(line)),
             "stop" => Input::Stop,
+            "called" => called(line),
             "found" => Input::Found(Box::new(self.found.pop_front().expect("the journal was asked"))),
-            "command" => {
-                let command = parse::command(line, self.now);
-                let transaction = line.value("transaction").map(Box::from);
-                let name = command.name().into();
-                if let Command::MessageResolve { id, settled, .. } = &command {
-                    self.disk.words.push((id.clone(), settled.clone()));
-                }
-                let origin = CommandOrigin { name, reply_to: None, transaction, by: None };
-                // Two of the same words ask for the same thing.
-                let mut fingerprint = [1_u8; 16];
-                for (index, byte) in format!("{command:?}").bytes().enumerate() {
-                    fingerprint[index % 16] = fingerprint[index % 16].rotate_left(3) ^ byte;
-                }
-                let expires_at = line.duration("expires").map(|after| self.now + after);
-                let message_expiry = line.duration("expiry");
-                let request = CommandRequest::new(origin, Ok(command));
-                let request = CommandRequest { expires_at, message_expiry, fingerprint, ..request };
-                Input::Command { ticket, request: Box::new(request) }
-            }
+            "command" => self.command(line, ticket),
             other => panic!("nothing is called {other}"),
         }
+    }
+
+    fn command(&mut self, line: &Line<'_>, ticket: Option<Ticket>) -> Input {
+        let command = parse::command(line, self.now);
+        let transaction = line.value("transaction").map(Box::from);
+        let name = command.name().into();
+        if let Command::MessageResolve { id, settled, .. } = &command {
+            self.disk.words.push((id.clone(), settled.clone()));
+        }
+        let origin = CommandOrigin { name, reply_to: None, transaction, by: None };
+        // Two of the same words ask for the same thing.
+        let mut fingerprint = [1_u8; 16];
+        for (index, byte) in format!("{command:?}").bytes().enumerate() {
+            fingerprint[index % 16] = fingerprint[index % 16].rotate_left(3) ^ byte;
+        }
+        let expires_at = line.duration("expires").map(|after| self.now + after);
+        let message_expiry = line.duration("expiry");
+        let is_redelivered = line.words.contains(&"again");
+        let request = CommandRequest::new(origin, Ok(command));
+        let request = CommandRequest { expires_at, message_expiry, fingerprint, is_redelivered, ..request };
+        Input::Command { ticket, request: Box::new(request) }
     }
 
     fn engine(&mut self) -> &mut Engine {
@@ -291,6 +295,15 @@ impl Dialogue {
         self.found.clear();
         self.poll();
     }
+}
+
+/// How a call of the sender's API ended.
+fn called(line: &Line<'_>) -> Input {
+    let result = match line.word(2) {
+        "ok" => Ok(serde_json::json!({ "http": 200, "code": 0, "msg": "", "data": line.value("data") })),
+        word => Err(Fault::new(Code::parse(word).expect("a code"), "as the edge says")),
+    };
+    Input::Called { number: number(line.word(1)), result: Box::new(result) }
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! The words of a script.
 
 use crate::engine::{
-    AccountLimits, AccountSettings, BrokerLimits, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom,
+    AccountLimits, AccountSettings, BrokerLimits, CallSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom,
     MessageSettings, SenderSettings, Settings, StatusSettings,
 };
 use crate::model::{
-    Account, AccountState, Command, Corp, DirectoryEntry, Doubt, HoldId, Lifetime, LimitChange, LimitScope, LogLevel,
-    MessageId, NotSent, OnDoubt, Options, Origin, Page, ReplyTo, Request, Scope, Selection, Sender, SenderName,
-    Settled, State, Time, Verdict,
+    Account, AccountState, Call, CallContent, CallRule, Command, Corp, DirectoryEntry, Doubt, HoldId, Lifetime,
+    LimitChange, LimitScope, LogLevel, MessageId, Method, NotSent, OnDoubt, Options, Origin, Page, ReplyTo, Request,
+    Scope, Selection, Sender, SenderName, Settled, State, Time, Verdict,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -58,6 +58,7 @@ pub fn default_settings() -> Settings {
             connections: 8,
             doubt_window: Duration::ZERO,
             default_corp: None,
+            calls: CallSettings::default(),
         }],
         accounts: Vec::new(),
         limits: LimitSettings {
@@ -113,6 +114,13 @@ pub fn configure(settings: &mut Settings, line: &Line<'_>) {
             }
             "connections" => settings.senders.iter_mut().for_each(|one| one.connections = number(value) as usize),
             "doubt_window" => settings.senders.iter_mut().for_each(|one| one.doubt_window = duration(value)),
+            "call_connections" => {
+                settings.senders.iter_mut().for_each(|one| one.calls.connections = number(value) as usize);
+            }
+            "calls" => {
+                let rules = value.split(',').map(|entry| CallRule::parse(entry).expect("a rule"));
+                settings.senders[0].calls.rules.rules = rules.collect();
+            }
             "default_corp" => settings.senders[0].default_corp = Some(Corp::new(value)),
             "accounts" => settings.accounts = value.split(',').map(account_settings).collect(),
             "interval" => limits.account.interval = duration(value),
@@ -282,6 +290,13 @@ pub fn command(line: &Line<'_>, now: Time) -> Command {
         "retry" => Command::MessageRetry { id: id(), account },
         "resolve" => Command::MessageResolve { id: id(), account, settled: settled(line) },
         "account" => Command::AccountGet { account: Account::new(line.word(2)) },
+        "call" => Command::SenderCall(Box::new(Call {
+            sender: line.value("sender").map(SenderName::new),
+            method: Method::parse(line.word(2)),
+            path: line.word(3).into(),
+            content: CallContent::default(),
+            timeout: line.duration("timeout"),
+        })),
         other => panic!("there is no command {other}"),
     }
 }

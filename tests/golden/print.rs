@@ -105,6 +105,9 @@ impl Printer {
             Action::Alarm(alarm) => format!("alarm {} {}", alarm.what, alarm.about),
             Action::RefreshDirectory { sender } => format!("refresh directory of {sender}"),
             Action::Intake { open } => format!("intake {}", if *open { "open" } else { "closed" }),
+            Action::Call(job) => {
+                format!("call {} {} {} of {}", job.number, job.method.as_str(), job.path, job.sender)
+            }
         }
     }
 }

@@ -289,7 +289,7 @@ impl World {
                 self.check_reply(&reply)?;
                 return self.reply(reply);
             }
-            Action::Holds(..) | Action::Status(_) | Action::LogLevel(_) | Action::Alarm(_) => {}
+            Action::Holds(..) | Action::Status(_) | Action::LogLevel(_) | Action::Alarm(_) | Action::Call(_) => {}
         }
         Ok(())
     }

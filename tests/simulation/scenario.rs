@@ -2,7 +2,7 @@
 
 use super::random::Random;
 use crate::engine::{
-    AccountLimits, AccountSettings, BrokerLimits, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom,
+    AccountLimits, AccountSettings, BrokerLimits, CallSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom,
     MessageSettings, SenderSettings, Settings, StatusSettings,
 };
 use crate::model::{
@@ -154,6 +154,7 @@ fn settings(random: &mut Random, servers: usize, accounts: &[AccountTruth]) -> S
             connections: 1 + random.below(6),
             doubt_window,
             default_corp: None,
+            calls: CallSettings::default(),
         })
         .collect();
     let few = accounts.len() == 2;

@@ -39,6 +39,8 @@ pub struct Ledger {
     pub effects: u64,
     /// Requests with a wrong key, which are no arrivals.
     pub unauthorized: u64,
+    /// Calls that send nothing, by method and path, the list of accounts apart.
+    pub calls: BTreeMap<Box<str>, u64>,
     /// Requests to send between arrival and answer, now.
     pub in_flight: u64,
     /// Most of them at once.
@@ -157,6 +159,10 @@ impl Book {
 
     pub fn count_unauthorized(&mut self) {
         self.ledger.unauthorized += 1;
+    }
+
+    pub fn count_call(&mut self, call: &str) {
+        *self.ledger.calls.entry(Box::from(call)).or_default() += 1;
     }
 
     pub fn enter(&mut self) {

@@ -6,6 +6,7 @@
 //! - Everything random comes from a seed and from the request itself.
 
 mod admin;
+mod calls;
 mod connection;
 mod faults;
 mod ledger;

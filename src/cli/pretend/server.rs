@@ -107,6 +107,7 @@ async fn handle(
     match (request.method(), path.strip_prefix(BASE_PATH)) {
         (&Method::GET, Some("/inner/user/wx/list")) => Ok(json(StatusCode::OK, list(&shared, request.uri().query()))),
         (&Method::POST, Some(path)) if is_send(path) => handle_send(&shared, request, &ending).await,
+        (_, Some(path)) if !is_send(path) => Ok(super::calls::handle(&shared, request).await),
         _ => Ok(json(StatusCode::NOT_FOUND, r#"{"msg":"no such path","code":404,"data":null}"#)),
     }
 }

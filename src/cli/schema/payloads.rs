@@ -130,6 +130,7 @@ fn data_of(command: &str, generator: &mut SchemaGenerator) -> Schema {
         "pause" => generator.subschema_for::<data::PauseData<'static>>(),
         "resume" => generator.subschema_for::<data::ResumeData>(),
         "message/resolve" => generator.subschema_for::<data::ResolveData>(),
+        "sender/call" => generator.subschema_for::<data::CallData>(),
         "message/retry" => generator.subschema_for::<data::RetryData>(),
         _ => json_schema!({ "type": "object" }),
     }

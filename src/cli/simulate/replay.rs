@@ -5,7 +5,7 @@
 
 use super::summary::{Fate, Request as Made};
 use crate::engine::{
-    AccountSettings, BrokerLimits, Engine, EventLevel, IdConflict, LimitSettings, MessageSettings, SenderSettings,
+    AccountSettings, BrokerLimits, CallSettings, Engine, EventLevel, IdConflict, LimitSettings, MessageSettings, SenderSettings,
     Settings, StatusSettings,
 };
 use crate::journal::Arrival;
@@ -210,7 +210,8 @@ impl World {
             | Action::LogLevel(_)
             | Action::Alarm(_)
             | Action::RefreshDirectory { .. }
-            | Action::Intake { .. } => {}
+            | Action::Intake { .. }
+            | Action::Call(_) => {}
         }
     }
 }
@@ -261,6 +262,7 @@ fn settings(arrivals: &[Arrival], assumptions: &Assumptions) -> Settings {
             connections: assumptions.connections,
             doubt_window: Duration::ZERO,
             default_corp: Some(unknown.clone()),
+            calls: CallSettings::default(),
         }],
         info: serde_json::Value::Null,
         health_interval: None,

@@ -1,5 +1,6 @@
 //! From what was written to what is meant, one file for each part of the configuration.
 
+mod calls;
 mod limits;
 mod messages;
 mod mqtt;

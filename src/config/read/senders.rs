@@ -63,6 +63,7 @@ fn sender(section: &Section<'_>, read: &ReadFile<'_>, problems: &mut Problems) -
         offline,
         unknown,
         types: types(section, problems),
+        calls: super::calls::read(section, connect_timeout, timeout, problems),
     }
 }
 

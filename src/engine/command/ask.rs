@@ -61,7 +61,8 @@ impl Engine {
             | Command::Pause { .. }
             | Command::Resume { .. }
             | Command::ResumeHold { .. }
-            | Command::MessageCancel { .. } => Err(Fault::new(
+            | Command::MessageCancel { .. }
+            | Command::SenderCall(_) => Err(Fault::new(
                 Code::Internal,
                 "this command changes something, and was taken for a question: report it",
             )),

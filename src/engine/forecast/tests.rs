@@ -3,7 +3,7 @@
 use super::{AT_ONCE_MAX, Flaw, Play, Watch};
 use crate::engine::limits::GUARD;
 use crate::engine::settings::{AccountLimits, CorpLimits, LimitSettings, MeasuredFrom, MessageSettings};
-use crate::engine::{BrokerLimits, Engine, EventLevel, IdConflict, SenderSettings, Settings, StatusSettings};
+use crate::engine::{BrokerLimits, CallSettings, Engine, EventLevel, IdConflict, SenderSettings, Settings, StatusSettings};
 use crate::model::{
     Account, Action, Command, CommandOrigin, CommandRequest, Corp, DirectoryEntry, Input, LastNumbers, Lifetime,
     MessageId, OnDoubt, Options, Origin, Request, Scope, SenderName, Seq, Time, Verdict,
@@ -51,6 +51,7 @@ pub(in crate::engine) fn settings() -> Settings {
             connections: 256,
             doubt_window: Duration::ZERO,
             default_corp: None,
+            calls: CallSettings::default(),
         }],
         accounts: Vec::new(),
         limits: LimitSettings {

@@ -27,6 +27,12 @@ pub enum Kind {
     Word(&'static [&'static str]),
     /// One of these words, or a list of them.
     Words(&'static [&'static str]),
+    /// Names and values of a query: texts, numbers, flags, and lists of them.
+    Query,
+    /// JSON, an object or a list, that is passed on as it is.
+    Json,
+    /// A file: its `url`, or its `name` and `base64`.
+    File,
 }
 
 impl Kind {
@@ -41,6 +47,8 @@ impl Kind {
             Self::Hold => &["integer", "string"],
             Self::Duration => &["string", "integer"],
             Self::Words(_) => &["string", "array"],
+            Self::Query | Self::File => &["object"],
+            Self::Json => &["object", "array"],
         }
     }
 }
@@ -79,6 +87,9 @@ pub const MESSAGE_STATES: &[&str] = &[
     "cancelled",
 ];
 
+/// How the sender's API can be called.
+pub const METHODS: &[&str] = &["GET", "POST", "PUT", "DELETE"];
+
 /// How a doubt can be settled.
 const SETTLED: &[&str] = &["sent", "failed"];
 
@@ -102,7 +113,7 @@ pub const COMMON: [Field; 3] =
     [may("transaction", Kind::Scalar), may("by", Kind::Text), may("expiresAt", Kind::Moment)];
 
 /// The own fields of every command, in the order of [`Command::NAMES`](crate::model::Command::NAMES).
-pub const FIELDS: [(&str, &[Field]); 19] = [
+pub const FIELDS: [(&str, &[Field]); 20] = [
     ("account/get", &[must("account", Kind::Name)]),
     ("account/list", &[CORP, may("state", Kind::Word(ACCOUNT_STATES)), LIMIT, AFTER]),
     ("corp/get", &[must("corp", Kind::Name)]),
@@ -154,6 +165,18 @@ pub const FIELDS: [(&str, &[Field]); 19] = [
     ("message/retry", &[must("id", Kind::Id), ACCOUNT]),
     ("pause", &[ALL, SENDER, CORP, ACCOUNT, CONVERSATION, must("reason", Kind::Text), DURATION, UNTIL]),
     ("resume", &[ALL, SENDER, CORP, ACCOUNT, CONVERSATION, may("hold", Kind::Hold)]),
+    (
+        "sender/call",
+        &[
+            SENDER,
+            must("path", Kind::Name),
+            may("method", Kind::Word(METHODS)),
+            may("query", Kind::Query),
+            may("body", Kind::Json),
+            may("file", Kind::File),
+            may("timeout", Kind::Duration),
+        ],
+    ),
 ];
 
 /// The own fields of a command; none for a name that is not known.
@@ -164,13 +187,14 @@ pub fn fields_of(name: &str) -> &'static [Field] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AccountState, Command, LogLevel, State};
+    use crate::model::{AccountState, Command, LogLevel, Method, State};
 
     #[test]
     fn every_command_has_its_fields_and_every_word_is_known() {
         assert_eq!(FIELDS.map(|(name, _)| name), Command::NAMES);
         assert_eq!(MESSAGE_STATES, State::ALL.map(State::as_str));
         assert_eq!(LOG_LEVELS, LogLevel::ALL.map(LogLevel::as_str));
+        assert_eq!(METHODS, Method::ALL.map(Method::as_str));
         let words = [AccountState::Idle, AccountState::Sending, AccountState::Waiting, AccountState::Held]
             .map(|state| serde_json::to_value(state).expect("a word"));
         assert_eq!(words.to_vec(), ACCOUNT_STATES);

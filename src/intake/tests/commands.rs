@@ -236,6 +236,7 @@ fn minimal(name: &str) -> &'static str {
         "message/resolve" => r#""id":1,"state":"sent""#,
         "pause" => r#""all":true,"reason":"why""#,
         "resume" => r#""all":true"#,
+        "sender/call" => r#""path":"/a""#,
         _ => "",
     }
 }
@@ -245,7 +246,13 @@ fn reads_every_field_that_it_says_it_takes() {
     for (name, fields) in FIELDS {
         understood(name, &format!("{{{}}}", minimal(name)));
         for field in fields {
-            let value = if field.kind == Kind::Id { "[]" } else { r#"{"no":"such"}"# };
+            let is_any_of = |kinds: &[Kind]| kinds.contains(&field.kind);
+            let takes_objects = is_any_of(&[Kind::Id, Kind::Query, Kind::Json, Kind::File]);
+            let value = match (takes_objects, field.kind == Kind::Json) {
+                (false, _) => r#"{"no":"such"}"#,
+                (true, false) => "[]",
+                (true, true) => "5",
+            };
             let others = match (name, field.name) {
                 ("pause" | "resume", "conversation") => r#""account":"w""#,
                 ("pause", "reason") => r#""all":true"#,

@@ -153,6 +153,9 @@ fn good(field: &Field) -> Value {
         Kind::Duration => json!("90s"),
         Kind::Moment => json!("2126-01-31T08:30:00+08:00"),
         Kind::Word(words) | Kind::Words(words) => json!(words[0]),
+        Kind::Query => json!({ "wxId": "1", "IsOnline": false, "HostName": ["a", 1] }),
+        Kind::Json => json!({ "wxId": "1" }),
+        Kind::File => json!({ "url": "https://h/a.png" }),
     }
 }
 

@@ -7,6 +7,7 @@ use super::wire;
 use crate::model::{Account, AccountReport, Corp, CorpReport, LogLevel, Mode, SenderName, State, Time, one_of};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
+use serde_json::Value;
 
 /// `account/get`.
 #[derive(Serialize, JsonSchema)]
@@ -148,6 +149,23 @@ pub struct LogLevelData {
 
 fn log_levels(_: &mut SchemaGenerator) -> Schema {
     one_of(&LogLevel::ALL.map(LogLevel::as_str))
+}
+
+/// `sender/call`: what the sender's API answered.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CallData {
+    /// The status of the HTTP answer.
+    pub http: u16,
+    /// Always 0: what else the API says is an error, with its own words.
+    pub code: i64,
+    pub msg: String,
+    /// As the API answered it; null where it said nothing, and where it was not kept.
+    pub data: Value,
+    /// False where this repeats a reply that was too long to keep its data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "bool")]
+    pub data_kept: Option<bool>,
 }
 
 /// `limits/get` of nobody in particular.

@@ -141,6 +141,9 @@ pub struct Reason<'a> {
     pub code: &'static str,
     /// Names the field, the rule and what to do, for people.
     pub message: &'a str,
+    /// What the sender's API said, where a call of it was answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender: Option<SenderWords<'a>>,
 }
 
 /// An empty object.
