@@ -4,6 +4,7 @@
 //! records that must be durable, then actions that may leave. Everything between two rooms is one of these.
 
 mod command;
+mod event;
 mod flow;
 mod hold;
 mod ids;
@@ -15,6 +16,7 @@ mod time;
 pub use command::{
     Command, CommandOrigin, CommandRequest, LimitChange, LimitScope, LogLevel, Page, Reply, Scope, Selection, Settled,
 };
+pub use event::{Callback, Conversation, ConversationKind, EVENTS, Event, Party, Phase, Seen, Shown, Signal, System};
 pub use flow::{
     Action, Alarm, DirectoryEntry, Input, Job, LastNumbers, Link, Lookup, Outgoing, Publication, Ready, Record,
     SendEvent, SenderTrouble, Status, StatusTopic, Ticket,
