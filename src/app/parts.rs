@@ -104,7 +104,7 @@ fn sender_settings(config: config::Sender) -> (sender::Settings, Duration) {
 
 fn engine_settings(config: &Config) -> engine::Settings {
     let messages = &config.messages;
-    let has_callbacks = |name: &SenderName| config.callbacks.iter().any(|callback| callback.sender == *name);
+    let has_callbacks = |name: &SenderName| config.callbacks.iter().any(|callback| callback.of.sender() == Some(name));
     let senders = config.senders.iter().map(|sender| engine::SenderSettings {
         name: sender.name.clone(),
         connections: sender.connections.into(),

@@ -190,6 +190,10 @@ pub struct Seen {
     pub at: Time,
 }
 
+/// Who waits to hear that a callback is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallbackTicket(pub u64);
+
 /// One callback, checked and read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Callback {

@@ -1,9 +1,9 @@
 //! The contract between the engine and the edges.
 
 use super::{
-    Account, AccountReport, Block, CommandOrigin, CommandRequest, Corp, CorpReport, HealthReport, Hold, HoldId,
-    LimitOverride, LogLevel, Message, MessageId, Outcome, Refusal, Reply, ReplyTo, Request, SenderName, Seq, State,
-    Time, Verdict,
+    Account, AccountReport, Block, Callback, CallbackTicket, CommandOrigin, CommandRequest, Corp, CorpReport,
+    HealthReport, Hold, HoldId, LimitOverride, LogLevel, Message, MessageId, Outcome, Refusal, Reply, ReplyTo, Request,
+    SenderName, Seq, State, Time, Verdict,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -64,6 +64,11 @@ pub enum Input {
     DirectoryFailed {
         sender: SenderName,
         trouble: SenderTrouble,
+    },
+    /// A vendor's system reported something. `ticket` is answered once it is durable.
+    Callback {
+        ticket: CallbackTicket,
+        callback: Box<Callback>,
     },
     /// Whether the disk has room for new messages.
     StorageLow(bool),
@@ -257,6 +262,8 @@ pub enum Action {
     RefreshDirectory {
         sender: SenderName,
     },
+    /// The callback is durable: answer it.
+    CallbackTaken(CallbackTicket),
     /// Take deliveries from the broker, or leave them with it.
     Intake {
         open: bool,

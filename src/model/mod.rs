@@ -16,7 +16,9 @@ mod time;
 pub use command::{
     Command, CommandOrigin, CommandRequest, LimitChange, LimitScope, LogLevel, Page, Reply, Scope, Selection, Settled,
 };
-pub use event::{Callback, Conversation, ConversationKind, EVENTS, Event, Party, Phase, Seen, Shown, Signal, System};
+pub use event::{
+    Callback, CallbackTicket, Conversation, ConversationKind, EVENTS, Event, Party, Phase, Seen, Shown, Signal, System,
+};
 pub use flow::{
     Action, Alarm, DirectoryEntry, Input, Job, LastNumbers, Link, Lookup, Outgoing, Publication, Ready, Record,
     SendEvent, SenderTrouble, Status, StatusTopic, Ticket,

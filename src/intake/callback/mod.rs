@@ -6,6 +6,7 @@
 //! Nothing is dropped for being unknown: a type that is not in the tables is passed on as `raw/unknown`.
 
 mod guid;
+pub mod http;
 mod quntool;
 mod read;
 mod redact;
@@ -119,6 +120,16 @@ pub enum Unreadable {
     NotJson,
     NotAnObject,
     NotXml,
+}
+
+impl Unreadable {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotJson => "not JSON",
+            Self::NotAnObject => "not a JSON object",
+            Self::NotXml => "not XML that is taken",
+        }
+    }
 }
 
 /// What a parser makes: everything but what is the same for all systems.
