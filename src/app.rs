@@ -1,11 +1,13 @@
 //! Takes the configuration apart, makes the channels, starts and stops the parts.
 
-use crate::bridge::{self, Bridge, BridgeError, Edges};
+use crate::bridge::metrics::Format;
+use crate::bridge::{self, Bridge, BridgeError, Edges, MetricsWindow};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::intake::http::{self, Readiness};
-use crate::intake::mqtt::Intake;
+use crate::intake::mqtt::{Acknowledgements, Intake, tell_link};
 use crate::journal::{self, Journal};
-use crate::model::{Code, Fault, Input, Job, Lookup, Publication, Reply, SenderName};
+use crate::model::{Input, Job, LOOKUPS_MAX, Link, Lookup, Publication, SenderName};
 use crate::mqtt::broker::Broker;
 use crate::publisher::{self, Publisher};
 use crate::sender::Sender;
@@ -14,18 +16,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+mod info;
+
 mod parts;
+
+pub(crate) use parts::limit_settings;
+pub use parts::mqtt_settings;
 
 /// Answers published and not yet acknowledged by the broker, at most.
 const PUBLISH_WINDOW: usize = 1000;
-
-/// Questions to the journal that wait in line, at most.
-const QUESTIONS_MAX: usize = 64;
 
 /// How long a stop waits for the bridge, which has bounds of its own. Only a commit that finds no room on the disk goes
 /// beyond them.
@@ -42,7 +45,9 @@ pub struct App {
     http: http::Server,
     intake_end: oneshot::Sender<()>,
     intake: JoinHandle<()>,
+    commands: Intake,
     subscribed: watch::Receiver<bool>,
+    commanded: watch::Receiver<bool>,
     publishing: watch::Receiver<bool>,
     // Ends last: the other parts speak through it.
     _broker: Option<Broker>,
@@ -120,59 +125,58 @@ impl App {
     /// [`AppError`], and then nothing runs.
     pub async fn start(config: Config) -> Result<Self, AppError> {
         let settings = parts::Settings::from(config)?;
-        let broker = match settings.broker {
-            Some(listen) => {
-                let started = Broker::start(listen).await;
-                Some(started.map_err(|error| AppError::Broker { listen, error })?)
-            }
-            None => None,
-        };
+        let broker = start_broker(settings.broker).await?;
         let journal = Journal::open(settings.journal).map_err(AppError::Journal)?;
         let clock = bridge::start_clock(&journal).await.map_err(BridgeError::Commit).map_err(AppError::Bridge)?;
-        let (engine, refusals) = bridge::restore(&journal, settings.engine, clock.now()).map_err(AppError::Restore)?;
+        let (engine, refusals) =
+            bridge::restore(&journal, settings.engine, clock.now()).await.map_err(AppError::Bridge)?;
         telemetry::restored(&engine.counters());
         let (inputs, inputs_due) = mpsc::channel(settings.inputs_max);
-        let mut senders = BTreeMap::new();
-        for (sender, refresh_interval) in settings.senders {
-            let name = sender.name.clone();
-            let sender = Sender::new(&sender, clock).map_err(|error| AppError::Sender(name.clone(), error))?;
-            let sender = Arc::new(sender);
-            let refresh = spawn_directory(Arc::clone(&sender), refresh_interval, inputs.clone());
-            senders.insert(name, (sender, refresh));
-        }
+        let senders = start_senders(settings.senders, clock, &inputs)?;
         let (connected_set, publishing) = watch::channel(false);
         let topics = Arc::clone(&settings.intake.topics);
         let (publisher, running) =
-            publisher::start(&settings.mqtt, topics, PUBLISH_WINDOW, inputs.clone(), connected_set)
+            publisher::start(&settings.mqtt, topics, settings.info, PUBLISH_WINDOW, inputs.clone(), connected_set)
                 .map_err(AppError::Tls)?;
         let (subscribed_set, subscribed) = watch::channel(false);
-        let mut intake = Intake::new(settings.mqtt, Arc::new(settings.intake), inputs.clone(), subscribed_set);
+        let (commanded_set, commanded) = watch::channel(false);
+        // A broker may deliver all that it has under way at once, whatever window it was given.
+        let (orders, orders_due) = mpsc::channel(settings.inputs_max);
+        let reading = Arc::new(settings.intake);
+        let mut commands =
+            Intake::new(Link::Commands, settings.mqtt.clone(), Arc::clone(&reading), orders.clone(), commanded_set);
+        commands.open().map_err(AppError::Tls)?;
+        let mut intake = Intake::new(Link::Incoming, settings.mqtt, reading, inputs.clone(), subscribed_set);
         intake.open().map_err(AppError::Tls)?;
-        let acknowledgements = intake.acknowledgements();
-        let (intake_open, intake_wanted) = watch::channel(true);
+        tokio::spawn(tell_link(Link::Incoming, subscribed.clone(), inputs.clone()));
+        tokio::spawn(tell_link(Link::Commands, commanded.clone(), inputs.clone()));
+        let acknowledgements = Acknowledgements::new(&intake, &commands);
+        let (intake_switch, intake_wanted) = watch::channel(Wanted { open: true, closings: 0 });
         let (intake_end, intake_ended) = oneshot::channel();
+        let counted = publisher.clone();
+        let (watchers, took, metrics) = bridge::watch(clock, move || counted.dropped());
         let edges = Edges {
             acknowledge: Box::new(move |ticket| acknowledgements.acknowledge(ticket)),
-            send: perform_sends(&senders, inputs.clone()),
-            publish: publish_through(publisher.clone()),
-            look_up: look_up_in(&journal, publisher)?,
-            refresh_directory: Box::new(move |name| {
-                if let Some((_, refresh)) = senders.get(&name) {
-                    // One that waits already is as good.
-                    let _ = refresh.try_send(());
-                }
-            }),
-            // pending: commands reloads the filter
-            set_log_level: Box::new(|_| {}),
+            send: perform_sends(&senders, inputs.clone(), clock, took),
+            publish: publish_through(publisher),
+            look_up: look_up_in(&journal, orders.clone())?,
+            refresh_directory: refresh_through(senders),
+            set_log_level: Box::new(telemetry::log_from),
             open_intake: Box::new(move |open| {
-                intake_open.send_replace(open);
+                intake_switch.send_modify(|wanted| {
+                    wanted.open = open;
+                    wanted.closings += u64::from(!open);
+                });
             }),
         };
-        let readiness = Readiness { subscribed: subscribed.clone(), publishing: publishing.clone() };
+        let readiness =
+            Readiness { subscribed: subscribed.clone(), commanded: commanded.clone(), publishing: publishing.clone() };
         let listen = settings.http;
-        let http = http::serve(listen, readiness).await.map_err(|error| AppError::Http { listen, error })?;
+        let http = http::serve(listen, readiness, metrics_page(metrics))
+            .await
+            .map_err(|error| AppError::Http { listen, error })?;
         telemetry::http_listening(http.address());
-        let bridge = Bridge::new(engine, journal, clock, inputs_due, edges, refusals);
+        let bridge = Bridge::new(engine, journal, clock, inputs_due, orders_due, edges, refusals).watched_by(watchers);
         Ok(Self {
             inputs,
             publisher: running,
@@ -180,7 +184,9 @@ impl App {
             http,
             intake_end,
             intake: tokio::spawn(keep_intake(intake, intake_wanted, intake_ended)),
+            commands,
             subscribed,
+            commanded,
             publishing,
             _broker: broker,
         })
@@ -193,8 +199,9 @@ impl App {
 
     /// Returns when the broker delivers and takes answers: at once if it does already.
     pub async fn ready(&mut self) {
-        // The senders of both live as long as this does.
+        // The senders of all live as long as this does.
         let _ = self.subscribed.wait_for(|subscribed| *subscribed).await;
+        let _ = self.commanded.wait_for(|commanded| *commanded).await;
         let _ = self.publishing.wait_for(|publishing| *publishing).await;
     }
 
@@ -223,6 +230,8 @@ impl App {
         // An intake that is gone is closed.
         let _ = self.intake_end.send(());
         let _ = self.intake.await;
+        // Behind the acknowledgements of all that the bridge did.
+        self.commands.close().await;
         self.publisher.stop().await;
         bridge_ended(ended)
     }
@@ -235,13 +244,53 @@ fn bridge_ended(ended: Result<Result<(), BridgeError>, tokio::task::JoinError>) 
     }
 }
 
+/// What the bridge wants of intake.
+#[derive(Clone, Copy)]
+struct Wanted {
+    open: bool,
+    /// How often it was to be closed. What came meanwhile was not acknowledged, and comes again over a new connection
+    /// only; so none may be missed, however soon intake was to be opened again.
+    closings: u64,
+}
+
+async fn start_broker(listen: Option<SocketAddr>) -> Result<Option<Broker>, AppError> {
+    let Some(listen) = listen else { return Ok(None) };
+    Broker::start(listen).await.map(Some).map_err(|error| AppError::Broker { listen, error })
+}
+
+fn start_senders(
+    settings: Vec<(crate::sender::Settings, Duration)>,
+    clock: Clock,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<Senders, AppError> {
+    let start = |(settings, refresh_interval): (crate::sender::Settings, Duration)| {
+        let name = settings.name.clone();
+        let sender = Sender::new(&settings, clock).map_err(|error| AppError::Sender(name.clone(), error))?;
+        let sender = Arc::new(sender);
+        let refresh = spawn_directory(Arc::clone(&sender), refresh_interval, inputs.clone());
+        Ok((name, (sender, refresh)))
+    };
+    settings.into_iter().map(start).collect()
+}
+
+fn refresh_through(senders: Senders) -> Box<dyn FnMut(SenderName) + Send> {
+    Box::new(move |name| {
+        if let Some((_, refresh)) = senders.get(&name) {
+            // One that waits already is as good.
+            let _ = refresh.try_send(());
+        }
+    })
+}
+
 /// Opens and closes intake as the bridge wants it, until `end`: from then on it is closed whatever the bridge wants.
-async fn keep_intake(mut intake: Intake, mut wanted: watch::Receiver<bool>, mut end: oneshot::Receiver<()>) {
+async fn keep_intake(mut intake: Intake, mut wanted: watch::Receiver<Wanted>, mut end: oneshot::Receiver<()>) {
+    let mut closed = 0;
     loop {
-        let open = *wanted.borrow_and_update();
-        if !open {
+        let Wanted { open, closings } = *wanted.borrow_and_update();
+        if std::mem::replace(&mut closed, closings) != closings {
             intake.close().await;
-        } else if let Err(error) = intake.open() {
+        }
+        if open && let Err(error) = intake.open() {
             // The same certificates were good at the start.
             telemetry::intake_not_opened(&error);
         }
@@ -256,17 +305,33 @@ async fn keep_intake(mut intake: Intake, mut wanted: watch::Receiver<bool>, mut 
     }
 }
 
+fn metrics_page(window: MetricsWindow) -> http::Metrics {
+    http::Metrics::new(move |open_metrics| {
+        let window = window.clone();
+        let format = if open_metrics { Format::OpenMetrics } else { Format::Plain };
+        Box::pin(async move { window.text(format).await })
+    })
+}
+
 type Senders = BTreeMap<SenderName, (Arc<Sender>, mpsc::Sender<()>)>;
 
-fn perform_sends(senders: &Senders, inputs: mpsc::Sender<Input>) -> Box<dyn FnMut(Job) + Send> {
+fn perform_sends(
+    senders: &Senders,
+    inputs: mpsc::Sender<Input>,
+    clock: Clock,
+    took: mpsc::Sender<Duration>,
+) -> Box<dyn FnMut(Job) + Send> {
     let senders: BTreeMap<SenderName, Arc<Sender>> =
         senders.iter().map(|(name, (sender, _))| (name.clone(), Arc::clone(sender))).collect();
     Box::new(move |job| {
         let Job { seq, attempt, sender, kind, body } = job;
         let Some(sender) = senders.get(&sender).map(Arc::clone) else { return };
-        let inputs = inputs.clone();
+        let (inputs, took) = (inputs.clone(), took.clone());
         tokio::spawn(async move {
+            let begun_at = clock.now();
             let verdict = sender.perform(seq, attempt, &kind, body).await;
+            // Where there is no room it is not measured.
+            let _ = took.try_send(clock.now().since(begun_at));
             // Without a bridge the attempt stays open in the journal, which is the truth about it.
             let _ = inputs.send(Input::Ended { seq, attempt, verdict }).await;
         });
@@ -277,32 +342,25 @@ fn publish_through(publisher: Publisher) -> Box<dyn FnMut(Publication) + Send> {
     Box::new(move |publication| publisher.publish(publication))
 }
 
-/// Questions wait in line for one thread that may block.
-fn look_up_in(journal: &Journal, publisher: Publisher) -> Result<Box<dyn FnMut(Lookup) + Send>, AppError> {
+/// Questions wait in line for one thread that may block. The line has room for all that the engine lets wait.
+fn look_up_in(journal: &Journal, answers: mpsc::Sender<Input>) -> Result<Box<dyn FnMut(Lookup) + Send>, AppError> {
     let reader = journal.reader().map_err(AppError::Restore)?;
-    let (questions, questions_due) = std::sync::mpsc::sync_channel::<Lookup>(QUESTIONS_MAX);
-    let replies = publisher.clone();
+    let (questions, questions_due) = std::sync::mpsc::sync_channel::<Lookup>(LOOKUPS_MAX);
     std::thread::Builder::new()
         .name("look-up".to_owned())
         .spawn(move || {
             while let Ok(lookup) = questions_due.recv() {
-                publisher.publish(Publication::Reply(reader.answer(lookup)));
+                if answers.blocking_send(Input::Found(Box::new(reader.answer(&lookup)))).is_err() {
+                    return;
+                }
             }
         })
         .map_err(AppError::Thread)?;
     Ok(Box::new(move |lookup| {
-        if let Some(reply) = ask(&questions, lookup) {
-            telemetry::question_refused();
-            replies.publish(Publication::Reply(reply));
+        if questions.try_send(lookup).is_err() {
+            telemetry::question_lost();
         }
     }))
-}
-
-/// Puts a question in line. Where the line is too long it is answered with that: no one who asks waits for nothing.
-fn ask(questions: &std::sync::mpsc::SyncSender<Lookup>, lookup: Lookup) -> Option<Reply> {
-    let (TrySendError::Full(lookup) | TrySendError::Disconnected(lookup)) = questions.try_send(lookup).err()?;
-    let message = "too many questions wait for the journal: ask again, and wait for one reply before the next question";
-    Some(Reply { origin: lookup.origin, result: Err(Fault::new(Code::QueueFull, message)) })
 }
 
 /// Reads the account list at start, every `interval`, and when asked.
@@ -325,30 +383,4 @@ fn spawn_directory(sender: Arc<Sender>, interval: Duration, inputs: mpsc::Sender
         }
     });
     refresh
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{CommandOrigin, MessageId};
-
-    fn lookup(transaction: &str) -> Lookup {
-        let origin = CommandOrigin {
-            name: Box::from("message/get"),
-            transaction: Some(Box::from(transaction)),
-            by: None,
-            reply_to: None,
-        };
-        Lookup { origin, id: MessageId::from_json("1"), account: None, live: Vec::new() }
-    }
-
-    #[test]
-    fn a_question_that_finds_no_room_is_answered_with_that() {
-        let (questions, _due) = std::sync::mpsc::sync_channel(1);
-        assert_eq!(ask(&questions, lookup("1")), None);
-        let refused = ask(&questions, lookup("2")).expect("a reply");
-        assert_eq!(refused.origin, lookup("2").origin);
-        let fault = refused.result.expect_err("no room");
-        assert_eq!((fault.code, fault.code.is_retryable()), (Code::QueueFull, true));
-    }
 }

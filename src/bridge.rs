@@ -12,32 +12,50 @@
 //!
 //! # Invariants
 //!
-//! - Performing an action never waits, so the cycle of channels cannot block. The one channel on which anyone waits
-//!   is `inputs`.
+//! - Performing an action never waits, so the cycle of channels cannot block. The channels on which anyone waits are
+//!   `inputs` and `commands`, and both are emptied in every turn, commands first.
 //! - After a commit whose fate is unknown nothing is performed any more.
 
+mod gauges;
 mod letters;
+mod poison;
+mod room;
+mod start;
+mod watchers;
+
+pub use start::{Refusals, Resumed, restore, resume_time, start_clock};
+
+pub mod metrics;
 
 #[cfg(test)]
 mod full_tests;
+#[cfg(test)]
+mod poison_tests;
 
-use crate::clock::{self, BootReading, Clock};
+use crate::clock::{BootReading, Clock};
+use crate::contain;
 use crate::engine::Engine;
-use crate::journal::{self, Anchor, Batch, CommitError, Journal};
+use crate::journal::{self, Anchor, Batch, CommitError, Committed, Journal, Suspect};
 use crate::model::{
     Action, Alarm, Input, Job, LogLevel, Lookup, Outgoing, Publication, Ready, Record, Refusal, SenderName, Seq,
-    Ticket, Time,
+    Status, Ticket, Time,
 };
 use crate::telemetry;
+use gauges::Gauges;
 use letters::Letters;
+use room::Room;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+pub use watchers::{MetricsWindow, Watchers, watch};
+
 /// Inputs that one turn takes at most: what bounds the size of a commit.
 const TURN_INPUTS_MAX: usize = 1024;
+/// And commands beside them.
+const TURN_COMMANDS_MAX: usize = 256;
 /// How long the closing of an answer may wait for a commit that is due anyway.
 const DEFERRED_MAX: Duration = Duration::from_millis(100);
 /// How often time is noted in the journal, while anything is written at all.
@@ -67,6 +85,10 @@ pub enum BridgeError {
     Commit(CommitError),
     /// The journal does not hold what it was told to keep.
     Missing(Seq),
+    /// The journal cannot be read back.
+    Restore(journal::ReadError),
+    /// The engine panicked, over this if that is known; what it holds is not to be trusted any more.
+    Panicked(Option<Suspect>),
 }
 
 impl fmt::Display for BridgeError {
@@ -74,6 +96,9 @@ impl fmt::Display for BridgeError {
         match self {
             Self::Commit(error) => write!(f, "a commit of the journal failed: {error}"),
             Self::Missing(seq) => write!(f, "the journal has no body for message {seq}, which is to be sent"),
+            Self::Restore(error) => write!(f, "the journal cannot be read back: {error}"),
+            Self::Panicked(Some(suspect)) => write!(f, "handling {suspect} failed, which is a mistake of the bridge"),
+            Self::Panicked(None) => f.write_str("the engine failed, which is a mistake of the bridge"),
         }
     }
 }
@@ -86,6 +111,7 @@ pub struct Bridge {
     journal: Journal,
     clock: Clock,
     inputs: mpsc::Receiver<Input>,
+    commands: mpsc::Receiver<Input>,
     edges: Edges,
     letters: Letters,
     refusals: BTreeMap<u64, Arc<Refusal>>,
@@ -94,25 +120,35 @@ pub struct Bridge {
     deferred_until: Option<Time>,
     anchored_at: Time,
     prune_at: Time,
-    low_space: bool,
+    room: Room,
+    guard: poison::Guard,
+    /// The last message that is on disk.
+    durable: Seq,
     stop_by: Option<Time>,
+    gauges: Gauges,
+    watchers: Watchers,
 }
 
 impl Bridge {
-    /// `engine` has been started; `refusals` are those that it replayed and that are not answered yet.
+    /// `engine` has been started; `refusals` are those that it replayed and that are not answered yet. What comes by
+    /// `commands` goes before all that waits in `inputs`.
     pub fn new(
         engine: Engine,
         journal: Journal,
         clock: Clock,
         inputs: mpsc::Receiver<Input>,
+        commands: mpsc::Receiver<Input>,
         edges: Edges,
         refusals: BTreeMap<u64, Arc<Refusal>>,
     ) -> Self {
         Self {
+            guard: poison::Guard::new(journal.suspects()),
+            durable: journal.last_numbers().seq,
             engine,
             journal,
             clock,
             inputs,
+            commands,
             edges,
             letters: Letters::default(),
             refusals,
@@ -120,9 +156,16 @@ impl Bridge {
             deferred_until: None,
             anchored_at: Time::default(),
             prune_at: clock.now(),
-            low_space: false,
+            room: Room::default(),
             stop_by: None,
+            gauges: Gauges::new(),
+            watchers: Watchers::default(),
         }
+    }
+
+    /// Lets somebody look at how it does.
+    pub fn watched_by(self, watchers: Watchers) -> Self {
+        Self { watchers, ..self }
     }
 
     /// Runs until a [`Input::Stop`] was carried out, or until every sender of inputs is gone.
@@ -131,35 +174,84 @@ impl Bridge {
     /// [`BridgeError`] when the process has to stop at once.
     pub async fn run(mut self) -> Result<(), BridgeError> {
         let mut batch = Vec::with_capacity(TURN_INPUTS_MAX);
+        self.look().await?;
+        let mut is_first = true;
         loop {
             let now = self.clock.now();
-            let ready = self.engine.poll_ready(now);
+            let Some(ready) = contain::contained(|| self.engine.poll_ready(now)) else {
+                return Err(self.accuse(poison::Name::Nobody).await);
+            };
+            let has_holds = ready.actions.iter().any(|action| matches!(action, Action::Holds(..)));
             self.carry_out(ready, now).await?;
+            // The engine is silent about no holds, and the broker may have the list of an earlier life.
+            if std::mem::take(&mut is_first) && !has_holds {
+                (self.edges.publish)(Publication::Holds(Vec::new(), Vec::new()));
+            }
             if self.is_stopped(now) {
                 break;
             }
-            let wake_at = self.wake_at();
-            tokio::select! {
-                taken = self.inputs.recv_many(&mut batch, TURN_INPUTS_MAX) => if taken == 0 { break },
-                () = self.clock.sleep_until(wake_at) => {}
+            // What the turn before left is next.
+            if batch.is_empty() {
+                let wake_at = self.wake_at();
+                tokio::select! {
+                    biased;
+                    Some(command) = self.commands.recv() => batch.push(command),
+                    taken = self.inputs.recv_many(&mut batch, TURN_INPUTS_MAX) => if taken == 0 { break },
+                    () = self.clock.sleep_until(wake_at) => {}
+                    Some(()) = self.watchers.metrics_asked.recv() => self.show_metrics(),
+                }
             }
-            self.take(&mut batch);
+            self.take(&mut batch).await?;
         }
         self.finish().await
     }
 
-    fn take(&mut self, batch: &mut Vec<Input>) {
+    /// Before anything is taken: the disk may be short of room already.
+    async fn look(&mut self) -> Result<(), BridgeError> {
+        let committed = self.journal.commit(Batch::default()).await.map_err(BridgeError::Commit)?;
+        self.notice_space(&committed);
+        Ok(())
+    }
+
+    /// Takes what comes first, as much as the disk has room for.
+    async fn take(&mut self, batch: &mut Vec<Input>) -> Result<(), BridgeError> {
         let now = self.clock.now();
-        for input in batch.drain(..) {
+        while let Ok(took) = self.watchers.requests.try_recv() {
+            self.gauges.sent(took, now);
+        }
+        // Both channels in every turn, so that neither waits for the other to be empty; and commands first, whatever
+        // the disk has room for.
+        let mut taken = Vec::new();
+        while taken.len() < TURN_COMMANDS_MAX
+            && let Ok(command) = self.commands.try_recv()
+        {
+            taken.push(command);
+        }
+        while batch.len() < TURN_INPUTS_MAX
+            && let Ok(input) = self.inputs.try_recv()
+        {
+            batch.push(input);
+        }
+        let fitting = self.room.fitting(batch);
+        taken.extend(batch.drain(..fitting));
+        for input in taken {
             if input == Input::Stop {
                 self.stop_by = Some(now + STOP_WAIT);
             }
-            self.engine.handle(input, now);
+            let (input, poison) = self.guard.look(input);
+            if let Some(about) = poison {
+                self.perform(Action::Alarm(poison::alarm(about, now)))?;
+            }
+            let name = poison::Name::of(&input);
+            if contain::contained(|| self.engine.handle(input, now)).is_none() {
+                return Err(self.accuse(name).await);
+            }
         }
         if now >= self.prune_at {
-            self.prune_at = now + if self.low_space { ANCHOR_INTERVAL } else { PRUNE_INTERVAL };
+            self.prune_at = now + if self.room.is_low { ANCHOR_INTERVAL } else { PRUNE_INTERVAL };
             self.journal.start_pruning(now);
         }
+        Ok(())
     }
 
     fn wake_at(&self) -> Option<Time> {
@@ -171,10 +263,11 @@ impl Bridge {
         let Ready { records, actions } = ready;
         let overdue = self.deferred_until.is_some_and(|until| until <= now);
         // While space is low, only a commit tells when there is room again.
-        let look = self.low_space && now.since(self.anchored_at) >= ANCHOR_INTERVAL;
+        let look = self.room.is_low && now.since(self.anchored_at) >= ANCHOR_INTERVAL;
         let must_commit = overdue || look || records.iter().any(|record| !record.can_wait());
         for record in &records {
             self.note(record);
+            self.gauges.note(record, now);
         }
         self.deferred.extend(records);
         let wanted = self.letters.wanted(&actions);
@@ -193,7 +286,11 @@ impl Bridge {
     /// Remembers of a record what its actions will need.
     fn note(&mut self, record: &Record) {
         match record {
-            Record::Accepted(message) => self.letters.accept(message),
+            Record::Accepted(message) => {
+                // On disk before the engine is asked again: nothing that is accepted waits for a later commit.
+                self.durable = message.seq;
+                self.letters.accept(message);
+            }
             Record::Finished { seq, outcome } => self.letters.finish(*seq, outcome),
             Record::Readdressed { seq, .. } => self.letters.forget(*seq),
             Record::Answered { seq } => self.letters.forget(*seq),
@@ -227,8 +324,13 @@ impl Bridge {
         });
         let mut was_full = false;
         let committed = loop {
+            let begun_at = self.clock.now();
             match self.journal.commit(Arc::clone(&batch)).await {
-                Ok(committed) => break committed,
+                Ok(committed) => {
+                    let ended_at = self.clock.now();
+                    self.gauges.committed(ended_at.since(begun_at), ended_at);
+                    break committed;
+                }
                 Err(CommitError::Full) => {
                     // Nothing of it happened. Until there is room nothing is taken and nothing is sent.
                     telemetry::journal_full();
@@ -243,24 +345,27 @@ impl Bridge {
                 Err(error) => return Err(BridgeError::Commit(error)),
             }
         };
-        self.letters.load(committed.messages, committed.answers);
         // Where space was low before, or is now, the engine says the rest.
-        if was_full && !self.low_space && !committed.low_space {
+        if was_full && !self.room.is_low && !committed.low_space {
             self.alarm_room("storage_ok", "the disk has room again")?;
         }
-        self.notice_space(committed.low_space);
+        self.notice_space(&committed);
+        self.letters.load(committed.messages, committed.answers);
         Ok(())
     }
 
     /// Says at once what the engine cannot decide, because it waits for the commit that found no room.
     fn alarm_room(&mut self, what: &'static str, message: &str) -> Result<(), BridgeError> {
         let alarm = Alarm { what, about: Box::from("store"), message: Box::from(message), at: self.clock.now() };
-        self.perform(Action::Alarm(alarm))
+        self.perform(Action::Alarm(alarm))?;
+        // The engine stands still: without this nobody would see it before there is room.
+        self.leave_snapshot();
+        Ok(())
     }
 
-    fn notice_space(&mut self, low: bool) {
-        if std::mem::replace(&mut self.low_space, low) != low {
-            self.engine.handle(Input::StorageLow(low), self.clock.now());
+    fn notice_space(&mut self, committed: &Committed) {
+        if self.room.note(committed.free_bytes, committed.low_space) {
+            self.engine.handle(Input::StorageLow(committed.low_space), self.clock.now());
         }
     }
 
@@ -282,7 +387,10 @@ impl Bridge {
                 (self.edges.send)(Job { seq, attempt, sender, kind, body });
             }
             Action::Publish(Outgoing::Answer(seq)) => match self.letters.answer(seq) {
-                Some((message, outcome)) => (self.edges.publish)(Publication::Answer { seq, message, outcome }),
+                Some((message, outcome)) => {
+                    self.gauges.answering(seq, message.received_at);
+                    (self.edges.publish)(Publication::Answer { seq, message, outcome });
+                }
                 None => return Err(BridgeError::Missing(seq)),
             },
             Action::Publish(Outgoing::Refusal(number)) => {
@@ -294,14 +402,18 @@ impl Bridge {
                 let message = event.seq.and_then(|seq| self.letters.message(seq));
                 (self.edges.publish)(Publication::Event { event, message });
             }
-            Action::Reply(reply) => (self.edges.publish)(Publication::Reply(reply)),
+            Action::Reply(reply) => {
+                let reply = self.complete_reply(reply);
+                (self.edges.publish)(Publication::Reply(reply));
+            }
             Action::Lookup(lookup) => (self.edges.look_up)(lookup),
             Action::Holds(holds, blocks) => (self.edges.publish)(Publication::Holds(holds, blocks)),
-            // pending: health adds what only the process can measure
+            Action::Status(Status::Health(report)) => self.publish_health(report),
             Action::Status(status) => (self.edges.publish)(Publication::Status(status)),
             Action::LogLevel(level) => (self.edges.set_log_level)(level),
             Action::Alarm(alarm) => {
                 telemetry::alarm(&alarm);
+                self.gauges.alarmed(&alarm);
                 (self.edges.publish)(Publication::Alarm(alarm));
             }
             Action::RefreshDirectory { sender } => (self.edges.refresh_directory)(sender),
@@ -321,114 +433,5 @@ impl Bridge {
         self.anchored_at = Time::default();
         self.commit(letters::Wanted::default(), now).await?;
         self.journal.close().await.map_err(BridgeError::Commit)
-    }
-}
-
-/// A wall clock that is off by less is not worth moving the journal's times for.
-const DRIFT_MAX: Duration = Duration::from_secs(1);
-
-/// Where time stands at a start, so that everything in the journal is as old as it truly is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resumed {
-    pub now: Time,
-    /// What to add to every time in the journal before it is read.
-    pub shift_nanos: i128,
-}
-
-/// Within one boot of the machine the time that passed is the difference of two readings of `CLOCK_BOOTTIME`; across
-/// boots only the wall clock can tell, and one that stands before the journal's last entry counts as no time at all.
-/// Time goes on from there, unless the wall clock says something else: then the journal's times move along.
-pub fn resume_time(anchor: Option<&Anchor>, wall: Time, reading: &BootReading) -> Resumed {
-    let Some(anchor) = anchor else { return Resumed { now: wall, shift_nanos: 0 } };
-    let elapsed = if anchor.boot_id == reading.boot_id && !reading.boot_id.is_empty() {
-        reading.since_boot.saturating_sub(anchor.since_boot)
-    } else {
-        wall.since(anchor.time)
-    };
-    let expected = anchor.time + elapsed;
-    if wall.since(expected) <= DRIFT_MAX && expected.since(wall) <= DRIFT_MAX {
-        return Resumed { now: expected, shift_nanos: 0 };
-    }
-    Resumed { now: wall, shift_nanos: i128::from(wall.as_nanos()) - i128::from(expected.as_nanos()) }
-}
-
-/// Starts the clock where the journal's time stands, and moves the journal's times along if the wall clock was set.
-///
-/// # Errors
-/// [`CommitError`] when they could not be moved; they may have been, and another start finds out.
-pub async fn start_clock(journal: &Journal) -> Result<Clock, CommitError> {
-    let reading = BootReading::now();
-    let Resumed { now, shift_nanos } = resume_time(journal.anchor().as_ref(), clock::wall(), &reading);
-    if shift_nanos != 0 {
-        telemetry::wall_clock_set(shift_nanos);
-        let BootReading { boot_id, since_boot } = reading;
-        journal.shift_times(shift_nanos, Anchor { time: now, boot_id, since_boot }).await?;
-    }
-    Ok(Clock::start_at(now))
-}
-
-/// What a start takes from the journal: an engine that knows all it knew, and the refusals not answered yet.
-pub fn restore(
-    journal: &Journal,
-    settings: crate::engine::Settings,
-    now: Time,
-) -> Result<(Engine, BTreeMap<u64, Arc<Refusal>>), journal::ReadError> {
-    let last = journal.last_numbers();
-    let mut engine = Engine::new(settings, now, last);
-    let mut refusals = BTreeMap::new();
-    journal.replay(now, |record| {
-        if let Record::Refused { number, refusal, .. } = &record {
-            refusals.insert(*number, Arc::clone(refusal));
-        }
-        engine.replay(record);
-    })?;
-    engine.start(now);
-    Ok((engine, refusals))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn anchor(time: u64, boot: &str, since_boot: u64) -> Anchor {
-        Anchor {
-            time: Time::from_millis(time * 1000),
-            boot_id: boot.to_owned(),
-            since_boot: Duration::from_secs(since_boot),
-        }
-    }
-
-    fn reading(boot: &str, since_boot: u64) -> BootReading {
-        BootReading { boot_id: boot.to_owned(), since_boot: Duration::from_secs(since_boot) }
-    }
-
-    /// Where time stands, in seconds, and the age that what was written right at the anchor has there.
-    fn resumed(wall: u64, reading: &BootReading) -> (u64, i128) {
-        let anchor = anchor(100_000, "a", 50);
-        let Resumed { now, shift_nanos } = resume_time(Some(&anchor), Time::from_millis(wall * 1000), reading);
-        let moved = i128::from(anchor.time.as_nanos()) + shift_nanos;
-        (now.as_millis() / 1000, (i128::from(now.as_nanos()) - moved) / 1_000_000_000)
-    }
-
-    #[test]
-    fn within_a_boot_the_wall_clock_says_what_time_it_is_and_not_how_much_has_passed() {
-        assert_eq!(resumed(100_010, &reading("a", 60)), (100_010, 10));
-        assert_eq!(resumed(200_000, &reading("a", 60)), (200_000, 10));
-        assert_eq!(resumed(90_000, &reading("a", 60)), (90_000, 10));
-    }
-
-    #[test]
-    fn a_little_drift_moves_nothing() {
-        let anchor = anchor(100_000, "a", 50);
-        let wall = Time::from_millis(100_010_900);
-        let expected = Resumed { now: Time::from_millis(100_010_000), shift_nanos: 0 };
-        assert_eq!(resume_time(Some(&anchor), wall, &reading("a", 60)), expected);
-        assert_eq!(resume_time(None, wall, &reading("a", 60)), Resumed { now: wall, shift_nanos: 0 });
-    }
-
-    #[test]
-    fn across_boots_a_clock_set_back_counts_as_no_time() {
-        assert_eq!(resumed(100_600, &reading("b", 5)), (100_600, 600));
-        assert_eq!(resumed(90_000, &reading("b", 5)), (90_000, 0));
     }
 }

@@ -37,6 +37,7 @@
 pub mod app;
 pub mod bridge;
 pub mod clock;
+pub mod contain;
 pub mod telemetry;
 
 pub mod model;

@@ -29,14 +29,32 @@ enum Command {
     Audit {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Everything, every account and company included, as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Show every mistake in a configuration, or what it comes to.
     Check {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Publish one message, or a CSV or JSONL file of many, and tell what became of each.
+    ///
+    /// Exit code 0: all sent; 1: some were not; 65: the bridge would refuse a message, so none was published; 69: no
+    /// broker; 75: no answer yet, run it again; 130: interrupted.
+    Send(Box<cli::send::Options>),
+    /// Replay what a journal saw arrive, with other limits: when would everything have been sent?
+    Simulate(cli::simulate::Options),
     /// Show everything in one process, with faults, in half a minute: nothing is needed, and nothing is left behind.
     Demo,
+    /// Watch a bridge live in the terminal, from its topics alone; p and r pause and resume.
+    Watch(cli::watch::Options),
+    /// Print what is said on topics, for programs to read: an AsyncAPI 3.0 document with JSON Schemas.
+    Schema {
+        /// Write the document and each schema by itself into this folder instead.
+        #[arg(long, value_name = "FOLDER")]
+        into: Option<PathBuf>,
+    },
     /// A broker, a pretend sender and the bridge, to develop a publisher against.
     Sandbox {
         /// Where the built-in broker listens; it lets everybody in.
@@ -61,8 +79,8 @@ fn main() -> ExitCode {
     end_on_panic();
     match Arguments::parse().command {
         Command::Run { config } => run(&config),
-        Command::Audit { config } => {
-            let (report, code) = cli::audit::audit(&config, std::env::vars_os());
+        Command::Audit { config, json } => {
+            let (report, code) = cli::audit::audit(&config, json, std::env::vars_os());
             cli::print(&report);
             ExitCode::from(code)
         }
@@ -71,7 +89,23 @@ fn main() -> ExitCode {
             cli::print(&report);
             ExitCode::from(code)
         }
+        Command::Send(options) => block_on(cli::send::run(*options)),
+        Command::Simulate(options) => {
+            let (report, code) = cli::simulate::simulate(&options);
+            if code == 0 {
+                cli::print(&report)
+            } else {
+                cli::print_error(&report)
+            }
+            ExitCode::from(code)
+        }
+        Command::Schema { into } => {
+            let (report, code) = cli::schema::run(into.as_deref());
+            cli::print(&report);
+            ExitCode::from(code)
+        }
         Command::Demo => block_on(cli::demo::run()),
+        Command::Watch(options) => block_on(cli::watch::run(options)),
         Command::Sandbox { mqtt, http, listen, data } => {
             block_on(cli::sandbox::run(cli::sandbox::Options { mqtt, http, listen, data }))
         }
@@ -83,7 +117,7 @@ fn end_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
-        if !sendbridge::intake::mqtt::is_contained() {
+        if !sendbridge::contain::is_contained() {
             std::process::abort();
         }
     }));

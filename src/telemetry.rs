@@ -6,8 +6,9 @@
 //! under the name `message`: there the text format would print its line breaks and escapes.
 
 use crate::engine::Counters;
-use crate::model::{Alarm, SenderName, SenderTrouble, Seq, Ticket, Verdict};
+use crate::model::{Alarm, LogLevel, SenderName, SenderTrouble, Seq, Ticket, Verdict};
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
@@ -92,6 +93,11 @@ pub fn poison_contained() {
     tracing::error!("a delivery made the parser fail; it was refused: this is a bug, report it");
 }
 
+/// Writing a publication panicked. It is not published, and everything goes on.
+pub fn poison_contained_outgoing() {
+    tracing::error!("an answer or an event could not be written and is given up: this is a bug, report it");
+}
+
 /// A message at QoS 0 came faster than it could be taken.
 pub fn weak_message_dropped() {
     tracing::warn!("a message at QoS 0 was dropped: there was no room for it, and nothing brings it back");
@@ -124,6 +130,19 @@ pub fn publisher_gone() {
     tracing::debug!("the outgoing connection outlived the publisher");
 }
 
+/// A retained topic cannot be published: the broker would end the connection for it. It keeps what it said before.
+pub fn status_unfit(topic: &str, reason: &str) {
+    tracing::warn!(topic, reason, "a status cannot be published");
+}
+
+/// More stored statuses came at once than there is room for, so many in all. The next connection shows them again.
+pub fn stored_statuses_missed(total: u64) {
+    tracing::warn!(
+        total,
+        "stored statuses were not looked at; what is stale among them stays until the next connection"
+    );
+}
+
 // Sender.
 
 /// An attempt ended. The sender's own words stay out of it: they may repeat the message.
@@ -153,9 +172,9 @@ pub fn journal_full() {
     tracing::error!("the disk is full: nothing is taken and nothing is sent until there is room");
 }
 
-/// A question was asked while too many waited; whoever asked was told to ask again.
-pub fn question_refused() {
-    tracing::warn!("too many questions wait for the journal, one was refused");
+/// A question did not reach the journal: its reader is gone, or the engine asked more than it may.
+pub fn question_lost() {
+    tracing::error!("a question did not reach the journal, and is not answered: this is a bug, report it");
 }
 
 // Bridge.
@@ -163,6 +182,16 @@ pub fn question_refused() {
 /// Something that a person must act on, as it is published too.
 pub fn alarm(alarm: &Alarm) {
     tracing::error!(what = alarm.what, about = &*alarm.about, text = &*alarm.message, "alarm");
+}
+
+/// The engine panicked, and the process has to end; it is counted who was being handled.
+pub fn poison_named(suspect: &str) {
+    tracing::error!(suspect, "handling this ended the process: this is a bug, report it");
+}
+
+/// Nobody could be named.
+pub fn poison_unnamed(reason: &str) {
+    tracing::error!(reason, "what ended the process could not be noted");
 }
 
 /// The journal was read back.
@@ -186,12 +215,54 @@ pub fn bridge_drained(in_flight: usize) {
 /// Logs to standard error from `level` on, as JSON or as text. `RUST_LOG` goes before `level`. Only the first call
 /// counts.
 pub fn init(level: &str, json: bool) {
-    let quiet = format!("{level},mqtt5=error,rumqttc=off,hyper=warn");
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let set = if json { builder.json().try_init() } else { builder.with_ansi(false).try_init() };
-    // Somebody else's subscriber stays.
-    let _ = set;
+    let configured: Box<str> = Box::from(level);
+    let filter = first_filter(&configured);
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    let reload: Reload = if json {
+        let builder = builder.json().with_env_filter(filter).with_filter_reloading();
+        let handle = builder.reload_handle();
+        if builder.try_init().is_err() {
+            // Somebody else's subscriber stays.
+            return;
+        }
+        Box::new(move |filter| drop(handle.reload(filter)))
+    } else {
+        let builder = builder.with_ansi(false).with_env_filter(filter).with_filter_reloading();
+        let handle = builder.reload_handle();
+        if builder.try_init().is_err() {
+            return;
+        }
+        Box::new(move |filter| drop(handle.reload(filter)))
+    };
+    let _ = LOG.set((configured, reload));
+}
+
+type Reload = Box<dyn Fn(EnvFilter) + Send + Sync>;
+
+/// The level that was configured, and how to log from another one on: as process-wide as the subscriber is.
+static LOG: OnceLock<(Box<str>, Reload)> = OnceLock::new();
+
+fn first_filter(configured: &str) -> EnvFilter {
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| filter_from(configured))
+}
+
+fn filter_from(level: &str) -> EnvFilter {
+    EnvFilter::new(format!("{level},mqtt5=error,rumqttc=off,hyper=warn"))
+}
+
+/// Logs from `level` on, or again from where [`init`] began. Does nothing where somebody else's subscriber is.
+pub fn log_from(level: Option<LogLevel>) {
+    let Some((configured, reload)) = LOG.get() else { return };
+    match level {
+        Some(level) => {
+            reload(filter_from(level.as_str()));
+            tracing::warn!(level = level.as_str(), "an operator set the log level");
+        }
+        None => {
+            reload(first_filter(configured));
+            tracing::warn!("the log level is what was configured");
+        }
+    }
 }
 
 pub fn starting(version: &str) {

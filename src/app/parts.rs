@@ -1,12 +1,16 @@
 //! The settings of each part, out of the one configuration.
 
 use super::AppError;
+use super::info;
 use crate::config::{self, Config};
-use crate::engine::{self, AccountLimits, AccountSettings, CorpLimits, EventLevel, LimitSettings, MessageSettings};
-use crate::model::SenderName;
+use crate::engine::{
+    self, AccountLimits, AccountSettings, CorpLimits, EventLevel, LimitSettings, MessageSettings, StatusSettings,
+};
+use crate::model::{InfoReport, SenderName};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{self, BrokerUrl, ClientIdentity, TlsSettings};
 use crate::{intake, journal, sender};
+use info::Described;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +22,8 @@ pub(super) struct Settings {
     pub(super) mqtt: mqtt::Settings,
     pub(super) intake: intake::Settings,
     pub(super) engine: engine::Settings,
+    /// What the bridge says of itself, on its topic and when asked.
+    pub(super) info: InfoReport,
     pub(super) journal: journal::Settings,
     /// Each server, and how often its account list is read.
     pub(super) senders: Vec<(sender::Settings, Duration)>,
@@ -27,11 +33,14 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn from(config: Config) -> Result<Self, AppError> {
-        let engine = engine_settings(&config);
+        let (mut engine, described) = (engine_settings(&config), Described::of(&config));
         let Config { mqtt, topics, messages, senders, store, http, broker, .. } = config;
         let topics =
             Topics::new(&topics.send, &topics.answer, &topics.base, &topics.reply_topics).map_err(AppError::Topics)?;
         let extra_types = senders.iter().flat_map(|sender| sender.types.keys()).map(|kind| Arc::from(kind.as_str()));
+        let info = described.report(&topics);
+        // Nothing in it can fail: its keys are texts.
+        engine.info = serde_json::to_value(&info).unwrap_or_default();
         // The broker's window of unacknowledged messages fits twice, with room for verdicts and acknowledgements.
         let inputs_max = 2 * usize::from(mqtt.receive_maximum) + INPUTS_OF_OTHERS;
         Ok(Self {
@@ -50,6 +59,7 @@ impl Settings {
                 low_space_bytes: store.low_space,
             },
             engine,
+            info,
             mqtt: mqtt_settings(mqtt)?,
             senders: senders.into_iter().map(sender_settings).collect(),
             inputs_max,
@@ -60,7 +70,11 @@ impl Settings {
 /// Room for inputs that are no deliveries.
 const INPUTS_OF_OTHERS: usize = 2048;
 
-fn mqtt_settings(config: config::Mqtt) -> Result<mqtt::Settings, AppError> {
+/// How to reach the broker that a configuration names.
+///
+/// # Errors
+/// [`AppError::BrokerUrl`].
+pub fn mqtt_settings(config: config::Mqtt) -> Result<mqtt::Settings, AppError> {
     let url = BrokerUrl::parse(&config.url).map_err(AppError::BrokerUrl)?;
     let client =
         config.client.map(|own| ClientIdentity { cert_pem: own.certificate.text.into_bytes(), key_pem: own.key.value });
@@ -70,6 +84,7 @@ fn mqtt_settings(config: config::Mqtt) -> Result<mqtt::Settings, AppError> {
         username: config.username,
         password: config.password.map(|password| password.value),
         tls: TlsSettings { ca_pem: config.ca.map(|pem| pem.text.into_bytes()), client },
+        watch_broker: true,
         ..mqtt::Settings::new(url, config.client_id)
     })
 }
@@ -141,10 +156,19 @@ fn engine_settings(config: &Config) -> engine::Settings {
             config::Events::Off => EventLevel::Off,
         },
         publish_window: super::PUBLISH_WINDOW,
+        info: serde_json::Value::Null,
+        health_interval: Some(config.topics.health_interval),
+        broker_backlog_alarm: config.mqtt.broker_backlog_alarm,
+        status: StatusSettings {
+            per_second: config.topics.status_per_second,
+            accounts_max: config.topics.status_accounts,
+            idle: config.topics.status_idle,
+        },
     }
 }
 
-fn limit_settings(limits: &config::Limits) -> LimitSettings {
+/// The engine's limits, also for those who only ask what they would do.
+pub(crate) fn limit_settings(limits: &config::Limits) -> LimitSettings {
     let corp = |corp: &config::CorpLimit| CorpLimits {
         per_hour: corp.per_hour,
         // Rounded down: the reserve must never take the last place of a small hour.

@@ -49,10 +49,12 @@ async fn a_full_disk_is_an_alarm_at_once_and_another_when_it_has_room() {
     let mut engine = Engine::new(default_settings(), clock.now(), LastNumbers::default());
     engine.start(clock.now());
     let (_inputs, inputs_due) = tokio::sync::mpsc::channel(4);
+    let (_commands, commands_due) = tokio::sync::mpsc::channel(4);
     let (seen, seen_by_us) = mpsc::sync_channel(16);
-    let mut bridge = Bridge::new(engine, journal, clock, inputs_due, edges(seen, limit_pages), BTreeMap::new());
+    let mut bridge =
+        Bridge::new(engine, journal, clock, inputs_due, commands_due, edges(seen, limit_pages), BTreeMap::new());
 
-    bridge.take(&mut vec![refused(1_000_000)]);
+    bridge.take(&mut vec![refused(1_000_000)]).await.expect("nothing is wrong with it");
     let ready = bridge.engine.poll_ready(clock.now());
     let now = clock.now();
     bridge.carry_out(ready, now).await.expect("it waits for room");

@@ -1,8 +1,10 @@
 //! `sendbridge audit`: does the journal show the promises kept?
 
 use crate::config;
-use crate::journal::{AuditLimits, Reader};
+use crate::journal::{Audit, AuditLimits, Reader};
 use crate::model::{Account, Corp, State};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::Path;
@@ -11,10 +13,12 @@ use std::path::Path;
 const EXIT_BROKEN: u8 = 1;
 /// The exit code when nothing can be said.
 const EXIT_UNREADABLE: u8 = 70;
+/// Accounts and companies that the text names; JSON has all.
+const SHOWN_MAX: usize = 10;
 
 /// Judges the journal of a configuration, also while its bridge runs. Answers what to print and the exit code: 0 when
 /// the promises held, 1 when one was broken, 70 when the journal cannot be read, 78 when the configuration cannot.
-pub fn audit(path: &Path, environment: impl IntoIterator<Item = (OsString, OsString)>) -> (String, u8) {
+pub fn audit(path: &Path, as_json: bool, environment: impl IntoIterator<Item = (OsString, OsString)>) -> (String, u8) {
     let config = match config::load(path, environment, &config::read_file) {
         Ok(loaded) => loaded.config,
         Err(problems) => return (problems.to_string(), config::EXIT_CODE),
@@ -29,20 +33,31 @@ pub fn audit(path: &Path, environment: impl IntoIterator<Item = (OsString, OsStr
         Ok(found) => found,
         Err(error) => return (format!("{}: {error}\n", config.store.path.display()), EXIT_UNREADABLE),
     };
+    let report = if as_json { format!("{:#}\n", data(&found)) } else { text(&found) };
+    (report, if found.held() { 0 } else { EXIT_BROKEN })
+}
+
+fn text(found: &Audit) -> String {
     let mut report = String::new();
     // Writing to a String cannot fail.
     let mut line = |name: &str, value: String| {
         let _ = writeln!(report, "{name:<28}{value}");
     };
-    line(
-        "messages",
-        format!("{} ({} still open; {} ended and not answered yet)", found.messages, found.open, found.unanswered),
-    );
+    let (messages, open, unanswered) = (found.messages, found.open, found.unanswered);
+    line("messages", format!("{messages} ({open} still open; {unanswered} ended and not answered yet)"));
     for (state, messages) in found.states.iter().filter(|(state, _)| **state != State::Queued) {
         line(&format!("  {}", state.as_str()), messages.to_string());
     }
+    line("each in one state", if found.is_balanced() { "yes" } else { "no" }.to_owned());
     line("attempts", format!("{} ({} in doubt)", found.attempts, found.doubts));
-    line("possibly duplicate", found.possibly_duplicate.to_string());
+    for (state, messages) in &found.doubt_fates {
+        line(&format!("  doubts that ended {}", state.as_str()), messages.to_string());
+    }
+    line("  doubts still open", found.doubts_open.to_string());
+    line(
+        "possibly duplicate",
+        format!("{} ({} may have been sent twice)", found.possibly_duplicate, found.perhaps_twice),
+    );
     let gap = found.smallest_gap.as_ref();
     line(
         "smallest gap of an account",
@@ -50,6 +65,11 @@ pub fn audit(path: &Path, environment: impl IntoIterator<Item = (OsString, OsStr
             format!("{:.3} ms ({:?})", gap.as_secs_f64() * 1e3, account.as_str())
         }),
     );
+    let mut gaps: Vec<_> = found.gaps.iter().collect();
+    gaps.sort_by_key(|(_, gap)| **gap);
+    for (account, gap) in gaps.iter().take(SHOWN_MAX) {
+        line(&format!("  {:?}", account.as_str()), format!("{:.3} ms", gap.as_secs_f64() * 1e3));
+    }
     if found.gaps_unjudged > 0 {
         line("gaps not judged", format!("{}: the wall clock was set back between two starts", found.gaps_unjudged));
     }
@@ -58,10 +78,41 @@ pub fn audit(path: &Path, environment: impl IntoIterator<Item = (OsString, OsStr
         "largest hour of a company",
         hour.map_or("none".to_owned(), |(sends, corp)| format!("{sends} ({:?})", corp.as_str())),
     );
+    let mut hours: Vec<_> = found.hours.iter().collect();
+    hours.sort_by_key(|(_, sends)| std::cmp::Reverse(**sends));
+    for (corp, sends) in hours.iter().take(SHOWN_MAX) {
+        line(&format!("  {:?}", corp.as_str()), sends.to_string());
+    }
     for violation in &found.violations {
         line("BROKEN", violation.to_string());
     }
     let held = if found.held() { "yes".to_owned() } else { format!("no, {} found broken", found.violations_total) };
     line("promises held", held);
-    (report, if found.held() { 0 } else { EXIT_BROKEN })
+    report
+}
+
+fn data(found: &Audit) -> Value {
+    let by_state = |states: &BTreeMap<State, u64>| -> BTreeMap<&str, u64> {
+        states.iter().map(|(state, messages)| (state.as_str(), *messages)).collect()
+    };
+    let gaps: BTreeMap<&str, f64> =
+        found.gaps.iter().map(|(account, gap)| (account.as_str(), gap.as_secs_f64() * 1e3)).collect();
+    let hours: BTreeMap<&str, u32> = found.hours.iter().map(|(corp, sends)| (corp.as_str(), *sends)).collect();
+    json!({
+        "held": found.held(),
+        "balanced": found.is_balanced(),
+        "messages": found.messages,
+        "open": found.open,
+        "unanswered": found.unanswered,
+        "states": by_state(&found.states),
+        "attempts": found.attempts,
+        "doubts": { "attempts": found.doubts, "ended": by_state(&found.doubt_fates), "open": found.doubts_open },
+        "possiblyDuplicate": found.possibly_duplicate,
+        "perhapsTwice": found.perhaps_twice,
+        "smallestGapMs": gaps,
+        "gapsUnjudged": found.gaps_unjudged,
+        "largestHour": hours,
+        "violationsTotal": found.violations_total,
+        "violations": found.violations.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
 }

@@ -10,7 +10,16 @@ pub mod sandbox;
 
 pub mod pretend;
 
+mod client;
+pub mod schema;
+
 mod workbench;
+
+pub mod send;
+
+pub mod simulate;
+
+pub mod watch;
 
 pub mod stop;
 

@@ -59,6 +59,7 @@ const MQTT: &[Key] = &[
     value("client_id"),
     value("keep_alive"),
     value("receive_maximum"),
+    value("broker_backlog_alarm"),
     value("username"),
     secret("password"),
     value("password_file"),
@@ -67,7 +68,17 @@ const MQTT: &[Key] = &[
     value("client_key_file"),
 ];
 
-const TOPICS: &[Key] = &[value("send"), value("answer"), value("base"), value("reply_topics"), value("events")];
+const TOPICS: &[Key] = &[
+    value("send"),
+    value("answer"),
+    value("base"),
+    value("reply_topics"),
+    value("events"),
+    value("health_interval"),
+    value("status_per_second"),
+    value("status_accounts"),
+    value("status_idle"),
+];
 
 const MESSAGES: &[Key] = &[
     value("max_message"),

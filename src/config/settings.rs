@@ -50,12 +50,14 @@ pub struct ClientCertificate {
 pub struct Mqtt {
     /// Scheme `mqtt`, `mqtts`, `ws` or `wss`, a host, no credentials.
     pub url: String,
-    /// Without the `-in` and `-out` that the two connections append.
+    /// Without the `-in`, `-commands` and `-out` that the three connections append.
     pub client_id: String,
     /// Whole seconds, 5 at least.
     pub keep_alive: Duration,
     /// How many messages the broker may hand over before one is acknowledged.
     pub receive_maximum: u16,
+    /// So many messages stored in the broker are an alarm; 0 for none.
+    pub broker_backlog_alarm: u64,
     pub username: Option<String>,
     /// Only together with `username`.
     pub password: Option<Secret>,
@@ -72,6 +74,14 @@ pub struct Topics {
     pub base: String,
     pub reply_topics: Vec<String>,
     pub events: Events,
+    /// How often the health report is published, if nothing important changes.
+    pub health_interval: Duration,
+    /// Publishes of account and company status a second, at most; zero turns them off.
+    pub status_per_second: usize,
+    /// Accounts shown at the same time, at most.
+    pub status_accounts: usize,
+    /// For how long an account or a company without work stays shown.
+    pub status_idle: Duration,
 }
 
 /// Which changes of a message's state become events.

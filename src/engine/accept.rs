@@ -3,10 +3,10 @@
 use super::sabotage::Sabotage;
 use super::settings::IdConflict;
 use super::tables::{DedupKey, IdKey, Live, Phase, Timer};
-use super::{Engine, status};
+use super::{Engine, sabotage, status};
 use crate::model::{
-    Action, Code, Fault, Lifetime, Message, MessageId, Origin, Outgoing, Record, Refusal, ReplyTo, Request, Seq, State,
-    Ticket, Time,
+    Action, Code, Fault, Lifetime, Message, MessageId, Origin, Outgoing, Record, Refusal, ReplyTo, Request, Retry, Seq,
+    State, Ticket, Time,
 };
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -21,16 +21,22 @@ enum Known {
 
 impl Engine {
     pub(super) fn handle_request(&mut self, ticket: Option<Ticket>, request: Request) {
-        if self.storage_low || self.stopping {
+        if !self.takes_messages() {
             // Without an acknowledgement the broker keeps it.
             return;
         }
-        self.counters.received += 1;
+        self.count_received();
         self.acknowledge(ticket);
         let dedup = dedup_key(&request);
         let id = id_key(&request.id);
+        if self.sabotaged(Sabotage::CrashOnRequest) {
+            sabotage::crash_over(Some(id));
+        }
         match self.find_known(dedup, id, &request) {
-            Some(Known::Same(seq)) => return self.repeat(seq, request.origin.reply_to),
+            Some(Known::Same(seq)) => {
+                self.count_duplicate(self.account_keys.get(&request.account).copied());
+                return self.repeat(seq, request.origin.reply_to);
+            }
             Some(Known::Other) if self.settings.messages.id_conflict == IdConflict::Reject => {
                 let message = "id is in use for a message with another content; use a new id for a new message, \
                      or repeat the first one unchanged";
@@ -40,15 +46,17 @@ impl Engine {
         }
         match self.refusal_of(&request) {
             Some(fault) => self.refuse_request(request, fault),
-            None => self.accept(request, dedup, id),
+            None => {
+                self.accept(request, dedup, id, None);
+            }
         }
     }
 
     pub(super) fn handle_refused(&mut self, ticket: Option<Ticket>, refusal: Refusal) {
-        if self.storage_low || self.stopping {
+        if !self.takes_messages() {
             return;
         }
-        self.counters.received += 1;
+        self.count_received();
         self.acknowledge(ticket);
         self.refuse(refusal);
     }
@@ -61,7 +69,8 @@ impl Engine {
 
     fn find_known(&self, dedup: DedupKey, id: IdKey, request: &Request) -> Option<Known> {
         let mut other = None;
-        for (_, _, seq) in self.ids.range((id, dedup, Seq(0))..=(id, dedup, Seq(u64::MAX))) {
+        // The newest first: of two lives of a message it is the one that counts.
+        for (_, _, seq) in self.ids.range((id, dedup, Seq(0))..=(id, dedup, Seq(u64::MAX))).rev() {
             let past = self.past.get(seq).filter(|_| !self.sabotaged(Sabotage::DedupSkipsPast));
             let (key, fingerprint) = match (self.live.get(seq), past) {
                 (Some(live), _) => (live.dedup, live.fingerprint),
@@ -80,7 +89,6 @@ impl Engine {
 
     /// A repeat is never sent again: it is told what is known, now or when it is.
     fn repeat(&mut self, seq: Seq, reply_to: Option<ReplyTo>) {
-        self.counters.duplicate += 1;
         if let Some(live) = self.live.get(&seq) {
             let (state, attempt, flagged) = (live.state(), u32::from(live.attempts), live.possibly_duplicate);
             if reply_to.is_some() {
@@ -95,13 +103,16 @@ impl Engine {
         self.outbox.push(Outgoing::Answer(seq));
     }
 
-    fn refusal_of(&self, request: &Request) -> Option<Fault> {
+    pub(super) fn refusal_of(&self, request: &Request) -> Option<Fault> {
         let settings = &self.settings.messages;
         let expires_at = self.expires_at(request);
         if request.options.not_before.is_some_and(|at| at >= expires_at && at > self.now) {
             let message = "bridge.notBefore lies after the end of the message's lifetime, so it could never be sent; make \
                  ttl, expiresAt or the message expiry longer";
             return Some(Fault::of_field(Code::InvalidField, "bridge.notBefore", message));
+        }
+        if let Some(fault) = self.refusal_by_block(request) {
+            return Some(fault);
         }
         if expires_at <= self.now {
             let message = "the message was already too old when it came: ttl, expiresAt or the message expiry is over";
@@ -147,7 +158,8 @@ impl Engine {
         }
     }
 
-    fn accept(&mut self, request: Request, dedup: DedupKey, id: IdKey) {
+    /// Takes a message; `retry` says what it inherits from an earlier life.
+    pub(super) fn accept(&mut self, request: Request, dedup: DedupKey, id: IdKey, retry: Option<Retry>) -> Seq {
         self.last.seq.0 += 1;
         let seq = self.last.seq;
         let message = Message {
@@ -159,17 +171,19 @@ impl Engine {
             on_doubt: request.options.on_doubt.unwrap_or(self.settings.messages.on_doubt),
             body_bytes: u32::try_from(request.body.len()).unwrap_or(u32::MAX),
             request,
+            retry,
         };
-        self.counters.accepted += 1;
         self.add_live(&message, dedup, id);
+        self.count_accepted(seq, false);
         if !self.sabotaged(Sabotage::AcceptWithoutRecord) {
             self.record(Record::Accepted(Arc::new(message)));
         }
-        self.event(seq, State::Queued, 0, false);
+        self.event(seq, State::Queued, 0, retry.is_some_and(|retry| retry.possibly_duplicate));
         self.enqueue(seq);
+        seq
     }
 
-    /// Makes a message known, without a place in a queue yet.
+    /// Makes a message known, without a place in a queue yet. The caller counts it.
     pub(super) fn add_live(&mut self, message: &Message, dedup: DedupKey, id: IdKey) {
         let account = self.account_key(&message.request.account);
         let live = Live {
@@ -179,6 +193,7 @@ impl Engine {
             account,
             body_bytes: message.body_bytes,
             conversation: conversation_key(&message.request.conversation),
+            tag: message.request.options.tag.as_deref().map_or(0, tag_key),
             received_at: message.received_at,
             expires_at: message.expires_at,
             earliest: message.not_before.unwrap_or_default(),
@@ -187,14 +202,15 @@ impl Engine {
             priority: message.priority,
             attempts: 0,
             doubts: 0,
-            possibly_duplicate: false,
+            inherited_doubt: message.retry.is_some_and(|retry| retry.in_doubt),
+            possibly_duplicate: message.retry.is_some_and(|retry| retry.possibly_duplicate),
             last_in_doubt: false,
             doubted_at: Time::default(),
         };
         self.live_bytes += u64::from(message.body_bytes);
         self.ids.insert((id, dedup, message.seq));
         self.live.insert(message.seq, live);
-        self.counters.states.enter(State::Queued);
+        self.touch(account);
     }
 
     /// Puts a message that is to be sent where it waits: in its account's queue, or in the timers until `notBefore`.
@@ -207,7 +223,7 @@ impl Engine {
         if live.attempts == 0 && earliest > now {
             live.phase = Phase::Scheduled;
             self.timers.insert((earliest, Timer::Scheduled(seq)));
-            self.account_mut(account).scheduled += 1;
+            self.account_mut(account).scheduled.insert((earliest, seq));
         } else {
             live.phase = Phase::Queued;
             self.account_mut(account).queue.insert(rank);
@@ -222,7 +238,8 @@ impl Engine {
     }
 
     fn refuse(&mut self, refusal: Refusal) {
-        self.counters.rejected += 1;
+        let account = refusal.account.as_ref().and_then(|account| self.account_keys.get(account));
+        self.count_rejected(account.copied());
         self.last.refusal += 1;
         let number = self.last.refusal;
         let refusal = Arc::new(refusal);
@@ -243,7 +260,7 @@ impl Engine {
             status::Edge::None => return,
         }
         self.storage_low = low;
-        self.act(Action::Intake { open: !low && !self.stopping });
+        self.steer_intake();
     }
 }
 
@@ -272,6 +289,11 @@ pub(super) fn id_key(id: &MessageId) -> IdKey {
 /// A digest of a conversation's id; conversations are told apart within one account only.
 pub(super) fn conversation_key(conversation: &str) -> u64 {
     digest_key(conversation)
+}
+
+/// A digest of a tag. No digest is that of no tag.
+pub(super) fn tag_key(tag: &str) -> u64 {
+    digest_key(tag).max(1)
 }
 
 fn digest_key(text: &str) -> u64 {

@@ -20,8 +20,12 @@ impl Engine {
             // An answer that came twice, or to an attempt that was already given up.
             Some(_) | None => return,
         }
+        self.at_hand = Some(seq);
         let Some(flight) = self.flights.remove(&seq) else { return };
         self.record(Record::Ended { seq, attempt, at: self.now, verdict: verdict.clone() });
+        if let Some(sender) = flight.sender {
+            self.senders[sender.index()].answers.observe(self.now.since(flight.at));
+        }
         self.count_end(&flight, self.now, &verdict);
         self.judge(seq, flight.account, flight.sender, verdict);
         self.place(flight.account);
@@ -131,6 +135,7 @@ impl Engine {
             if server.breaker.is_open() {
                 let name = server.name.clone();
                 server.breaker.succeed();
+                self.touch_server(sender);
                 self.alarm("sender_back", name.as_str(), "the sender answers again".to_owned());
             } else {
                 server.breaker.succeed();
@@ -146,6 +151,7 @@ impl Engine {
         let opened = server.breaker.fail(now);
         let name = server.name.clone();
         if opened && !was_open {
+            self.touch_server(sender);
             let message = "the sender could not be reached five times in a row; it is tried again with one request \
                  at a time";
             self.alarm("sender_down", name.as_str(), message.to_owned());
@@ -191,7 +197,7 @@ impl Engine {
         live.earliest = live.earliest.max(earliest);
         let (account, rank, expires_at) = (live.account, live.rank(seq), live.expires_at);
         let (attempt, flagged) = (u32::from(live.attempts), live.possibly_duplicate);
-        self.counters.states.change(from, State::Queued);
+        self.count_change(seq, account, from, State::Queued);
         self.deadlines.insert((expires_at, seq));
         self.account_mut(account).queue.insert(rank);
         self.event(seq, State::Queued, attempt, flagged);
@@ -207,8 +213,8 @@ impl Engine {
         live.doubts = live.doubts.saturating_add(1);
         let until = now + window;
         live.phase = Phase::InDoubt(Some(until));
-        let (attempt, flagged) = (u32::from(live.attempts), live.possibly_duplicate);
-        self.counters.states.change(from, State::InDoubt);
+        let (attempt, flagged, account) = (u32::from(live.attempts), live.possibly_duplicate, live.account);
+        self.count_change(seq, account, from, State::InDoubt);
         self.event(seq, State::InDoubt, attempt, flagged);
         if window.is_zero() {
             self.doubt_ends(seq);
@@ -271,10 +277,16 @@ impl Engine {
     /// Ends a message's life. A doubt behind it outweighs what would otherwise be said: only the sender's own word
     /// that it worked may be said after one.
     pub(super) fn finish(&mut self, seq: Seq, state: State, msg_id: Option<Box<str>>, fault: Option<Fault>) {
+        let Some(live) = self.live.get(&seq) else { return };
+        let doubtful = live.is_doubtful() && state != State::Sent && !self.sabotaged(Sabotage::DoubtForgotten);
+        let (state, fault) = if doubtful { (State::Unresolved, Some(unresolved(fault))) } else { (state, fault) };
+        self.end(seq, state, msg_id, fault);
+    }
+
+    /// Ends a message's life as it is told to: whoever calls it has the proof.
+    pub(super) fn end(&mut self, seq: Seq, state: State, msg_id: Option<Box<str>>, fault: Option<Fault>) {
         let Some(live) = self.live.remove(&seq) else { return };
         self.leave_queue(seq, &live);
-        let doubtful = live.doubts > 0 && state != State::Sent && !self.sabotaged(Sabotage::DoubtForgotten);
-        let (state, fault) = if doubtful { (State::Unresolved, Some(unresolved(fault))) } else { (state, fault) };
         let outcome = Outcome {
             state,
             at: self.now,
@@ -283,10 +295,10 @@ impl Engine {
             attempts: u32::from(live.attempts),
             possibly_duplicate: live.possibly_duplicate,
         };
-        self.counters.states.change(live.state(), state);
+        self.count_change(seq, live.account, live.state(), state);
         self.live_bytes -= u64::from(live.body_bytes);
-        let past = Past { dedup: live.dedup, id: live.id, fingerprint: live.fingerprint, state, answered: false };
-        self.past.insert(seq, past);
+        let corp = self.account(live.account).corp;
+        self.past.insert(seq, Past::of(&live, state, self.now, corp));
         self.forgetting.push_back((self.now, seq));
         self.event_final(seq, &outcome);
         self.record(Record::Finished { seq, outcome });
@@ -300,7 +312,7 @@ impl Engine {
         match live.phase {
             Phase::Scheduled => {
                 self.timers.remove(&(live.earliest, Timer::Scheduled(seq)));
-                self.account_mut(live.account).scheduled -= 1;
+                self.account_mut(live.account).scheduled.remove(&(live.earliest, seq));
             }
             Phase::Queued => {
                 self.account_mut(live.account).queue.remove(&live.rank(seq));

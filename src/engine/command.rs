@@ -1,98 +1,117 @@
 //! What operators order and ask.
+//!
+//! A question is answered at once. An order is done once per transaction, is durable before its reply, and is
+//! acknowledged when it is done: until then the broker keeps it, so that a crash in the middle does it again.
+
+mod ask;
+mod cancel;
+mod describe;
+mod drain;
+mod limit;
+
+pub(super) use cancel::Sweep;
+pub(super) use drain::Drain;
 
 use super::Engine;
-use super::accept::id_key;
-use super::sabotage::Sabotage;
-use super::tables::Phase;
+use super::tables::Timer;
+use super::transaction::Before;
 use crate::model::{
-    Account, Action, Code, Command, CommandOrigin, CommandRequest, Fault, Hold, HoldId, Lookup, MessageId, Record,
-    Reply, Scope, Seq, State, Ticket, Time,
+    Action, Code, Command, CommandOrigin, CommandRequest, Fault, Fingerprint, HoldId, LogLevel, Record, Reply, Scope,
+    Ticket, Time,
 };
+use describe::describe_hold;
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// A command that changes something, until it is done.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) ticket: Option<Ticket>,
+    pub(super) origin: CommandOrigin,
+    pub(super) fingerprint: Fingerprint,
+}
+
 impl Engine {
     pub(super) fn handle_command(&mut self, ticket: Option<Ticket>, request: CommandRequest) {
-        let CommandRequest { origin, command } = request;
+        let is_late = request.has_expired(self.now);
+        let CommandRequest { origin, command, fingerprint, .. } = request;
         let command = match command {
             Ok(command) => command,
-            Err(fault) => {
-                self.acknowledge(ticket);
-                return self.act(Action::Reply(Reply { origin, result: Err(fault) }));
-            }
+            Err(fault) => return self.refuse_command(ticket, origin, fault),
         };
-        if !command.is_change() {
-            self.acknowledge(ticket);
-            return self.answer_question(origin, command);
+        let order = Order { ticket, origin, fingerprint };
+        // What was done in time is told as often as it comes.
+        let order = if command.is_change() {
+            match self.settle_repeat(order) {
+                Some(order) => order,
+                None => return,
+            }
+        } else {
+            order
+        };
+        if is_late {
+            let message = "the command came too late: its expiresAt or its message expiry is over, so it was not done";
+            return self.refuse_command(order.ticket, order.origin, Fault::new(Code::Expired, message));
         }
-        if self.storage_low {
-            // A change must be durable: without an acknowledgement the broker keeps it until there is room.
-            return;
+        if let Command::MessageCancel { selection, dry_run, block_for, reason } = command {
+            self.cancel(order, selection, dry_run, block_for, reason);
+        } else if let Command::MessageRetry { id, account } = command {
+            self.retry(order, id, account);
+        } else if command.is_change() {
+            let result = self.perform(&order.origin, command);
+            self.conclude(order, result);
+        } else {
+            self.acknowledge(order.ticket);
+            self.answer_question(order.origin, command);
         }
+    }
+
+    fn refuse_command(&mut self, ticket: Option<Ticket>, origin: CommandOrigin, fault: Fault) {
         self.acknowledge(ticket);
-        if let Some(done) = self.done_before(&origin) {
-            return self.act(Action::Reply(Reply { origin, result: Ok(done) }));
-        }
-        let result = self.perform(&origin, command);
-        if let Ok(data) = &result {
-            let reply = Box::from(data.to_string());
-            if let Some(transaction) = &origin.transaction {
-                let key = transaction_key(&origin, transaction);
-                self.transactions.insert(key, (self.now, data.to_string().into()));
-            }
-            self.record(Record::Commanded { at: self.now, origin: origin.clone(), reply });
-        }
-        self.act(Action::Reply(Reply { origin, result }));
+        self.act(Action::Reply(Reply { origin, result: Err(fault) }));
     }
 
-    /// The reply to the same transaction of the same command, if it was done before.
-    fn done_before(&self, origin: &CommandOrigin) -> Option<Value> {
-        let (_, reply) = self.transactions.get(&transaction_key(origin, origin.transaction.as_deref()?))?;
-        serde_json::from_str(reply).ok()
-    }
-
-    pub(super) fn replay_commanded(&mut self, at: Time, origin: &CommandOrigin, reply: Box<str>) {
-        if let Some(transaction) = &origin.transaction {
-            self.transactions.insert(transaction_key(origin, transaction), (at, reply));
-        }
-    }
-
-    fn answer_question(&mut self, origin: CommandOrigin, command: Command) {
-        let result = match command {
-            Command::MessageGet { id, account } => return self.look_up(origin, id, account),
-            Command::AccountGet { account } => match self.account_keys.get(&account).copied() {
-                Some(key) => Ok(self.describe_account(key)),
-                None => {
-                    Err(Fault::of_field(Code::NotFound, "account", "no message and no account list named this account"))
-                }
-            },
-            Command::Health => Ok(self.health()),
-            // pending: commands, messages
-            Command::Info
-            | Command::AccountList { .. }
-            | Command::CorpList { .. }
-            | Command::CorpGet { .. }
-            | Command::HoldList { .. }
-            | Command::LimitsGet { .. }
-            | Command::DirectoryRefresh { .. }
-            | Command::MessageList { .. }
-            | Command::MessageRetry { .. }
-            | Command::MessageResolve { .. }
-            | Command::LimitsSet { .. }
-            | Command::Drain { .. }
-            | Command::LogLevel { .. }
-            | Command::Pause { .. }
-            | Command::Resume { .. }
-            | Command::ResumeHold { .. }
-            | Command::MessageCancel { .. } => Err(Fault::new(Code::Internal, "not available yet")),
+    /// Answers an order that was done before, or is being done; gives back one that is new.
+    fn settle_repeat(&mut self, order: Order) -> Option<Order> {
+        let order = self.join_retry(order)?;
+        let (order, is_in_use) = self.join_sweep(order)?;
+        let result = match self.transactions.find(&order.origin, order.fingerprint) {
+            None if !is_in_use => return Some(order),
+            Some(Before::Same(reply)) => serde_json::from_str(reply).ok(),
+            Some(Before::Other) | None => None,
         };
+        let result = result.ok_or_else(|| {
+            let message = "transaction was used for another command of this name: use a new one for a new command, or \
+                 repeat the first one unchanged";
+            Fault::of_field(Code::IdConflict, "transaction", message)
+        });
+        self.tell(order, result);
+        None
+    }
+
+    /// Acknowledges an order and replies to it, without a trace of it.
+    pub(super) fn tell(&mut self, order: Order, result: Result<Value, Fault>) {
+        self.acknowledge(order.ticket);
+        self.act(Action::Reply(Reply { origin: order.origin, result }));
+    }
+
+    /// The order was done, or cannot be: what it changed, and that it was done, are one commit.
+    pub(super) fn conclude(&mut self, order: Order, result: Result<Value, Fault>) {
+        let Order { ticket, origin, fingerprint } = order;
+        self.acknowledge(ticket);
+        if let Ok(data) = &result {
+            let reply: Box<str> = data.to_string().into();
+            self.transactions.insert(&origin, fingerprint, self.now, reply.clone());
+            self.record(Record::Commanded { at: self.now, origin: origin.clone(), fingerprint, reply });
+        }
         self.act(Action::Reply(Reply { origin, result }));
     }
 
-    fn look_up(&mut self, origin: CommandOrigin, id: MessageId, account: Option<Account>) {
-        let live = self.live_with_id(&id, account.as_ref());
-        let live = live.into_iter().map(|seq| (seq, self.describe_live(seq))).collect();
-        self.act(Action::Lookup(Lookup { origin, id, account, live }));
+    pub(super) fn replay_commanded(&mut self, at: Time, origin: &CommandOrigin, fp: Fingerprint, reply: Box<str>) {
+        // What a restart ends is not done any more: when it comes again it is to be done again.
+        if !matches!(&*origin.name, "drain" | "log/level") {
+            self.transactions.insert(origin, fp, at.min(self.now), reply);
+        }
     }
 
     fn perform(&mut self, origin: &CommandOrigin, command: Command) -> Result<Value, Fault> {
@@ -101,35 +120,33 @@ impl Engine {
             Command::Pause { scope, reason, duration, until } => {
                 self.check_scope(&scope)?;
                 let until = self.end_of(duration, until)?;
-                let hold = self.hold(scope, reason, by, until);
-                Ok(describe_hold(&hold))
+                let hold = self.hold(scope, reason, by, until)?;
+                Ok(describe_hold("hold", &hold))
             }
             Command::Resume { scope } => {
-                let ids: Vec<HoldId> =
-                    self.holds.values().filter(|hold| hold.scope == scope).map(|hold| hold.id).collect();
+                let ids: Vec<HoldId> = self.holds.of_scope(&scope).map(|hold| hold.id).collect();
                 for id in &ids {
                     self.release(*id, by.clone());
                 }
                 Ok(json!({ "released": ids.iter().map(|id| id.0).collect::<Vec<_>>() }))
             }
             Command::ResumeHold { hold } => {
-                if self.release(hold, by) {
+                if self.release(hold, by.clone()) || self.unblock(hold, by) {
                     Ok(json!({ "released": [hold.0] }))
                 } else {
                     Err(Fault::of_field(Code::NotFound, "hold", "there is no hold of this number"))
                 }
             }
-            // pending: commands takes every selection
-            Command::MessageCancel { selection, dry_run, .. } => match &selection.id {
-                Some(id) => self.cancel(id, selection.account.as_ref(), dry_run),
-                None => Err(Fault::new(Code::Internal, "not available yet")),
-            },
-            // pending: commands, messages
+            Command::LimitsSet { scope, change, duration, until } => {
+                let until = self.end_of(duration, until)?;
+                self.limits_set(scope, change, until, by)
+            }
+            Command::Drain { on } => Ok(self.drain(origin, on)),
+            Command::LogLevel { level, duration } => Ok(self.log_level(level, duration)),
+            Command::MessageResolve { id, account, settled } => self.resolve(&id, account.as_ref(), settled),
+            // Done step by step, each in its own way.
             Command::MessageRetry { .. }
-            | Command::MessageResolve { .. }
-            | Command::LimitsSet { .. }
-            | Command::Drain { .. }
-            | Command::LogLevel { .. }
+            | Command::MessageCancel { .. }
             | Command::Info
             | Command::AccountList { .. }
             | Command::CorpList { .. }
@@ -140,7 +157,7 @@ impl Engine {
             | Command::MessageList { .. }
             | Command::MessageGet { .. }
             | Command::AccountGet { .. }
-            | Command::Health => Err(Fault::new(Code::Internal, "not available yet")),
+            | Command::Health => Err(not_an_order()),
         }
     }
 
@@ -148,13 +165,15 @@ impl Engine {
     /// accounts may come later.
     fn check_scope(&self, scope: &Scope) -> Result<(), Fault> {
         match scope {
-            Scope::Sender(name) if self.sender_key(name).is_none() => {
-                let known: Vec<&str> = self.senders.iter().map(|sender| sender.name.as_str()).collect();
-                let message = format!("there is no sender of this name: use one of {}", known.join(", "));
-                Err(Fault::of_field(Code::NotFound, "sender", message))
-            }
+            Scope::Sender(name) if self.sender_key(name).is_none() => Err(self.unknown_sender()),
             Scope::Sender(_) | Scope::All | Scope::Corp(_) | Scope::Account(_) | Scope::Conversation(..) => Ok(()),
         }
+    }
+
+    fn unknown_sender(&self) -> Fault {
+        let known: Vec<&str> = self.senders.iter().map(|sender| sender.name.as_str()).collect();
+        let message = format!("there is no sender of this name: use one of {}", known.join(", "));
+        Fault::of_field(Code::NotFound, "sender", message)
     }
 
     fn end_of(&self, duration: Option<Duration>, until: Option<Time>) -> Result<Option<Time>, Fault> {
@@ -167,78 +186,25 @@ impl Engine {
         }
     }
 
-    /// Cancels what is queued. What is on its way, or in doubt, cannot be called back.
-    fn cancel(&mut self, id: &MessageId, account: Option<&Account>, dry_run: bool) -> Result<Value, Fault> {
-        let found = self.live_with_id(id, account);
-        if found.is_empty() {
-            return Err(self.nothing_to_cancel(id));
+    fn log_level(&mut self, level: LogLevel, duration: Option<Duration>) -> Value {
+        let until = duration.map(|span| self.now + span);
+        if let Some(before) = std::mem::replace(&mut self.log_level_until, until) {
+            self.timers.remove(&(before, Timer::LogLevel));
         }
-        if account.is_none() && self.accounts_of(&found) > 1 {
-            let message = "several accounts have a message with this id; name the account";
-            return Err(Fault::of_field(Code::InvalidField, "account", message));
+        if let Some(until) = until {
+            self.timers.insert((until, Timer::LogLevel));
         }
-        let (mut cancelled, mut too_late) = (Vec::new(), Vec::new());
-        for seq in found {
-            let Some(live) = self.live.get(&seq) else { continue };
-            match live.phase {
-                Phase::Queued | Phase::Scheduled => cancelled.push(seq),
-                Phase::Sending if self.sabotaged(Sabotage::CancelWhileSending) => cancelled.push(seq),
-                Phase::Sending | Phase::InDoubt(_) => too_late.push((seq, live.state())),
-            }
-        }
-        if !dry_run {
-            for seq in &cancelled {
-                let fault = Fault::new(Code::Cancelled, "the message was cancelled by a command before it was sent");
-                self.finish(*seq, State::Cancelled, None, Some(fault));
-            }
-        }
-        Ok(json!({
-            "dryRun": dry_run,
-            "cancelled": cancelled.iter().map(|seq| seq.0).collect::<Vec<_>>(),
-            "tooLate": too_late.iter()
-                .map(|(seq, state)| json!({ "seq": seq.0, "state": state.as_str() })).collect::<Vec<_>>(),
-        }))
+        self.act(Action::LogLevel(Some(level)));
+        json!({ "level": level.as_str(), "until": until.map(|until| until.to_string()) })
     }
 
-    fn accounts_of(&self, seqs: &[Seq]) -> usize {
-        let mut accounts: Vec<_> = seqs.iter().filter_map(|seq| self.live.get(seq)).map(|live| live.account).collect();
-        accounts.sort_unstable();
-        accounts.dedup();
-        accounts.len()
-    }
-
-    fn nothing_to_cancel(&self, id: &MessageId) -> Fault {
-        let id = id_key(id);
-        let past = self.with_id(id).find_map(|seq| self.past.get(&seq));
-        match past {
-            Some(past) => {
-                let message = format!("the message is {} already", past.state.as_str());
-                Fault::of_field(Code::NotFound, "id", message)
-            }
-            None => Fault::of_field(Code::NotFound, "id", "no waiting message has this id"),
-        }
+    pub(super) fn log_level_ends(&mut self) {
+        self.log_level_until = None;
+        self.act(Action::LogLevel(None));
     }
 }
 
-fn transaction_key(origin: &CommandOrigin, transaction: &str) -> Box<str> {
-    format!("{} {transaction}", origin.name).into()
-}
-
-/// A hold as it is shown in replies.
-pub(super) fn describe_hold(hold: &Hold) -> Value {
-    let scope = match &hold.scope {
-        Scope::All => json!({ "all": true }),
-        Scope::Sender(name) => json!({ "sender": name.as_str() }),
-        Scope::Corp(name) => json!({ "corp": name.as_str() }),
-        Scope::Account(name) => json!({ "account": name.as_str() }),
-        Scope::Conversation(name, conversation) => json!({ "account": name.as_str(), "conversation": conversation }),
-    };
-    json!({
-        "hold": hold.id.0,
-        "scope": scope,
-        "reason": hold.reason,
-        "by": hold.by,
-        "since": hold.since.to_string(),
-        "until": hold.until.map(|until| until.to_string()),
-    })
+/// A question among the orders: nobody sends one there.
+fn not_an_order() -> Fault {
+    Fault::new(Code::Internal, "this command changes nothing, and was taken for one that does: report it")
 }

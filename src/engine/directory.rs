@@ -2,14 +2,17 @@
 
 use super::Engine;
 use super::breaker::Breaker;
+use super::forecast::AnswerTime;
+use super::lanes::{Lanes, Open};
+use super::ledger::Tally;
 use super::sabotage::Sabotage;
-use super::settings::{AccountLimits, AccountSettings, CorpLimits, SenderSettings};
-use super::status::{Edge, Latch};
-use super::tables::{AccountKey, AccountState, CorpKey, CorpState, Open, Place, SenderKey, SenderState, Timer};
+use super::settings::{AccountSettings, SenderSettings};
+use super::status::{Counters, Edge, Latch};
+use super::tables::{AccountKey, AccountState, CorpKey, CorpState, Place, SenderKey, SenderState, Timer};
 use crate::model::{
     Account, Action, Code, Corp, DirectoryEntry, Fault, Record, SenderName, SenderTrouble, Seq, State, Time,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Account lists are asked for at most this often on the engine's wish; the sender's own refresh comes on top.
@@ -23,8 +26,8 @@ impl SenderState {
             name: settings.name.clone(),
             in_flight: 0,
             connections: settings.connections,
-            lanes: BTreeMap::new(),
-            heads: BTreeSet::new(),
+            lanes: Lanes::default(),
+            answers: AnswerTime::default(),
             breaker: Breaker::default(),
             unauthorized: false,
             directory_asked_at: None,
@@ -41,8 +44,10 @@ impl Engine {
             let key = self.account_key(&configured.account);
             let corp = configured.corp.map(|corp| self.corp_key(&corp));
             let sender = configured.sender.and_then(|name| self.sender_key(&name));
+            if let Some(corp) = corp {
+                self.join_corp(key, corp);
+            }
             let account = self.account_mut(key);
-            account.corp = corp.or(account.corp);
             account.sender = sender.or(account.sender);
         }
     }
@@ -59,11 +64,12 @@ impl Engine {
         let corp = default_corp.map(|corp| self.corp_key(&corp));
         self.accounts.push(AccountState {
             name: name.clone(),
-            corp,
+            corp: None,
             sender: only,
             queue: BTreeSet::new(),
-            scheduled: 0,
+            scheduled: BTreeSet::new(),
             in_flight: 0,
+            in_doubt: 0,
             place: Place::Idle,
             ready_since: None,
             cool_down_until: Time::default(),
@@ -71,10 +77,23 @@ impl Engine {
             offline: false,
             minutes: None,
             grace_set: false,
+            tally: Tally::default(),
         });
         self.spacing.add(self.account_limits(name));
         self.account_keys.insert(name.clone(), key);
+        if let Some(corp) = corp {
+            self.join_corp(key, corp);
+        }
         key
+    }
+
+    fn join_corp(&mut self, key: AccountKey, corp: CorpKey) {
+        let old = self.account_mut(key).corp.replace(corp);
+        if let Some(old) = old {
+            self.touch(key);
+            self.corps[old.index()].members.remove(&key);
+        }
+        self.corps[corp.index()].members.insert(key);
     }
 
     pub(super) fn corp_key(&mut self, name: &Corp) -> CorpKey {
@@ -82,16 +101,11 @@ impl Engine {
             return *key;
         }
         let key = CorpKey(self.corps.len() as u32);
-        self.corps.push(CorpState { name: name.clone(), open: Open::All, open_timer: None });
+        self.corps.push(CorpState { name: name.clone(), open: Open::All, open_timer: None, members: BTreeSet::new() });
         self.hours.add(self.corp_limits(name));
+        self.ledger.corps.push(Counters::default());
         self.corp_keys.insert(name.clone(), key);
         key
-    }
-
-    fn account_limits(&self, name: &Account) -> AccountLimits {
-        let limits = &self.settings.limits;
-        let own = limits.accounts.binary_search_by(|(account, _)| account.cmp(name));
-        own.map_or(limits.account, |index| limits.accounts[index].1)
     }
 
     /// What the configuration says of an account.
@@ -100,22 +114,13 @@ impl Engine {
         accounts.binary_search_by(|own| own.account.cmp(name)).ok().map(|index| &accounts[index])
     }
 
-    fn corp_limits(&self, name: &Corp) -> CorpLimits {
-        let limits = &self.settings.limits;
-        let own = limits.corps.binary_search_by(|(corp, _)| corp.cmp(name));
-        let own = own.map_or(limits.corp, |index| limits.corps[index].1);
-        if self.sabotaged(Sabotage::PlainQuota) {
-            return CorpLimits { per_hour: own.per_hour * 2, burst: Some(own.per_hour), ..own };
-        }
-        own
-    }
-
     pub(super) fn handle_directory(&mut self, sender: &SenderName, entries: Vec<DirectoryEntry>) {
         let Some(sender) = self.sender_key(sender) else { return };
         self.senders[sender.index()].directory_read = true;
         self.note_directory(sender, false);
         if self.senders[sender.index()].unauthorized {
             self.senders[sender.index()].unauthorized = false;
+            self.touch_server(sender);
             let name = self.senders[sender.index()].name.clone();
             self.alarm("sender_authorized", name.as_str(), "the sender takes the API key again".to_owned());
         }
@@ -132,7 +137,11 @@ impl Engine {
             return;
         }
         // A list that does not say is no reason to wait for ever: the next attempt will tell.
-        self.account_mut(key).offline &= entry.online == Some(false);
+        let stays_offline = entry.online == Some(false);
+        if std::mem::replace(&mut self.account_mut(key).offline, false) {
+            self.account_mut(key).offline = stays_offline;
+            self.touch(key);
+        }
         let corp = pinned_corp.or(entry.corp).map(|corp| self.corp_key(&corp));
         let account = self.account(key);
         let (old_corp, old_sender) = (account.corp, account.sender);
@@ -154,9 +163,10 @@ impl Engine {
     pub(super) fn move_account(&mut self, key: AccountKey, corp: CorpKey, sender: SenderKey) {
         let now = self.now;
         let forgets = self.sabotaged(Sabotage::MoveForgetsSends);
+        let moved = self.account(key).corp != Some(corp) && !forgets;
+        self.count_move(key, corp);
+        self.join_corp(key, corp);
         let account = self.account_mut(key);
-        let moved = account.corp != Some(corp) && !forgets;
-        account.corp = Some(corp);
         account.sender = Some(sender);
         let carried = if moved { account.minutes.as_mut().map(|minutes| minutes.iter(now)) } else { None };
         for (at, sends) in carried.into_iter().flatten() {
@@ -204,6 +214,7 @@ impl Engine {
         if !std::mem::replace(&mut server.unauthorized, true) {
             // One timer keeps asking; every further refusal would start another one that never ends.
             self.timers.insert((self.now + ASK_INTERVAL, Timer::Sender(sender)));
+            self.touch_server(sender);
             let message = "the sender does not take the API key (401 or 403); its messages wait, and the account list \
                  is asked for until it does"
                 .to_owned();
@@ -222,15 +233,20 @@ impl Engine {
     }
 
     /// Asks for the account list now, or as soon as it may be asked for again: the last one came before the wish.
-    fn want_directory(&mut self, sender: SenderKey) {
+    /// Returns when.
+    pub(super) fn want_directory(&mut self, sender: SenderKey) -> Time {
         let server = &mut self.senders[sender.index()];
         match server.directory_asked_at.map(|at| at + ASK_INTERVAL).filter(|next| *next > self.now) {
             Some(next) => {
                 if !std::mem::replace(&mut server.directory_wanted, true) {
                     self.timers.insert((next, Timer::Sender(sender)));
                 }
+                next
             }
-            None => self.ask_directory(sender),
+            None => {
+                self.ask_directory(sender);
+                self.now
+            }
         }
     }
 

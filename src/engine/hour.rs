@@ -4,7 +4,7 @@ use crate::model::Time;
 use std::time::Duration;
 
 /// The length of the window in seconds, which the platform fixes.
-const WINDOW_SECONDS: u64 = 3600;
+pub(super) const WINDOW_SECONDS: u64 = 3600;
 /// One bucket more than the window has seconds: a bucket counts until its *end* is a whole window old.
 const BUCKETS: usize = WINDOW_SECONDS as usize + 1;
 
@@ -71,6 +71,27 @@ impl Hour {
             }
         }
         None
+    }
+
+    /// The next `limit` places and when they come free, if each is used as soon as it is. What is under way counts as
+    /// ended now.
+    pub(super) fn places(&mut self, limit: u32, now: Time) -> Vec<(Time, u32)> {
+        let used = self.used(now);
+        let mut places = Vec::new();
+        if used < limit {
+            places.push((now, limit - used));
+        }
+        // What the reserve took beyond the limit comes free without making a place.
+        let mut beyond = used.saturating_sub(limit);
+        for at in self.newest.saturating_sub(WINDOW_SECONDS)..=self.newest {
+            let ended = self.buckets[index(at)] + if at == self.newest { self.in_flight } else { 0 };
+            let lost = ended.min(beyond);
+            beyond -= lost;
+            if ended > lost {
+                places.push((Time::from_millis((at + 1 + WINDOW_SECONDS) * 1000), ended - lost));
+            }
+        }
+        places
     }
 
     fn advance(&mut self, now: u64) {

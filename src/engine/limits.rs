@@ -22,7 +22,7 @@ use std::time::Duration;
 type Limiter<K, S> = RateLimiter<K, S, SteadyClock, NoOpMiddleware<Nanos>>;
 
 /// Added to the spacing: the clocks of two hosts may run at slightly different rates.
-const GUARD: Duration = Duration::from_millis(1);
+pub(super) const GUARD: Duration = Duration::from_millis(1);
 
 /// A limit that says no, and when to ask again (`None`: when a send under way has ended).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +49,15 @@ struct Slots(Arc<Mutex<Vec<Slot>>>);
 
 #[derive(Clone, Copy)]
 struct Slot {
-    next_at: Time,
+    /// Since when the spacing counts: the last send, or the end of it. `None` before the first.
+    since: Option<Time>,
     interval: Duration,
+}
+
+impl Slot {
+    fn next_at(&self) -> Time {
+        self.since.map_or(Time::default(), |since| since + self.interval + GUARD)
+    }
 }
 
 impl StateStore for Slots {
@@ -62,8 +69,8 @@ impl StateStore for Slots {
     {
         let mut slots = locked(&self.0);
         let slot = &mut slots[key.index()];
-        let (allowed, arrival) = f(Some(Nanos::new(slot.next_at.as_nanos())))?;
-        slot.next_at = Time::from_nanos(arrival.as_u64()) + slot.interval + GUARD;
+        let (allowed, arrival) = f(Some(Nanos::new(slot.next_at().as_nanos())))?;
+        slot.since = Some(Time::from_nanos(arrival.as_u64()));
         Ok(allowed)
     }
 }
@@ -76,7 +83,7 @@ impl Spacing {
 
     /// Adds the next account; keys are handed out in order.
     pub(super) fn add(&mut self, limits: AccountLimits) {
-        locked(&self.slots.0).push(Slot { next_at: Time::default(), interval: limits.interval });
+        locked(&self.slots.0).push(Slot { since: None, interval: limits.interval });
     }
 
     /// Takes the account's slot, or says when it has the next.
@@ -90,11 +97,16 @@ impl Spacing {
     pub(super) fn restart(&mut self, account: AccountKey, at: Time) {
         let mut slots = locked(&self.slots.0);
         let slot = &mut slots[account.index()];
-        slot.next_at = slot.next_at.max(at + slot.interval + GUARD);
+        slot.since = slot.since.max(Some(at));
+    }
+
+    /// Spaces the account's sends by `interval` from its last one on.
+    pub(super) fn set_interval(&mut self, account: AccountKey, interval: Duration) {
+        locked(&self.slots.0)[account.index()].interval = interval;
     }
 
     pub(super) fn next_at(&self, account: AccountKey) -> Time {
-        locked(&self.slots.0)[account.index()].next_at
+        locked(&self.slots.0)[account.index()].next_at()
     }
 
     pub(super) fn interval(&self, account: AccountKey) -> Duration {
@@ -120,6 +132,7 @@ pub(super) struct Permit {
 #[derive(Clone)]
 struct Rings(Arc<Mutex<Vec<Ring>>>, SteadyClock);
 
+#[derive(Clone)]
 struct Ring {
     hour: Hour,
     limits: CorpLimits,
@@ -212,6 +225,52 @@ impl Hours {
         self.smoothing.push(Smoothing::new(&limits, self.clock.clone()));
         self.clock.set(now);
         locked(&self.rings.0).push(Ring { hour: Hour::new(), limits });
+    }
+
+    /// Lets the company's hour have that many places from now on: those that are taken count on.
+    pub(super) fn set_limits(&mut self, corp: CorpKey, limits: CorpLimits) {
+        let now = self.clock.time();
+        self.clock.set(Time::default());
+        let smoothing = Smoothing::new(&limits, self.clock.clone());
+        self.clock.set(now);
+        if let (Some(old), Some(new)) = (&self.smoothing[corp.index()], &smoothing) {
+            *locked(&new.arrival.0) = *locked(&old.arrival.0);
+        }
+        self.smoothing[corp.index()] = smoothing;
+        locked(&self.rings.0)[corp.index()].limits = limits;
+    }
+
+    /// The hours of these companies as they are, under new keys in that order, to play with on another clock, which
+    /// still shows zero.
+    pub(super) fn copy_of(&self, corps: &[CorpKey], clock: SteadyClock) -> Self {
+        let mut copy = Self::new(clock.clone());
+        for corp in corps {
+            let ring = locked(&self.rings.0)[corp.index()].clone();
+            let smoothing = self.smoothing[corp.index()].as_ref();
+            copy.smoothing.push(smoothing.and_then(|smoothing| {
+                let same = Smoothing::new(&ring.limits, clock.clone())?;
+                *locked(&same.arrival.0) = *locked(&smoothing.arrival.0);
+                Some(same)
+            }));
+            locked(&copy.rings.0).push(ring);
+        }
+        copy
+    }
+
+    /// The next places for what is not urgent: see [`Hour::places`].
+    pub(super) fn places(&self, corp: CorpKey, now: Time) -> Vec<(Time, u32)> {
+        let mut rings = locked(&self.rings.0);
+        let ring = &mut rings[corp.index()];
+        let limit = ring.limit(false);
+        ring.hour.places(limit, now)
+    }
+
+    /// The time between two sends that smoothing wants, and when it lets the next one go after its burst.
+    pub(super) fn smoothing(&self, corp: CorpKey) -> (Duration, Time) {
+        match &self.smoothing[corp.index()] {
+            Some(smoothing) => (smoothing.period, Time::from_nanos(locked(&smoothing.arrival.0).unwrap_or_default())),
+            None => (Duration::ZERO, Time::default()),
+        }
     }
 
     /// Takes a place in the company's hour, or says when there is one.

@@ -13,14 +13,27 @@
 
 mod accept;
 mod attempt;
+mod audit;
+mod block;
+mod board;
 mod breaker;
 mod command;
+mod correct;
 mod directory;
+mod forecast;
+mod health;
 mod hold;
 mod hour;
+mod lanes;
+mod ledger;
 mod limits;
+mod lookup;
 mod outbox;
+mod overrides;
+mod poison;
+mod report;
 mod restore;
+mod retry;
 mod sabotage;
 mod schedule;
 mod settings;
@@ -28,20 +41,31 @@ mod status;
 mod steady;
 mod tables;
 mod timer;
+mod transaction;
 
+pub use health::CorpGauges;
+pub use poison::{AtHand, delivery_key, poison_fault};
 #[cfg(test)]
 pub(crate) use sabotage::Sabotage;
 pub use settings::{
     AccountLimits, AccountSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom, MessageSettings,
-    SenderSettings, Settings,
+    SenderSettings, Settings, StatusSettings,
 };
 pub use status::Counters;
 
 use crate::model::{
-    Account, Action, Alarm, Corp, Hold, HoldId, Input, LastNumbers, Outcome, Ready, Record, Refusal, SendEvent, Seq,
-    State, Time,
+    Account, Action, Alarm, Block, Corp, HoldId, Input, LastNumbers, LimitOverride, LimitScope, Outcome, Ready, Record,
+    Refusal, SendEvent, Seq, State, Time,
 };
+use audit::Recount;
+use board::Board;
+use command::{Drain, Sweep};
+use forecast::Forecasts;
+use health::{Health, Rates};
+use hold::Holds;
+use ledger::Ledger;
 use limits::{Hours, Spacing};
+use lookup::Lookups;
 use outbox::Outbox;
 use status::Latch;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -51,6 +75,7 @@ use steady::SteadyClock;
 use tables::{
     AccountKey, AccountState, CorpKey, CorpState, DedupKey, Flight, IdKey, Live, Past, SenderKey, SenderState, Timer,
 };
+use transaction::Transactions;
 
 /// How long after a start nothing is sent: bytes of the process before may still be on their way.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -88,14 +113,35 @@ pub struct Engine {
     timers: BTreeSet<(Time, Timer)>,
     deadlines: BTreeSet<(Time, Seq)>,
 
-    holds: BTreeMap<HoldId, Hold>,
+    holds: Holds,
+    blocks: BTreeMap<HoldId, Block>,
+    /// Limits that are not as configured.
+    overrides: BTreeMap<LimitScope, LimitOverride>,
+    /// Cancellations under way, in the order in which they came; the first one is being done.
+    sweeps: VecDeque<Sweep>,
+    drain: Option<Drain>,
+    /// What the last [`Action::Intake`] said.
+    intake_open: bool,
+    log_level_until: Option<Time>,
+    /// Counts what could make a forecast another one.
+    changes: u64,
+    forecasts: Forecasts,
+    board: Board,
     outbox: Outbox,
-    /// Replies to commands that changed something, by transaction, and since when.
-    transactions: BTreeMap<Box<str>, (Time, Box<str>)>,
+    /// Questions that the journal has not answered yet.
+    lookups: Lookups,
+    transactions: Transactions,
     last: LastNumbers,
-    counters: Counters,
+    ledger: Ledger,
+    recount: Option<Recount>,
+    rates: Rates,
+    health: Health,
     storage: Latch,
     ready: Ready,
+    /// Whose turn it is, for whoever has to say who made the engine panic.
+    at_hand: Option<Seq>,
+    /// Messages that ended the process too often.
+    condemned: BTreeSet<Seq>,
     #[cfg(test)]
     sabotage: Option<Sabotage>,
 }
@@ -135,13 +181,28 @@ impl Engine {
             senders: settings.senders.iter().map(SenderState::new).collect(),
             timers: BTreeSet::new(),
             deadlines: BTreeSet::new(),
-            holds: BTreeMap::new(),
+            holds: Holds::default(),
+            blocks: BTreeMap::new(),
+            overrides: BTreeMap::new(),
+            sweeps: VecDeque::new(),
+            drain: None,
+            intake_open: true,
+            log_level_until: None,
+            changes: 0,
+            forecasts: Forecasts::default(),
+            board: Board::new(settings.status),
             outbox: Outbox::new(settings.publish_window),
-            transactions: BTreeMap::new(),
+            lookups: Lookups::default(),
+            transactions: Transactions::default(),
             last,
-            counters: Counters::default(),
+            ledger: Ledger::default(),
+            recount: None,
+            rates: Rates::default(),
+            health: Health::new(now),
             storage: Latch::default(),
             ready: Ready::default(),
+            at_hand: None,
+            condemned: BTreeSet::new(),
             settings,
             #[cfg(test)]
             sabotage: None,
@@ -154,6 +215,7 @@ impl Engine {
     /// Takes note of something that happened. What follows from it comes out of [`poll_ready`](Self::poll_ready).
     pub fn handle(&mut self, input: Input, now: Time) {
         self.set_now(now);
+        self.at_hand = None;
         match input {
             Input::Request { ticket, request } => self.handle_request(ticket, *request),
             Input::Refused { ticket, refusal } => self.handle_refused(ticket, *refusal),
@@ -162,16 +224,21 @@ impl Engine {
             Input::Ended { seq, attempt, verdict } => self.handle_ended(seq, attempt, verdict),
             Input::Published { what, refused } => self.handle_published(what, refused),
             Input::PublishAgain { what } => self.outbox.again(what),
-            Input::Connected(connected) => self.outbox.connected(connected),
+            Input::Connected(connected) => {
+                self.outbox.connected(connected);
+                self.board_connected(connected);
+            }
             Input::Directory { sender, entries } => self.handle_directory(&sender, entries),
             Input::DirectoryFailed { sender, trouble } => self.handle_directory_failed(&sender, trouble),
             Input::StorageLow(low) => self.handle_storage_low(low),
-            // pending: forecast (board), health
-            Input::StatusSeen(_) | Input::Link { .. } => {}
+            Input::Link { which, up } => self.handle_link(which, up),
+            Input::Broker(fact) => self.handle_broker(fact),
+            Input::StatusSeen(topic) => self.status_seen(topic),
+            Input::Found(found) => self.handle_found(*found),
             Input::Stop => {
                 self.stopping = true;
                 // Behind the acknowledgements of all that was taken, so that none of it comes again.
-                self.act(Action::Intake { open: false });
+                self.steer_intake();
             }
         }
     }
@@ -179,9 +246,14 @@ impl Engine {
     /// Everything decided so far. The caller makes `records` durable before it performs any of `actions`.
     pub fn poll_ready(&mut self, now: Time) -> Ready {
         self.set_now(now);
+        self.at_hand = None;
         self.fire_timers();
         self.dispatch();
+        self.at_hand = None;
         self.publish();
+        self.notice_drained();
+        self.watch_health();
+        self.publish_board();
         std::mem::take(&mut self.ready)
     }
 
@@ -191,7 +263,7 @@ impl Engine {
         let timer = self.timers.first().map(|(at, _)| *at);
         let deadline = self.deadlines.first().map(|(at, _)| *at);
         let forgetting = self.forgetting.front().map(|(at, _)| *at + self.settings.messages.dedup_window);
-        [settling, timer, deadline, forgetting].into_iter().flatten().min()
+        [settling, timer, deadline, forgetting, self.health_due(), self.board_timeout()].into_iter().flatten().min()
     }
 
     /// True once nothing is in flight and every answer is with the broker.

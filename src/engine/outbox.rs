@@ -111,6 +111,7 @@ impl Engine {
             let message = format!("the broker refuses this answer for good ({reason}); it is not published again");
             self.alarm("answer_refused", &about, message);
         }
+        self.rates.answered.add(self.now);
         match what {
             Outgoing::Answer(seq) => {
                 if let Some(past) = self.past.get_mut(&seq) {

@@ -23,8 +23,7 @@ impl Engine {
             Record::Accepted(message) => {
                 let (dedup, id) = (dedup_key(&message.request), id_key(&message.request.id));
                 self.add_live(&message, dedup, id);
-                self.counters.accepted += 1;
-                self.counters.restored += 1;
+                self.count_accepted(message.seq, true);
             }
             Record::Attempted { seq, attempt, account, corp, possibly_duplicate, .. } => {
                 self.replay_attempted(seq, attempt, &account, &corp, possibly_duplicate);
@@ -47,17 +46,22 @@ impl Engine {
             Record::RefusalAnswered { number } => self.outbox.remove(Outgoing::Refusal(number)),
             Record::Held(_) if self.sabotaged(Sabotage::HoldsForgotten) => {}
             Record::Held(hold) => self.add_hold(hold),
-            Record::Released { hold, .. } => {
-                if let Some(hold) = self.holds.remove(&hold)
-                    && let Some(until) = hold.until
-                {
-                    self.timers.remove(&(until, Timer::Hold(hold.id.0)));
-                }
+            Record::Released { hold, .. } => drop(self.remove_hold(hold)),
+            Record::Blocked(_) if self.sabotaged(Sabotage::BlocksForgotten) => {}
+            Record::Blocked(block) => self.add_block(block),
+            Record::Unblocked { block, .. } => {
+                self.remove_block(block);
             }
-            // pending: commands
-            Record::Blocked(_) | Record::Unblocked { .. } | Record::LimitSet(_) => {}
+            Record::LimitSet(_) if self.sabotaged(Sabotage::LimitsForgotten) => {}
+            Record::LimitSet(set) => {
+                let scope = set.scope.clone();
+                self.replay_limit(set);
+                self.apply_limit(&scope);
+            }
             Record::Located { account, corp, sender, .. } => self.replay_located(&account, &corp, &sender),
-            Record::Commanded { at, origin, reply } => self.replay_commanded(at, &origin, reply),
+            Record::Commanded { at, origin, fingerprint, reply } => {
+                self.replay_commanded(at, &origin, fingerprint, reply);
+            }
             Record::Spent { account, corp, ended_at } => self.replay_spent(&account, &corp, ended_at),
         }
     }
@@ -71,6 +75,7 @@ impl Engine {
         self.forgetting.make_contiguous().sort_unstable();
         let crashed: Vec<(Seq, Flight)> = std::mem::take(&mut self.flights).into_iter().collect();
         for (seq, flight) in crashed {
+            self.at_hand = Some(seq);
             let verdict = Verdict::Unknown { why: Doubt::Crash, detail: Box::default() };
             // What the process before had handed to the network may arrive until nothing is settled any more.
             let at = self.settle_until;
@@ -82,12 +87,15 @@ impl Engine {
             }
             self.doubt(seq, None);
         }
+        self.end_condemned();
         let waiting: Vec<Seq> =
             self.live.iter().filter(|(_, live)| matches!(live.phase, Phase::Scheduled)).map(|(seq, _)| *seq).collect();
         for seq in waiting {
+            self.at_hand = Some(seq);
             self.resume_waiting(seq);
         }
-        if !self.holds.is_empty() {
+        self.at_hand = None;
+        if !self.holds.is_empty() || !self.blocks.is_empty() {
             self.publish_holds();
         }
     }
@@ -97,13 +105,14 @@ impl Engine {
         let now = self.now;
         let window = self.doubt_window(seq, None);
         let Some(live) = self.live.get_mut(&seq) else { return };
+        let account = live.account;
         live.earliest = if live.attempts > 0 { live.earliest.min(now + RETRY_WAIT_MAX) } else { live.earliest };
         if !live.last_in_doubt {
             return self.enqueue(seq);
         }
         let until = (live.doubted_at + window).min(now + window);
         live.phase = Phase::InDoubt(Some(until));
-        self.counters.states.change(State::Queued, State::InDoubt);
+        self.count_change(seq, account, State::Queued, State::InDoubt);
         if until <= now {
             self.doubt_ends(seq);
         } else {
@@ -122,9 +131,11 @@ impl Engine {
         live.phase = Phase::Sending;
         // What was tried once is past its notBefore, also where the wall clock was set back since.
         live.earliest = Time::default();
-        self.counters.states.change(State::Queued, State::Sending);
+        let of = live.account;
+        self.count_change(seq, of, State::Queued, State::Sending);
         self.account_mut(account).in_flight += 1;
-        self.flights.insert(seq, Flight { attempt, account, sender: None, corp });
+        let at = self.now;
+        self.flights.insert(seq, Flight { attempt, account, sender: None, corp, at });
         self.hours.start_past(corp);
     }
 
@@ -141,7 +152,7 @@ impl Engine {
         self.spacing.restart(flight.account, aged);
         let Some(live) = self.live.get_mut(&seq) else { return };
         live.phase = Phase::Scheduled;
-        let attempts = u32::from(live.attempts);
+        let (attempts, of) = (u32::from(live.attempts), live.account);
         match verdict {
             Verdict::Unknown { .. } => {
                 live.doubts = live.doubts.saturating_add(1);
@@ -155,16 +166,17 @@ impl Engine {
             Verdict::NotSent { why: NotSent::Offline, .. } => self.account_mut(flight.account).offline = true,
             Verdict::Confirmed { .. } | Verdict::Refused { .. } | Verdict::NotSent { .. } => {}
         }
-        self.counters.states.change(State::Sending, State::Queued);
+        self.count_change(seq, of, State::Sending, State::Queued);
     }
 
     fn replay_finished(&mut self, seq: Seq, state: State, at: Time) {
         let Some(live) = self.live.remove(&seq) else { return };
-        self.counters.states.change(live.state(), state);
+        self.count_change(seq, live.account, live.state(), state);
         self.live_bytes -= u64::from(live.body_bytes);
-        let past = Past { dedup: live.dedup, id: live.id, fingerprint: live.fingerprint, state, answered: false };
-        self.past.insert(seq, past);
-        self.forgetting.push_back((self.aged(at), seq));
+        let at = self.aged(at);
+        let corp = self.account(live.account).corp;
+        self.past.insert(seq, Past::of(&live, state, at, corp));
+        self.forgetting.push_back((at, seq));
         self.outbox.push(Outgoing::Answer(seq));
     }
 

@@ -5,18 +5,12 @@
 //! asks the company's hour, then the account's spacing. A company whose hour is used up costs one timer; its accounts
 //! stay where they are.
 
+use super::lanes::{Entry, Open};
 use super::sabotage::Sabotage;
 use super::settings::MeasuredFrom;
-use super::tables::{AccountKey, CorpKey, Flight, Lane, Open, Order, Phase, Place, Rank, SenderKey, Timer};
-use super::{Engine, limits};
-use crate::model::{Action, HoldReason, Record, Scope, Seq, State, Time};
-use std::time::Duration;
-
-/// What one level of priority is worth between accounts: that much longer waiting. Nothing starves, because every
-/// account's wait grows without end.
-const HEAD_START: Duration = Duration::from_secs(5);
-/// From this priority on a message may use the reserve of its company's hour.
-const URGENT: u8 = 8;
+use super::tables::{AccountKey, CorpKey, Flight, Phase, Place, Rank, SenderKey, Timer};
+use super::{Engine, lanes, limits, sabotage};
+use crate::model::{Action, HoldReason, Record, Seq, State, Time};
 
 impl Engine {
     /// Finds the account's place anew. To be called after every change of what decides about it.
@@ -26,12 +20,10 @@ impl Engine {
             Ok((rank, due, sender, corp)) if due <= self.now => {
                 let since = waited.unwrap_or(self.now);
                 self.account_mut(key).ready_since = Some(since);
-                let order = order(since, rank);
-                self.account_mut(key).place = Place::Ready(sender, corp, order);
-                let lane = self.senders[sender.index()].lanes.entry(corp).or_default();
-                let set = if is_urgent(rank) { &mut lane.urgent } else { &mut lane.ready };
-                set.insert((order, key));
-                self.refresh_head(sender, corp);
+                let entry = Entry::new(key, since, rank);
+                self.account_mut(key).place = Place::Ready(sender, corp, entry);
+                let open = self.corps[corp.index()].open;
+                self.senders[sender.index()].lanes.insert(corp, open, entry);
             }
             Ok((_, due, _, _)) => {
                 self.account_mut(key).place = Place::Due(due);
@@ -60,12 +52,9 @@ impl Engine {
             Place::Due(due) => {
                 self.timers.remove(&(due, Timer::Account(key)));
             }
-            Place::Ready(sender, corp, order) => {
-                if let Some(lane) = self.senders[sender.index()].lanes.get_mut(&corp) {
-                    lane.ready.remove(&(order, key));
-                    lane.urgent.remove(&(order, key));
-                }
-                self.refresh_head(sender, corp);
+            Place::Ready(sender, corp, entry) => {
+                let open = self.corps[corp.index()].open;
+                self.senders[sender.index()].lanes.remove(corp, open, entry);
             }
         }
         waited
@@ -94,40 +83,23 @@ impl Engine {
     }
 
     /// The first message of the account's queue whose conversation is not held.
-    fn head(&self, key: AccountKey) -> Option<Rank> {
+    pub(super) fn head(&self, key: AccountKey) -> Option<Rank> {
         let account = self.account(key);
         if self.sabotaged(Sabotage::RetryToTail) {
             let tried = |rank: &&Rank| self.live.get(&rank.1).is_some_and(|live| live.attempts > 0);
             let untried = account.queue.iter().find(|rank| !tried(rank));
             return untried.or(account.queue.first()).copied();
         }
-        if !self.holds.values().any(|hold| matches!(&hold.scope, Scope::Conversation(name, _) if *name == account.name))
-        {
+        if !self.holds.has_conversations_of(&account.name) {
             return account.queue.first().copied();
         }
         account.queue.iter().find(|rank| self.conversation_hold(key, rank.1).is_none()).copied()
     }
 
-    /// Puts the lane where its first account belongs among the lanes of its server.
-    fn refresh_head(&mut self, sender: SenderKey, corp: CorpKey) {
-        let open = self.corps[corp.index()].open;
-        let server = &mut self.senders[sender.index()];
-        let Some(lane) = server.lanes.get_mut(&corp) else { return };
-        let head = lane.first(open).map(|(order, _, _)| order);
-        if head != lane.head {
-            if let Some(old) = lane.head {
-                server.heads.remove(&(old, corp));
-            }
-            if let Some(new) = head {
-                server.heads.insert((new, corp));
-            }
-            lane.head = head;
-        }
-    }
-
     pub(super) fn refresh_heads(&mut self, corp: CorpKey) {
-        for index in 0..self.senders.len() {
-            self.refresh_head(SenderKey(index as u32), corp);
+        let open = self.corps[corp.index()].open;
+        for sender in &mut self.senders {
+            sender.lanes.refresh(corp, open);
         }
     }
 
@@ -138,9 +110,9 @@ impl Engine {
         }
         while let Some((sender, corp)) = self.next_lane() {
             let open = self.corps[corp.index()].open;
-            let lane: &Lane = &self.senders[sender.index()].lanes[&corp];
-            let Some((_, account, urgent)) = lane.first(open) else {
-                self.refresh_head(sender, corp);
+            let lanes = &mut self.senders[sender.index()].lanes;
+            let Some(Entry { account, urgent, .. }) = lanes.first_of(corp, open) else {
+                lanes.refresh(corp, open);
                 continue;
             };
             if let Err(until) = self.hours.take(limits::Permit { corp, urgent }) {
@@ -160,22 +132,17 @@ impl Engine {
 
     /// Among the servers with room, the lane that waits longest.
     fn next_lane(&self) -> Option<(SenderKey, CorpKey)> {
-        let mut best: Option<(Order, SenderKey, CorpKey)> = None;
-        for (index, sender) in self.senders.iter().enumerate() {
-            if sender.unauthorized || sender.in_flight >= sender.breaker.allows(sender.connections, self.now) {
-                continue;
-            }
-            let Some((order, corp)) = sender.heads.first() else { continue };
-            let candidate = (*order, SenderKey(index as u32), *corp);
-            best = Some(best.map_or(candidate, |best| best.min(candidate)));
-        }
-        best.map(|(_, sender, corp)| (sender, corp))
+        let servers = self.senders.iter().enumerate().map(|(index, server)| (SenderKey(index as u32), server));
+        let with_room = servers.filter(|(_, server)| {
+            !server.unauthorized && server.in_flight < server.breaker.allows(server.connections, self.now)
+        });
+        lanes::next_lane(with_room.map(|(key, server)| (key, &server.lanes)))
     }
 
     /// Notes that a company's hour has no room, for all or for what is not urgent, and when to ask again.
     fn close_hour(&mut self, corp: CorpKey, urgent: bool, until: Option<Time>) {
         let state = &mut self.corps[corp.index()];
-        state.open = if urgent { Open::Nothing } else { Open::Urgent };
+        state.open = Open::after_refusal(urgent);
         let until = until.map(|at| state.open_timer.map_or(at, |earlier| earlier.min(at)));
         if let Some(at) = until {
             if let Some(earlier) = state.open_timer.replace(at) {
@@ -205,6 +172,10 @@ impl Engine {
             return self.place(key);
         };
         let seq = rank.1;
+        self.at_hand = Some(seq);
+        if self.sabotaged(Sabotage::CrashOnAttempt) {
+            sabotage::crash_over(self.live.get(&seq).map(|live| live.id));
+        }
         self.unplace(key);
         let now = self.now;
         let account = self.account_mut(key);
@@ -215,8 +186,8 @@ impl Engine {
         live.attempts = live.attempts.saturating_add(1);
         live.phase = Phase::Sending;
         let (attempt, flagged) = (u32::from(live.attempts), live.possibly_duplicate);
-        self.counters.states.change(State::Queued, State::Sending);
-        self.flights.insert(seq, Flight { attempt, account: key, sender: Some(sender), corp });
+        self.count_change(seq, key, State::Queued, State::Sending);
+        self.flights.insert(seq, Flight { attempt, account: key, sender: Some(sender), corp, at: now });
         let server = &mut self.senders[sender.index()];
         server.in_flight += 1;
         let sender_name = server.name.clone();
@@ -234,6 +205,7 @@ impl Engine {
         self.event(seq, State::Sending, attempt, flagged);
         // Where the spacing counts from the request, the next message need not wait for the answer.
         self.place(key);
+        self.at_hand = None;
     }
 
     /// Why a queued message is not on its way, and until when if that is known.
@@ -243,8 +215,8 @@ impl Engine {
         if live.phase == Phase::Scheduled {
             return Some((HoldReason::Scheduled, Some(live.earliest)));
         }
-        if let Some(hold) = self.hold_on(live.account).or_else(|| self.conversation_hold(live.account, seq)) {
-            return Some((HoldReason::Paused(hold), self.holds.get(&hold).and_then(|hold| hold.until)));
+        if let Some(hold) = self.hold_on_message(live.account, seq) {
+            return Some((HoldReason::Paused(hold.id), hold.until));
         }
         let (rank, due, sender, corp) = match self.standing(live.account) {
             Ok(standing) => standing,
@@ -267,19 +239,10 @@ impl Engine {
             return Some((reason, Some(due)));
         }
         let corp = &self.corps[corp.index()];
-        if corp.open == Open::Nothing || (corp.open == Open::Urgent && !is_urgent(rank)) {
+        if !corp.open.lets(lanes::is_urgent(rank)) {
             return Some((HoldReason::Quota(corp.name.clone()), corp.open_timer));
         }
         let sender = &self.senders[sender.index()];
         Some((HoldReason::Sender(sender.name.clone()), sender.breaker.opens_at(self.now)))
     }
-}
-
-fn is_urgent(rank: Rank) -> bool {
-    9 - rank.0 >= URGENT
-}
-
-fn order(since: Time, rank: Rank) -> Order {
-    let head_start_nanos = u64::try_from(HEAD_START.as_nanos()).unwrap_or(u64::MAX);
-    since.as_nanos() + u64::from(rank.0) * head_start_nanos
 }

@@ -12,6 +12,24 @@ pub struct Settings {
     pub events: EventLevel,
     /// Answers published and not yet acknowledged by the broker, at most.
     pub publish_window: usize,
+    /// The data of the reply to `info`.
+    pub info: serde_json::Value,
+    /// How often the health report is given and the books are counted anew; `None` for never.
+    pub health_interval: Option<Duration>,
+    /// So many messages stored in the broker are an alarm; 0 for none.
+    pub broker_backlog_alarm: u64,
+    pub status: StatusSettings,
+}
+
+/// The retained topics of accounts and companies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusSettings {
+    /// Publishes a second, all topics together, at most. Zero turns them off.
+    pub per_second: usize,
+    /// Accounts shown at the same time, at most.
+    pub accounts_max: usize,
+    /// For how long an account or a company without work stays shown.
+    pub idle: Duration,
 }
 
 #[derive(Clone, Debug)]

@@ -1,9 +1,8 @@
 //! What the engine can say about itself.
 
 use super::Engine;
-use super::tables::{AccountKey, DedupKey, IdKey, Phase};
-use crate::model::{Account, HoldReason, MessageId, Seq, State, Time};
-use serde_json::{Value, json};
+use super::tables::{DedupKey, IdKey};
+use crate::model::{Account, MessageId, Seq, State};
 
 /// Counts since the start of the process; what was restored counts as accepted.
 ///
@@ -26,6 +25,26 @@ impl Counters {
         self.received + self.restored == self.rejected + self.duplicate + self.accepted
             && self.accepted == self.states.total()
     }
+
+    pub(super) fn plus(&self, other: &Self) -> Self {
+        self.with(other, |one, other| one + other)
+    }
+
+    /// `other` is a part of this, or the books are wrong and stay so.
+    pub(super) fn minus(&self, other: &Self) -> Self {
+        self.with(other, u64::saturating_sub)
+    }
+
+    fn with(&self, other: &Self, combine: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            received: combine(self.received, other.received),
+            rejected: combine(self.rejected, other.rejected),
+            duplicate: combine(self.duplicate, other.duplicate),
+            accepted: combine(self.accepted, other.accepted),
+            restored: combine(self.restored, other.restored),
+            states: self.states.with(&other.states, combine),
+        }
+    }
 }
 
 /// How many messages are in each state.
@@ -42,13 +61,21 @@ impl StateCounts {
     }
 
     pub(super) fn change(&mut self, from: State, to: State) {
-        assert!(self.0[from as usize] > 0, "a message left a state that none was in");
-        self.0[from as usize] -= 1;
+        // A state that none was in is a mistake of ours: then the sum is wrong from now on, and an alarm says so.
+        self.0[from as usize] = self.0[from as usize].saturating_sub(1);
         self.0[to as usize] += 1;
     }
 
-    fn total(&self) -> u64 {
+    pub(super) fn add(&mut self, state: State, count: u64) {
+        self.0[state as usize] += count;
+    }
+
+    pub(super) fn total(&self) -> u64 {
         self.0.iter().sum()
+    }
+
+    fn with(&self, other: &Self, combine: impl Fn(u64, u64) -> u64) -> Self {
+        Self(std::array::from_fn(|index| combine(self.0[index], other.0[index])))
     }
 }
 
@@ -64,6 +91,10 @@ pub(super) enum Edge {
 }
 
 impl Latch {
+    pub(super) fn is_set(self) -> bool {
+        self.0
+    }
+
     pub(super) fn set(&mut self, now: bool) -> Edge {
         match (std::mem::replace(&mut self.0, now), now) {
             (false, true) => Edge::Rose,
@@ -74,10 +105,6 @@ impl Latch {
 }
 
 impl Engine {
-    pub fn counters(&self) -> Counters {
-        self.counters
-    }
-
     /// Live messages with this id, of one account if one is named.
     pub(super) fn live_with_id(&self, id: &MessageId, account: Option<&Account>) -> Vec<Seq> {
         let id = super::accept::id_key(id);
@@ -99,119 +126,16 @@ impl Engine {
         self.ids.range((id, 0, Seq(0))..=(id, DedupKey::MAX, Seq(u64::MAX))).map(|(_, _, seq)| *seq)
     }
 
-    /// What is known of a live message without its text.
-    pub(super) fn describe_live(&self, seq: Seq) -> Value {
-        let Some(live) = self.live.get(&seq) else { return Value::Null };
-        let mut data = json!({
-            "state": live.state().as_str(),
-            "attempts": live.attempts,
-            "priority": live.priority,
-            "expiresAt": live.expires_at.to_string(),
-        });
-        let Some(object) = data.as_object_mut() else { return data };
-        if live.possibly_duplicate {
-            object.insert("possiblyDuplicate".to_owned(), json!(true));
-        }
-        match live.phase {
-            Phase::Queued | Phase::Scheduled => {
-                let queue = &self.account(live.account).queue;
-                if live.phase == Phase::Queued {
-                    object.insert("position".to_owned(), json!(queue.range(..live.rank(seq)).count() + 1));
-                }
-                if let Some((reason, until)) = self.waiting_for(seq) {
-                    insert_reason(object, &reason, until);
-                }
-            }
-            Phase::InDoubt(until) => {
-                object.insert("until".to_owned(), json!(until.unwrap_or(live.expires_at).to_string()));
-            }
-            Phase::Sending => {}
-        }
-        data
-    }
-
-    /// What is known of an account: where it belongs, what waits, and why.
-    pub(super) fn describe_account(&mut self, key: AccountKey) -> Value {
-        let now = self.now;
-        let sent_last_hour = self.account_mut(key).minutes.as_mut().map_or(0, |minutes| minutes.total(now));
-        let account = self.account(key);
-        let mut data = json!({
-            "account": account.name.as_str(),
-            "corp": account.corp.map(|corp| self.corps[corp.index()].name.as_str()),
-            "sender": account.sender.map(|sender| self.senders[sender.index()].name.as_str()),
-            "queued": account.queue.len() + account.scheduled as usize,
-            "sending": account.in_flight,
-            "sentLastHour": sent_last_hour,
-            "intervalMs": self.spacing.interval(key).as_millis() as u64,
-        });
-        let Some(object) = data.as_object_mut() else { return data };
-        let head = account.queue.first().and_then(|rank| self.waiting_for(rank.1));
-        let state = match (&head, account.in_flight) {
-            (_, sending) if sending > 0 => "sending",
-            (Some(_), _) => "waiting",
-            (None, _) => "idle",
+    /// Live and past messages with this id, of one account if one is named, in ascending order.
+    pub(super) fn known_with_id(&self, id: &MessageId, account: Option<&Account>) -> Vec<Seq> {
+        let account = account.map(|name| self.account_keys.get(name));
+        let account_of = |seq: &Seq| {
+            let live = self.live.get(seq).map(|live| &live.account);
+            live.or_else(|| self.past.get(seq).map(|past| &past.account))
         };
-        object.insert("state".to_owned(), json!(state));
-        if let Some((reason, until)) = head.filter(|_| account.in_flight == 0) {
-            insert_reason(object, &reason, until);
-            object.insert("nextSendAt".to_owned(), json!(until.map(|at| at.to_string())));
-        }
-        if let Some(corp) = account.corp {
-            let hour = self.hours.status(corp, now);
-            object.insert(
-                "hour".to_owned(),
-                json!({ "used": hour.used, "limit": hour.limit, "reserve": hour.reserve,
-                        "nextFreeAt": hour.free_at.map(|at| at.to_string()) }),
-            );
-        }
-        data
-    }
-
-    /// Counts and conditions for the reply to `health`.
-    pub fn health(&self) -> Value {
-        let counters = &self.counters;
-        let states: serde_json::Map<String, Value> =
-            State::ALL.iter().map(|state| (state.as_str().to_owned(), json!(counters.states.get(*state)))).collect();
-        let senders: Vec<Value> = self
-            .senders
-            .iter()
-            .map(|sender| {
-                json!({
-                    "name": sender.name.as_str(),
-                    "inFlight": sender.in_flight,
-                    "connections": sender.connections,
-                    "state": if sender.unauthorized { "unauthorized" }
-                        else if sender.breaker.is_open() { "down" } else { "up" },
-                    "retryAt": sender.breaker.opens_at(self.now).map(|at| at.to_string()),
-                })
-            })
-            .collect();
-        json!({
-            "at": self.now.to_string(),
-            "received": counters.received,
-            "rejected": counters.rejected,
-            "duplicate": counters.duplicate,
-            "accepted": counters.accepted,
-            "restored": counters.restored,
-            "states": states,
-            "balanced": counters.is_balanced(),
-            "queuedBytes": self.live_bytes,
-            "answersOpen": self.outbox.len(),
-            "broker": { "outgoing": if self.outbox.is_connected() { "up" } else { "down" } },
-            "senders": senders,
-            "holds": self.holds.len(),
-            "storageLow": self.storage_low,
-            "stopping": self.stopping,
-        })
-    }
-}
-
-fn insert_reason(object: &mut serde_json::Map<String, Value>, reason: &HoldReason, until: Option<Time>) {
-    object.insert("reason".to_owned(), json!(reason.as_str()));
-    if let HoldReason::Paused(hold) = reason {
-        object.insert("hold".to_owned(), json!(hold.0));
-    }
-    if let Some(until) = until {
-        object.insert("until".to_owned(), json!(until.to_string()));
+        let mut known: Vec<Seq> = self.with_id(super::accept::id_key(id)).collect();
+        known.retain(|seq| account_of(seq).is_some_and(|of| account.is_none_or(|wanted| wanted == Some(of))));
+        known.sort_unstable();
+        known
     }
 }

@@ -1,8 +1,10 @@
 //! What the engine remembers: messages, accounts, companies and servers, each under a small key.
 
+use super::forecast::AnswerTime;
 use super::hour::Minutes;
+use super::lanes::{Entry, Lanes, Open};
 use crate::model::{Account, Corp, Fingerprint, OnDoubt, SenderName, Seq, State, Time};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 macro_rules! key {
     ($name:ident) => {
@@ -23,6 +25,8 @@ key!(SenderKey);
 
 /// A digest of (topic suffix, account, id): what makes two requests the same one.
 pub(super) type DedupKey = u128;
+/// What two lives of one message have in common: its publisher, account, id and content.
+pub(super) type MessageKey = (DedupKey, Fingerprint);
 /// A digest of the id alone, to find messages by it.
 pub(super) type IdKey = u64;
 
@@ -35,6 +39,8 @@ pub(super) struct Live {
     pub(super) account: AccountKey,
     pub(super) body_bytes: u32,
     pub(super) conversation: u64,
+    /// A digest of its tag; zero without one.
+    pub(super) tag: u64,
     pub(super) received_at: Time,
     pub(super) expires_at: Time,
     /// Not before this: `notBefore`, or the wait of a retry.
@@ -45,6 +51,8 @@ pub(super) struct Live {
     pub(super) attempts: u16,
     /// Attempts whose effect nobody knows.
     pub(super) doubts: u16,
+    /// Whether nobody knows if a life before was sent: then this one cannot fail, only be in doubt too.
+    pub(super) inherited_doubt: bool,
     pub(super) possibly_duplicate: bool,
     /// Whether its last attempt is the doubtful one, and since when: all that a restart needs to decide about it.
     pub(super) last_in_doubt: bool,
@@ -67,6 +75,11 @@ pub(super) enum Phase {
 }
 
 impl Live {
+    /// Whether a request for it may have worked, in this life or in one before.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.doubts > 0 || self.inherited_doubt
+    }
+
     pub(super) fn state(&self) -> State {
         match self.phase {
             Phase::Scheduled | Phase::Queued => State::Queued,
@@ -91,6 +104,31 @@ pub(super) struct Past {
     pub(super) fingerprint: Fingerprint,
     pub(super) state: State,
     pub(super) answered: bool,
+    /// In whose books it ended; `None` while nobody knew its account's company.
+    pub(super) corp: Option<CorpKey>,
+    /// When it ended, or was corrected: deduplication counts from then.
+    pub(super) at: Time,
+    pub(super) account: AccountKey,
+    pub(super) attempts: u16,
+    pub(super) possibly_duplicate: bool,
+}
+
+impl Past {
+    /// What is left of a message that ends in `state`, in the books of `corp`.
+    pub(super) fn of(live: &Live, state: State, at: Time, corp: Option<CorpKey>) -> Self {
+        Self {
+            dedup: live.dedup,
+            id: live.id,
+            fingerprint: live.fingerprint,
+            state,
+            answered: false,
+            corp,
+            at,
+            account: live.account,
+            attempts: live.attempts,
+            possibly_duplicate: live.possibly_duplicate,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -99,8 +137,10 @@ pub(super) struct AccountState {
     pub(super) corp: Option<CorpKey>,
     pub(super) sender: Option<SenderKey>,
     pub(super) queue: BTreeSet<Rank>,
-    pub(super) scheduled: u32,
+    /// Messages that wait for their `notBefore` outside of the queue.
+    pub(super) scheduled: BTreeSet<(Time, Seq)>,
     pub(super) in_flight: u32,
+    pub(super) in_doubt: u32,
     pub(super) place: Place,
     /// Since when it could have sent, while it is [`Place::Ready`].
     pub(super) ready_since: Option<Time>,
@@ -111,6 +151,7 @@ pub(super) struct AccountState {
     pub(super) minutes: Option<Box<Minutes>>,
     /// Whether a moment is set at which its messages stop waiting for a company.
     pub(super) grace_set: bool,
+    pub(super) tally: super::ledger::Tally,
 }
 
 /// Where an account stands in the schedule. Exactly one structure holds it at a time.
@@ -120,12 +161,9 @@ pub(super) enum Place {
     Idle,
     /// In the timers, due then.
     Due(Time),
-    /// In the lane of its server and company, under this order.
-    Ready(SenderKey, CorpKey, Order),
+    /// In the lane of its server and company, as this entry.
+    Ready(SenderKey, CorpKey, Entry),
 }
-
-/// Smaller goes first: the moment since when it waits, with a head start for priority.
-pub(super) type Order = u64;
 
 #[derive(Clone, Debug)]
 pub(super) struct CorpState {
@@ -133,15 +171,8 @@ pub(super) struct CorpState {
     /// What its hour is open for, as far as the last question told.
     pub(super) open: Open,
     pub(super) open_timer: Option<Time>,
-}
-
-/// What a company's hour has room for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Open {
-    All,
-    /// Only the reserve is left.
-    Urgent,
-    Nothing,
+    /// The accounts known to belong to it.
+    pub(super) members: BTreeSet<AccountKey>,
 }
 
 #[derive(Clone, Debug)]
@@ -149,9 +180,9 @@ pub(super) struct SenderState {
     pub(super) name: SenderName,
     pub(super) in_flight: usize,
     pub(super) connections: usize,
-    pub(super) lanes: BTreeMap<CorpKey, Lane>,
-    /// The lanes that may go, by the order of their first account.
-    pub(super) heads: BTreeSet<(Order, CorpKey)>,
+    pub(super) lanes: Lanes,
+    /// How long its answers take.
+    pub(super) answers: AnswerTime,
     pub(super) breaker: super::breaker::Breaker,
     pub(super) unauthorized: bool,
     pub(super) directory_asked_at: Option<Time>,
@@ -160,32 +191,6 @@ pub(super) struct SenderState {
     pub(super) directory_missing: super::status::Latch,
     /// Whether it is to be asked for once more, because somebody needed it too soon after the last time.
     pub(super) directory_wanted: bool,
-}
-
-/// The accounts of one company that could send now through one server.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Lane {
-    pub(super) ready: BTreeSet<(Order, AccountKey)>,
-    /// Those whose next message is urgent: the reserve is theirs too.
-    pub(super) urgent: BTreeSet<(Order, AccountKey)>,
-    /// Under which order it stands in `heads`.
-    pub(super) head: Option<Order>,
-}
-
-impl Lane {
-    /// Its first account among those that `open` lets go.
-    pub(super) fn first(&self, open: Open) -> Option<(Order, AccountKey, bool)> {
-        let urgent = self.urgent.first().map(|(order, account)| (*order, *account, true));
-        let ready = self.ready.first().map(|(order, account)| (*order, *account, false));
-        match open {
-            Open::Nothing => None,
-            Open::Urgent => urgent,
-            Open::All => match (urgent, ready) {
-                (Some(urgent), Some(ready)) => Some(urgent.min(ready)),
-                (urgent, ready) => urgent.or(ready),
-            },
-        }
-    }
 }
 
 /// A moment at which something is due, unless it was settled before.
@@ -201,8 +206,14 @@ pub(super) enum Timer {
     Doubt(Seq),
     /// The account's messages have waited long enough for a company.
     Grace(AccountKey),
-    /// A hold ends by itself.
+    /// A hold or a block ends by itself.
     Hold(u64),
+    /// A limit that was set ends by itself.
+    Limits,
+    /// The log goes back to what was configured.
+    LogLevel,
+    /// A cancellation goes on.
+    Sweep,
 }
 
 /// An attempt that has begun and not ended.
@@ -214,4 +225,6 @@ pub(super) struct Flight {
     pub(super) sender: Option<SenderKey>,
     /// In whose hour it takes a place.
     pub(super) corp: CorpKey,
+    /// When it began; the time of the start for one of an earlier life.
+    pub(super) at: Time,
 }

@@ -13,16 +13,26 @@ impl Engine {
                 break;
             }
             self.timers.pop_first();
+            self.at_hand = None;
             match timer {
                 Timer::Account(account) => self.place(account),
                 Timer::Corp(corp) => self.reopen_hour(corp),
                 Timer::Sender(sender) => self.wake_sender(sender),
-                Timer::Scheduled(seq) => self.scheduled_comes_due(seq),
-                Timer::Doubt(seq) => self.doubt_ends(seq),
+                Timer::Scheduled(seq) => {
+                    self.at_hand = Some(seq);
+                    self.scheduled_comes_due(seq);
+                }
+                Timer::Doubt(seq) => {
+                    self.at_hand = Some(seq);
+                    self.doubt_ends(seq);
+                }
                 Timer::Grace(account) => self.grace_ends(account),
                 Timer::Hold(hold) => {
-                    self.release(HoldId(hold), None);
+                    let _ = self.release(HoldId(hold), None) || self.unblock(HoldId(hold), None);
                 }
+                Timer::Limits => self.limits_end(),
+                Timer::LogLevel => self.log_level_ends(),
+                Timer::Sweep => self.sweep(),
             }
         }
         while let Some((at, seq)) = self.deadlines.first().copied() {
@@ -30,8 +40,10 @@ impl Engine {
                 break;
             }
             self.deadlines.pop_first();
+            self.at_hand = Some(seq);
             self.deadline_passes(seq);
         }
+        self.at_hand = None;
         self.forget();
     }
 
@@ -41,10 +53,11 @@ impl Engine {
             return;
         }
         live.phase = Phase::Queued;
-        let (account, rank) = (live.account, live.rank(seq));
+        let (account, rank, earliest) = (live.account, live.rank(seq), live.earliest);
         let state = self.account_mut(account);
-        state.scheduled -= 1;
+        state.scheduled.remove(&(earliest, seq));
         state.queue.insert(rank);
+        self.touch(account);
         self.place_for(account, rank);
         self.expect_directory(account);
     }
@@ -58,6 +71,8 @@ impl Engine {
             }
             self.forgetting.pop_front();
             match self.past.get(&seq) {
+                // It was corrected since, and stands in the line once more.
+                Some(past) if past.at > at => {}
                 Some(past) if !past.answered => {
                     // The broker was away for the whole window: it stays known until its answer is out.
                     // Looked at again no sooner than in a minute, also where nothing is deduplicated.
@@ -66,19 +81,14 @@ impl Engine {
                 Some(past) => {
                     self.ids.remove(&(past.id, past.dedup, seq));
                     self.past.remove(&seq);
+                    self.ledger.forgotten += 1;
                 }
                 None => {}
             }
         }
-        let transactions_since = self.now - window;
-        if self.transactions.len() > TRANSACTIONS_MAX {
-            self.transactions.retain(|_, (at, _)| *at >= transactions_since);
-        }
+        self.transactions.forget(self.now);
     }
 }
 
 /// When a message whose answer the broker does not take is looked at again, at the earliest.
 const UNANSWERED_WAIT: Duration = Duration::from_secs(60);
-
-/// Replies kept for repeats before old ones are looked for.
-const TRANSACTIONS_MAX: usize = 1000;

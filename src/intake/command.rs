@@ -1,58 +1,84 @@
 //! From a payload on a request topic to a command, or to the reason why it is none.
 
-use super::field::{self, invalid, kind_of};
+mod fields;
+
+mod scope;
+mod value;
+
+pub use fields::{ACCOUNT_STATES, COMMON, FIELDS, Field, Kind, LOG_LEVELS, MESSAGE_STATES, fields_of};
+
+use super::field::{self, invalid};
+use super::fingerprint::fingerprint;
 use super::object::{Object, decode};
 use super::{PacketMeta, Settings, allowed_reply};
 use crate::model::{
-    Account, Code, Command, CommandOrigin, CommandRequest, Corp, Fault, HoldId, Input, MessageId, Scope, Selection,
-    SenderName,
+    Code, Command, CommandOrigin, CommandRequest, Fault, Fingerprint, Input, LimitChange, LimitScope, Settled, Time,
 };
-use std::borrow::Cow;
+use scope::SCOPES;
+use std::time::Duration;
+use value::{REASON_BYTES_MAX, boxed, required};
 
-const TRANSACTION_BYTES_MAX: usize = 256;
-const REASON_BYTES_MAX: usize = 1024;
-const CONVERSATION_BYTES_MAX: usize = 256;
+/// The longest time for which arrivals can be refused.
+const BLOCK_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// What the message calls it that a scope has to be.
-const SCOPES: &str = "all, sender, corp, account, or account with conversation";
+/// What does not make two commands different: how it is told apart, who asks, and how long it is worth doing.
+const BESIDE_THE_POINT: [&str; 3] = ["transaction", "by", "expiresat"];
 
 /// Reads a command. `name` is what followed `<base>/request/`.
 ///
 /// Always gives one input with the packet's ticket; a command that is refused carries the fault for its reply.
 pub fn parse_command(settings: &Settings, name: &str, mut meta: PacketMeta, payload: &[u8]) -> Input {
-    let mut origin = CommandOrigin {
-        name: Box::from(name),
-        reply_to: allowed_reply(&settings.topics, &mut meta),
-        transaction: None,
-        by: None,
+    let reply_to = allowed_reply(&settings.topics, &mut meta);
+    let mut reading = Reading {
+        origin: CommandOrigin { name: Box::from(name), reply_to, transaction: None, by: None },
+        expires_at: None,
+        fingerprint: Fingerprint::default(),
     };
-    let command = read(settings, meta.retain, payload, &mut origin);
-    Input::Command { ticket: meta.ticket, request: Box::new(CommandRequest { origin, command }) }
+    let command = reading.read(settings, meta.retain, payload);
+    let Reading { origin, expires_at, fingerprint } = reading;
+    let request = CommandRequest { origin, command, expires_at, message_expiry: meta.expiry, fingerprint };
+    Input::Command { ticket: meta.ticket, request: Box::new(request) }
 }
 
-fn read(settings: &Settings, is_retained: bool, payload: &[u8], origin: &mut CommandOrigin) -> Result<Command, Fault> {
-    if payload.len() > settings.max_message {
-        let (bytes, bytes_max) = (payload.len(), settings.max_message);
-        let message = format!("payload is {bytes} bytes long, at most {bytes_max} are allowed: shorten it");
-        return Err(Fault::new(Code::TooLarge, message));
+/// What is known of a command so far, which a refusal needs, too.
+struct Reading {
+    origin: CommandOrigin,
+    expires_at: Option<Time>,
+    fingerprint: Fingerprint,
+}
+
+impl Reading {
+    fn read(&mut self, settings: &Settings, is_retained: bool, payload: &[u8]) -> Result<Command, Fault> {
+        if payload.len() > settings.max_message {
+            let (bytes, bytes_max) = (payload.len(), settings.max_message);
+            let message = format!("payload is {bytes} bytes long, at most {bytes_max} are allowed: shorten it");
+            return Err(Fault::new(Code::TooLarge, message));
+        }
+        let object = Object::parse(if payload.is_empty() { b"{}" } else { payload });
+        if let Ok(object) = &object {
+            // The reply carries the transaction whatever else is wrong.
+            let transaction = object.only("transaction").and_then(|raw| value::transaction(raw).ok());
+            self.origin.transaction = transaction.flatten();
+        }
+        if is_retained {
+            let message = "retained commands are never done: publish without the retain flag";
+            return Err(Fault::new(Code::Retained, message));
+        }
+        let known = Command::NAMES.into_iter().find(|&known| known == &*self.origin.name);
+        let name = known.ok_or_else(unknown_command)?;
+        let object = object?;
+        object.check()?;
+        let fields: Vec<&str> = fields_of(name).iter().chain(&COMMON).map(|field| field.name).collect();
+        object.check_known(name, "", &fields)?;
+        if let Some(raw) = object.get("transaction") {
+            value::transaction(raw)?;
+        }
+        self.origin.by = object.given("by").map(|raw| field::label("by", raw)).transpose()?.map(boxed);
+        self.expires_at = value::moment(&object, "expiresAt")?;
+        let asked = object.sorted().filter(|(name, _)| !BESIDE_THE_POINT.contains(name));
+        self.fingerprint = fingerprint(name, asked);
+        build(name, &object)
     }
-    let object = Object::parse(if payload.is_empty() { b"{}" } else { payload });
-    if let Ok(object) = &object {
-        // The reply carries the transaction whatever else is wrong.
-        origin.transaction = object.only("transaction").and_then(|raw| transaction(raw).ok()).flatten();
-    }
-    if is_retained {
-        return Err(Fault::new(Code::Retained, "retained commands are never done: publish without the retain flag"));
-    }
-    let name = Command::NAMES.into_iter().find(|&known| known == &*origin.name).ok_or_else(unknown_command)?;
-    let object = object?;
-    object.check()?;
-    check_fields(name, &object)?;
-    if let Some(raw) = object.get("transaction") {
-        transaction(raw)?;
-    }
-    origin.by = object.given("by").map(|raw| field::label("by", raw)).transpose()?.map(boxed);
-    build(name, &object)
 }
 
 fn unknown_command() -> Fault {
@@ -60,74 +86,127 @@ fn unknown_command() -> Fault {
     Fault::new(Code::UnknownCommand, message)
 }
 
-/// The JSON text of a transaction. `null` is none: two commands without one are not the same command.
-fn transaction(raw: &str) -> Result<Option<Box<str>>, Fault> {
-    if raw.starts_with(['{', '[']) {
-        let kind = kind_of(raw);
-        let message = format!("transaction must be a string, a number, true or false, not {kind}: choose one value");
-        return Err(invalid("transaction", message));
-    }
-    field::within("transaction", Cow::Borrowed(raw), TRANSACTION_BYTES_MAX)?;
-    Ok(if raw == "null" { None } else { Some(Box::from(raw)) })
-}
-
-fn check_fields(name: &str, object: &Object<'_>) -> Result<(), Fault> {
-    let own: &[&str] = match name {
-        "pause" => &["all", "sender", "corp", "account", "conversation", "reason", "duration", "until"],
-        "resume" => &["all", "sender", "corp", "account", "conversation", "hold"],
-        "message/get" => &["id", "account"],
-        "message/cancel" => &["id", "account", "dryRun"],
-        "account/get" => &["account"],
-        _ => &[],
-    };
-    let known: Vec<&str> = own.iter().copied().chain(["transaction", "by"]).collect();
-    object.check_known(name, "", &known)
-}
-
 fn build(name: &str, object: &Object<'_>) -> Result<Command, Fault> {
+    let id = || required(value::message_id(object)?, "id", "the id of the message");
     match name {
+        "account/get" => {
+            let account = required(value::account(object)?, "account", "the wxId of the account")?;
+            Ok(Command::AccountGet { account })
+        }
+        "account/list" => Ok(Command::AccountList {
+            corp: value::corp(object)?,
+            state: object.given("state").map(value::account_state).transpose()?,
+            page: value::page(object)?,
+        }),
+        "corp/get" => Ok(Command::CorpGet { corp: required(value::corp(object)?, "corp", "the id of the company")? }),
+        "corp/list" => Ok(Command::CorpList { page: value::page(object)? }),
+        "directory/refresh" => Ok(Command::DirectoryRefresh { sender: value::sender(object)? }),
+        "drain" => Ok(Command::Drain { on: value::flag(object, "on", true)? }),
+        "health" => Ok(Command::Health),
+        "hold/list" => Ok(Command::HoldList { page: value::page(object)? }),
+        "limits/get" => Ok(Command::LimitsGet { scope: scope::limit_scope(object)? }),
+        "limits/set" => limits_set(object),
+        "log/level" => log_level(object),
+        "message/cancel" => cancel(object),
+        "message/get" => Ok(Command::MessageGet { id: id()?, account: value::account(object)? }),
+        "message/list" => Ok(Command::MessageList {
+            selection: scope::selection(object)?,
+            states: object.given("state").map(value::message_states).transpose()?.unwrap_or_default(),
+            page: value::page(object)?,
+        }),
+        "message/resolve" => {
+            Ok(Command::MessageResolve { id: id()?, account: value::account(object)?, settled: settled(object)? })
+        }
+        "message/retry" => Ok(Command::MessageRetry { id: id()?, account: value::account(object)? }),
         "pause" => pause(object),
         "resume" => resume(object),
-        "message/get" => Ok(Command::MessageGet { id: message_id(object)?, account: account(object)? }),
-        "message/cancel" => Ok(Command::MessageCancel {
-            selection: Selection { id: Some(message_id(object)?), account: account(object)?, ..Selection::default() },
-            dry_run: object.given("dryRun").map(|raw| boolean("dryRun", raw)).transpose()?.unwrap_or(false),
-            block_for: None,
-            reason: None,
-        }),
-        "account/get" => match account(object)? {
-            Some(account) => Ok(Command::AccountGet { account }),
-            None => Err(invalid("account", "account is required: add the wxId of the account")),
-        },
-        "health" => Ok(Command::Health),
-        // pending: commands reads the rest
-        _ => Err(Fault::new(Code::Internal, "not available yet")),
+        "info" => Ok(Command::Info),
+        _ => Err(unknown_command()),
     }
+}
+
+fn cancel(object: &Object<'_>) -> Result<Command, Fault> {
+    let selection = scope::selection(object)?;
+    if selection == crate::model::Selection::default() {
+        let message = "message/cancel needs to know which messages: add id, account, conversation, corp or tag";
+        return Err(Fault::new(Code::InvalidField, message));
+    }
+    let block_for = value::duration(object, "blockFor")?;
+    if block_for.is_some_and(|span| span > BLOCK_MAX) {
+        return Err(invalid("blockFor", "blockFor must be 30 days at most: block again when they are over"));
+    }
+    let (dry_run, reason) = (value::flag(object, "dryRun", false)?, value::reason(object)?);
+    Ok(Command::MessageCancel { selection, dry_run, block_for, reason })
+}
+
+fn settled(object: &Object<'_>) -> Result<Settled, Fault> {
+    let state = required(object.given("state"), "state", "sent or failed")?;
+    let (msg_id, reason) = (value::name(object, "msgId")?, value::reason(object)?);
+    match decode(state).as_deref() {
+        Some("sent") if reason.is_some() => {
+            Err(invalid("reason", "reason goes with state failed: leave it out, or say that it failed"))
+        }
+        Some("sent") => Ok(Settled::Sent { msg_id }),
+        Some("failed") if msg_id.is_some() => {
+            Err(invalid("msgId", "msgId goes with state sent: leave it out, or say that it was sent"))
+        }
+        Some("failed") => Ok(Settled::Failed { reason }),
+        Some(_) | None => Err(invalid("state", "state is not known: use sent or failed")),
+    }
+}
+
+fn limits_set(object: &Object<'_>) -> Result<Command, Fault> {
+    let Some(scope) = scope::limit_scope(object)? else {
+        let message = "limits/set needs to know whose limit: add account or corp";
+        return Err(Fault::new(Code::InvalidField, message));
+    };
+    let (interval, per_hour, reset) = (object.given("interval"), object.given("perHour"), object.given("reset"));
+    let change = match (&scope, interval, per_hour, reset) {
+        (_, None, None, Some(raw)) => value::only_true("reset", raw).map(|()| LimitChange::Configured)?,
+        (_, _, _, Some(_)) => return Err(invalid("reset", "reset excludes interval and perHour: send one of them")),
+        (LimitScope::Account(_), Some(raw), None, None) => LimitChange::Interval(field::span("interval", raw)?),
+        (LimitScope::Corp(_), None, Some(raw), None) => LimitChange::PerHour(value::count("perHour", raw, u32::MAX)?),
+        (LimitScope::Account(_), None, None, None) => {
+            return Err(invalid("interval", "interval is required of an account: add it, such as \"1s\", or reset"));
+        }
+        (LimitScope::Corp(_), None, None, None) => {
+            return Err(invalid("perHour", "perHour is required of a corp: add it, such as 20000, or reset"));
+        }
+        (LimitScope::Account(_), _, Some(_), None) => {
+            return Err(invalid("perHour", "perHour is a limit of a corp: use interval, or name the corp"));
+        }
+        (LimitScope::Corp(_), Some(_), _, None) => {
+            return Err(invalid("interval", "interval is a limit of an account: use perHour, or name the account"));
+        }
+    };
+    let (duration, until) = value::end(object)?;
+    if change == LimitChange::Configured && (duration.is_some() || until.is_some()) {
+        let path = if duration.is_some() { "duration" } else { "until" };
+        return Err(invalid(path, format!("{path} means nothing with reset: leave it out")));
+    }
+    Ok(Command::LimitsSet { scope, change, duration, until })
+}
+
+fn log_level(object: &Object<'_>) -> Result<Command, Fault> {
+    let level = value::log_level(required(object.given("level"), "level", &LOG_LEVELS.join(", "))?)?;
+    Ok(Command::LogLevel { level, duration: value::duration(object, "duration")? })
 }
 
 fn pause(object: &Object<'_>) -> Result<Command, Fault> {
-    let Some(scope) = scope(object)? else {
+    let Some(scope) = scope::scope(object)? else {
         return Err(Fault::new(Code::InvalidField, format!("pause needs to know what to pause: add {SCOPES}")));
     };
     let Some(raw) = object.given("reason") else {
         return Err(invalid("reason", "reason is required: say why, for those who find the queue standing"));
     };
     let reason = boxed(field::within("reason", field::filled("reason", raw)?, REASON_BYTES_MAX)?);
-    let (duration, until) = (object.given("duration"), object.given("until"));
-    if duration.is_some() && until.is_some() {
-        return Err(invalid("duration", "duration and until exclude each other: send one"));
-    }
-    Ok(Command::Pause {
-        scope,
-        reason,
-        duration: duration.map(|raw| field::span("duration", raw)).transpose()?,
-        until: until.map(|raw| field::time("until", raw)).transpose()?,
-    })
+    let (duration, until) = value::end(object)?;
+    Ok(Command::Pause { scope, reason, duration, until })
 }
 
 fn resume(object: &Object<'_>) -> Result<Command, Fault> {
-    let scope = scope(object)?;
-    let hold = object.given("hold").map(hold).transpose()?;
+    let scope = scope::scope(object)?;
+    let hold = object.given("hold").map(value::hold).transpose()?;
     match (scope, hold) {
         (Some(scope), None) => Ok(Command::Resume { scope }),
         (None, Some(hold)) => Ok(Command::ResumeHold { hold }),
@@ -137,74 +216,4 @@ fn resume(object: &Object<'_>) -> Result<Command, Fault> {
             Err(Fault::new(Code::InvalidField, message))
         }
     }
-}
-
-/// The one scope that a command names, if it names any.
-fn scope(object: &Object<'_>) -> Result<Option<Scope>, Fault> {
-    let named: Vec<(&str, &str)> = ["all", "sender", "corp", "account"]
-        .into_iter()
-        .filter_map(|name| object.given(name).map(|raw| (name, raw)))
-        .collect();
-    let conversation = object.given("conversation");
-    match (named.as_slice(), conversation) {
-        ([], None) => Ok(None),
-        ([("account", raw)], Some(conversation)) => {
-            let account = Account::new(&field::name("account", raw)?);
-            let conversation = field::filled("conversation", conversation)?;
-            let conversation = field::within("conversation", conversation, CONVERSATION_BYTES_MAX)?;
-            Ok(Some(Scope::Conversation(account, boxed(conversation))))
-        }
-        (_, Some(_)) => {
-            let message = "conversation goes with account and nothing else: add the account that it belongs to";
-            Err(invalid("conversation", message))
-        }
-        ([(name, raw)], None) => one_scope(name, raw).map(Some),
-        ([_, (second, _), ..], None) => {
-            let names: Vec<&str> = named.iter().map(|&(name, _)| name).collect();
-            let message = format!("{} exclude each other: send one of {SCOPES}", names.join(" and "));
-            Err(invalid(second, message))
-        }
-    }
-}
-
-fn one_scope(name: &str, raw: &str) -> Result<Scope, Fault> {
-    match name {
-        "sender" => Ok(Scope::Sender(SenderName::new(&field::name(name, raw)?))),
-        "corp" => Ok(Scope::Corp(Corp::new(&field::name(name, raw)?))),
-        "account" => Ok(Scope::Account(Account::new(&field::name(name, raw)?))),
-        _ if raw == "true" => Ok(Scope::All),
-        _ => Err(invalid(name, format!("{name} must be true, or left out: name what is meant"))),
-    }
-}
-
-fn hold(raw: &str) -> Result<HoldId, Fault> {
-    let number = decode(raw).unwrap_or(Cow::Borrowed(raw));
-    let digits_only = field::is_integer(&number) && !number.starts_with('-');
-    match number.parse() {
-        Ok(number) if digits_only => Ok(HoldId(number)),
-        Ok(_) | Err(_) => Err(invalid("hold", "hold must be the number of a hold: take it from the hold topic")),
-    }
-}
-
-fn message_id(object: &Object<'_>) -> Result<MessageId, Fault> {
-    match object.given("id") {
-        Some(raw) => field::message_id("id", raw),
-        None => Err(invalid("id", "id is required: add the id of the message")),
-    }
-}
-
-fn account(object: &Object<'_>) -> Result<Option<Account>, Fault> {
-    Ok(object.given("account").map(|raw| field::name("account", raw)).transpose()?.map(|name| Account::new(&name)))
-}
-
-fn boolean(path: &str, raw: &str) -> Result<bool, Fault> {
-    match raw {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(invalid(path, format!("{path} must be true or false, not {}: write it without quotes", kind_of(raw)))),
-    }
-}
-
-fn boxed(text: Cow<'_, str>) -> Box<str> {
-    text.into_owned().into_boxed_str()
 }

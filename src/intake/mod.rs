@@ -11,7 +11,7 @@ pub mod http;
 mod request;
 
 pub mod callback;
-mod command;
+pub mod command;
 
 mod rules;
 mod shown;
@@ -23,6 +23,8 @@ mod field;
 mod object;
 
 mod fingerprint;
+
+pub mod schema;
 
 #[cfg(test)]
 mod tests;

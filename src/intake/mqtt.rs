@@ -1,12 +1,11 @@
 //! Deliveries from the broker, as inputs.
 
 use super::{PacketMeta, Settings, parse_command, parse_request};
-use crate::model::{Code, Fault, Input, Origin, Refusal, Ticket};
+use crate::contain;
+use crate::model::{Code, Fault, Input, Link, Origin, Refusal, Ticket};
 use crate::mqtt::topics::{self, Topics};
-use crate::mqtt::{self, Acknowledger, Incoming, Overrun, Packet, Task, TlsError};
+use crate::mqtt::{self, Acknowledger, Incoming, Overrun, Packet, Session, Task, TlsError};
 use crate::telemetry;
-use std::cell::Cell;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -15,9 +14,16 @@ use tokio::sync::{mpsc, watch};
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// Bits of a ticket's generation that count connections; the bits above count how often intake was opened.
 const GENERATION_BITS: u32 = 40;
-
-/// The incoming connection, which can be closed to leave deliveries with the broker, and opened again.
+/// The bit of a ticket's generation that tells the two connections apart.
+const COMMANDS_BIT: u64 = 1 << 63;
+/// One of the incoming connections, which can be closed to leave deliveries with the broker, and opened again.
+///
+/// Messages and commands have one each: a flood of messages, or an intake that is closed because the disk is nearly
+/// full, must not make the bridge deaf to the commands that would help. So nothing is promised about the order of a
+/// command and a message. A command that the broker still delivers over the messages' connection, because an older
+/// version had subscribed it there, is done like any other.
 pub struct Intake {
+    link: Link,
     mqtt: mqtt::Settings,
     settings: Arc<Settings>,
     inputs: mpsc::Sender<Input>,
@@ -26,9 +32,12 @@ pub struct Intake {
     connection: Option<Task>,
 }
 
-/// Acknowledges deliveries. Clones do the same.
+/// Acknowledges deliveries of both connections. Clones do the same.
 #[derive(Clone)]
-pub struct Acknowledgements(Arc<Mutex<Desk>>);
+pub struct Acknowledgements {
+    incoming: Arc<Mutex<Desk>>,
+    commands: Arc<Mutex<Desk>>,
+}
 
 struct Desk {
     /// How often intake was opened: tickets of an earlier opening mean nothing to the present one.
@@ -36,11 +45,24 @@ struct Desk {
     acknowledger: Option<Acknowledger>,
 }
 
+/// What marks the tickets of a connection.
+const fn mark(link: Link) -> u64 {
+    match link {
+        Link::Incoming => 0,
+        Link::Commands => COMMANDS_BIT,
+    }
+}
+
 impl Acknowledgements {
+    pub fn new(incoming: &Intake, commands: &Intake) -> Self {
+        Self { incoming: Arc::clone(&incoming.desk), commands: Arc::clone(&commands.desk) }
+    }
+
     /// Tells the broker that a delivery is safe. Never waits; does nothing for a ticket of an earlier connection.
     pub fn acknowledge(&self, ticket: Ticket) {
-        let desk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if ticket.generation >> GENERATION_BITS == desk.opened
+        let desk = if ticket.generation & COMMANDS_BIT == 0 { &self.incoming } else { &self.commands };
+        let desk = desk.lock().unwrap_or_else(PoisonError::into_inner);
+        if (ticket.generation & !COMMANDS_BIT) >> GENERATION_BITS == desk.opened
             && let Some(acknowledger) = &desk.acknowledger
         {
             let generation = ticket.generation & ((1 << GENERATION_BITS) - 1);
@@ -52,17 +74,26 @@ impl Acknowledgements {
 impl Intake {
     /// Intake that is still closed. `subscribed` tells whether deliveries can come.
     pub fn new(
+        link: Link,
         mqtt: mqtt::Settings,
         settings: Arc<Settings>,
         inputs: mpsc::Sender<Input>,
         subscribed: watch::Sender<bool>,
     ) -> Self {
         let desk = Arc::new(Mutex::new(Desk { opened: 0, acknowledger: None }));
-        Self { mqtt, settings, inputs, subscribed, desk, connection: None }
+        Self { link, mqtt, settings, inputs, subscribed, desk, connection: None }
     }
 
-    pub fn acknowledgements(&self) -> Acknowledgements {
-        Acknowledgements(Arc::clone(&self.desk))
+    fn session(&self) -> Session {
+        let topics = &self.settings.topics;
+        match self.link {
+            Link::Incoming => Session {
+                abandoned: vec![topics.command_filter()],
+                asks_version: true,
+                ..Session::new("in", topics.message_filters(), self.mqtt.receive_maximum)
+            },
+            Link::Commands => Session::new("commands", vec![topics.command_filter()], self.mqtt.receive_maximum),
+        }
     }
 
     /// Connects, and subscribes. Does nothing when it is open.
@@ -76,14 +107,13 @@ impl Intake {
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
         desk.opened += 1;
         let reception = Reception {
-            opened: desk.opened,
+            opened: mark(self.link) | desk.opened << GENERATION_BITS,
             settings: Arc::clone(&self.settings),
             inputs: self.inputs.clone(),
             subscribed: self.subscribed.clone(),
         };
-        let filters = self.settings.topics.subscriptions();
-        let (acknowledger, task) =
-            mqtt::connect_incoming(&self.mqtt, filters, move |event| reception.handle_event(event))?;
+        let on_event = move |event| reception.handle_event(event);
+        let (acknowledger, task) = mqtt::connect_incoming(&self.mqtt, self.session(), on_event)?;
         desk.acknowledger = Some(acknowledger);
         self.connection = Some(task);
         Ok(())
@@ -94,27 +124,26 @@ impl Intake {
         if let Some(connection) = self.connection.take() {
             connection.disconnect(CLOSE_WAIT).await;
             self.desk.lock().unwrap_or_else(PoisonError::into_inner).acknowledger = None;
-            self.subscribed.send_replace(false);
+            self.subscribed.send_if_modified(std::mem::take);
         }
     }
 }
 
-thread_local! {
-    static CONTAINED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether a panic of this thread stays inside the parser: everywhere else it has to end the process.
-pub fn is_contained() -> bool {
-    CONTAINED.get()
+/// Tells the engine whenever a connection comes up or goes down. Never misses the last change, and never makes the
+/// connection wait: where inputs have no room, a change that was undone meanwhile is not told.
+pub async fn tell_link(which: Link, mut subscribed: watch::Receiver<bool>, inputs: mpsc::Sender<Input>) {
+    while subscribed.changed().await.is_ok() {
+        let up = *subscribed.borrow_and_update();
+        if inputs.send(Input::Link { which, up }).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Parses, and turns a panic of the parser into a refusal. A delivery that ends the process would be delivered again
 /// after every start, for ever.
 fn contained(ticket: Option<Ticket>, suffix: Option<&str>, parse: impl FnOnce() -> Input) -> Input {
-    CONTAINED.set(true);
-    let parsed = panic::catch_unwind(AssertUnwindSafe(parse));
-    CONTAINED.set(false);
-    parsed.unwrap_or_else(|_| {
+    contain::contained(parse).unwrap_or_else(|| {
         telemetry::poison_contained();
         let message = "the bridge failed to read this message, which is a mistake of the bridge; it is not sent: report \
              it with the payload";
@@ -126,6 +155,7 @@ fn contained(ticket: Option<Ticket>, suffix: Option<&str>, parse: impl FnOnce() 
 
 /// What the polling task calls.
 struct Reception {
+    /// What of a ticket's generation does not change while this opening lasts.
     opened: u64,
     settings: Arc<Settings>,
     inputs: mpsc::Sender<Input>,
@@ -137,15 +167,20 @@ impl Reception {
         match event {
             Incoming::Connected { .. } | Incoming::SubscribeRefused { .. } => Ok(()),
             Incoming::Subscribed => {
-                self.subscribed.send_replace(true);
+                self.set_subscribed(true);
                 Ok(())
             }
             Incoming::Disconnected { .. } => {
-                self.subscribed.send_replace(false);
+                self.set_subscribed(false);
                 Ok(())
             }
             Incoming::Packet(packet) => self.handle_packet(packet),
         }
+    }
+
+    /// Every attempt that fails says so again: only what changed is told.
+    fn set_subscribed(&self, up: bool) {
+        self.subscribed.send_if_modified(|subscribed| std::mem::replace(subscribed, up) != up);
     }
 
     fn handle_packet(&self, packet: Packet) -> Result<(), Overrun> {
@@ -158,14 +193,13 @@ impl Reception {
             return Err(Overrun);
         };
         let topics: &Topics = &self.settings.topics;
-        let opened = self.opened << GENERATION_BITS;
         let meta = PacketMeta {
             qos: packet.qos,
             retain: packet.retain,
             response_topic: packet.response_topic,
             correlation: packet.correlation,
             expiry: packet.expiry,
-            ticket: packet.ticket.map(|ticket| Ticket { generation: opened | ticket.generation, ..ticket }),
+            ticket: packet.ticket.map(|ticket| Ticket { generation: self.opened | ticket.generation, ..ticket }),
         };
         match topics.classify(&packet.topic) {
             topics::Incoming::Send { suffix } => {
@@ -200,7 +234,6 @@ mod tests {
         let Input::Refused { ticket: Some(returned), refusal } = input else { panic!("{input:?}") };
         assert_eq!(Some(returned), ticket);
         assert_eq!((refusal.fault.code, refusal.origin.suffix.as_deref()), (Code::Internal, Some("app")));
-        assert!(!is_contained());
         assert_eq!(contained(ticket, None, || Input::Stop), Input::Stop);
     }
 }

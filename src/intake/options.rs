@@ -5,7 +5,7 @@ use super::object::{Object, decode};
 use crate::model::{Fault, Lifetime, OnDoubt, Options};
 use std::time::Duration;
 
-const NAMES: [&str; 6] = ["priority", "notBefore", "ttl", "expiresAt", "onDoubt", "tag"];
+pub(super) const NAMES: [&str; 6] = ["priority", "notBefore", "ttl", "expiresAt", "onDoubt", "tag"];
 
 /// Reads `bridge` (`raw` is its JSON text, `None` when there is none) and adds the message expiry of MQTT 5.
 pub(super) fn parse_options(raw: Option<&str>, expiry: Option<Duration>) -> Result<Options, Fault> {

@@ -8,7 +8,7 @@ use super::object::Object;
 use crate::model::{Account, Code, Fault};
 use std::sync::Arc;
 
-const CONVERSATION_BYTES_MAX: usize = 256;
+pub(super) const CONVERSATION_BYTES_MAX: usize = 256;
 
 /// What a required field must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

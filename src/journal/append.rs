@@ -5,7 +5,10 @@
 
 use super::UnknownCause;
 use super::codec::{self, FaultColumns, MessageColumns, VerdictColumns, signed, time_in};
-use crate::model::{CommandOrigin, Hold, HoldId, Message, Outcome, Record, Refusal, ReplyTo, Seq, Time, Verdict};
+use crate::model::{
+    Account, Block, CommandOrigin, Corp, Fingerprint, Hold, HoldId, LimitChange, LimitOverride, Message, MessageId,
+    Outcome, Record, Refusal, ReplyTo, Retry, Selection, Seq, Time, Verdict,
+};
 use rusqlite::{Connection, ToSql, params};
 
 type Result<T> = std::result::Result<T, UnknownCause>;
@@ -34,14 +37,15 @@ pub(super) fn apply(connection: &Connection, record: &Record) -> Result<()> {
         Record::RefusalAnswered { number } => write.refusal_answered(*number),
         Record::Held(hold) => write.held(hold),
         Record::Released { hold, at, by } => write.released(*hold, *at, by.as_deref()),
-        // pending: commands
-        Record::Blocked(_) | Record::Unblocked { .. } | Record::LimitSet(_) => Ok(()),
+        Record::Blocked(block) => write.blocked(block),
+        Record::Unblocked { block, at, by } => write.unblocked(*block, *at, by.as_deref()),
+        Record::LimitSet(set) => write.limit_set(set),
         Record::Located { account, corp, sender, at } => {
             const SQL: &str = "INSERT OR REPLACE INTO account (account, corp, sender, at) VALUES (?1, ?2, ?3, ?4)";
             write.run(SQL, params![account.as_str(), corp.as_str(), sender.as_str(), time_in(*at)])?;
             Ok(())
         }
-        Record::Commanded { at, origin, reply } => write.commanded(*at, origin, reply),
+        Record::Commanded { at, origin, fingerprint, reply } => write.commanded(*at, origin, fingerprint, reply),
         // Only replayed: it is made from attempts that are on disk already.
         Record::Spent { .. } => Err(UnknownCause::Contradiction { record: "Spent", number: 0 }),
     }
@@ -67,6 +71,8 @@ impl Write<'_> {
             asked_priority, asked_not_before, asked_lifetime, asked_until, asked_on_doubt, fingerprint, body_bytes)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)";
         const BODY_SQL: &str = "INSERT INTO body (seq, body) VALUES (?1, ?2)";
+        const RETRY_SQL: &str =
+            "INSERT INTO retry (n, at, of, possibly_duplicate, in_doubt) VALUES (?1, ?2, ?3, ?4, ?5)";
         let seq = signed("Accepted", message.seq.0)?;
         let request = &message.request;
         let columns = MessageColumns::of(message);
@@ -100,6 +106,9 @@ impl Write<'_> {
         )?;
         // The body has a table of its own, so that a replay does not read it and erasing it frees whole pages.
         self.run(BODY_SQL, params![seq, &*request.body])?;
+        let Some(Retry { of, possibly_duplicate, in_doubt }) = message.retry else { return Ok(()) };
+        let of = signed("Accepted", of.0)?;
+        self.run(RETRY_SQL, params![seq, columns.received_at, of, possibly_duplicate, in_doubt])?;
         Ok(())
     }
 
@@ -206,9 +215,10 @@ impl Write<'_> {
         self.run_one("RefusalAnswered", number, SQL, params![signed("RefusalAnswered", number)?])
     }
 
+    /// A hold that is there already has another end.
     fn held(&self, hold: &Hold) -> Result<()> {
         const SQL: &str = "INSERT INTO hold (id, scope, subject, conversation, reason, by, since, until)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO UPDATE SET until = excluded.until";
         let (scope, subject, conversation) = codec::scope_columns(&hold.scope);
         self.run(
             SQL,
@@ -231,9 +241,58 @@ impl Write<'_> {
         self.run_one("Released", hold.0, SQL, params![signed("Released", hold.0)?, time_in(at), by])
     }
 
-    fn commanded(&self, at: Time, origin: &CommandOrigin, reply: &str) -> Result<()> {
-        const SQL: &str = "INSERT INTO command (at, name, reply_topic, reply_correlation, transaction_json, by, reply)
+    /// A block that is there already has another end.
+    fn blocked(&self, block: &Block) -> Result<()> {
+        const SQL: &str = "INSERT INTO block
+            (id, message_id, account, conversation, corp, tag, reason, by, since, until)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO UPDATE SET until = excluded.until";
+        let Selection { id, account, conversation, corp, tag } = &block.selection;
+        self.run(
+            SQL,
+            params![
+                signed("Blocked", block.id.0)?,
+                id.as_ref().map(MessageId::as_json),
+                account.as_ref().map(Account::as_str),
+                conversation.as_deref(),
+                corp.as_ref().map(Corp::as_str),
+                tag.as_deref(),
+                block.reason.as_deref(),
+                block.by.as_deref(),
+                time_in(block.since),
+                time_in(block.until)
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn unblocked(&self, block: HoldId, at: Time, by: Option<&str>) -> Result<()> {
+        const SQL: &str = "UPDATE block SET released_at = ?2, released_by = ?3 WHERE id = ?1 AND released_at IS NULL";
+        self.run_one("Unblocked", block.0, SQL, params![signed("Unblocked", block.0)?, time_in(at), by])
+    }
+
+    /// One row for each limit that is not as configured.
+    fn limit_set(&self, set: &LimitOverride) -> Result<()> {
+        const SQL: &str = "INSERT OR REPLACE INTO limit_override (scope, subject, interval, per_hour, by, since, until)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        const END_SQL: &str = "DELETE FROM limit_override WHERE scope = ?1 AND subject = ?2";
+        let (scope, subject) = codec::limit_columns(&set.scope);
+        let (interval, per_hour) = match set.change {
+            LimitChange::Interval(interval) => (Some(codec::span_in(interval)), None),
+            LimitChange::PerHour(per_hour) => (None, Some(per_hour)),
+            LimitChange::Configured => {
+                self.run(END_SQL, params![scope, subject])?;
+                return Ok(());
+            }
+        };
+        let (since, until) = (time_in(set.since), set.until.map(time_in));
+        self.run(SQL, params![scope, subject, interval, per_hour, set.by.as_deref(), since, until])?;
+        Ok(())
+    }
+
+    fn commanded(&self, at: Time, origin: &CommandOrigin, fingerprint: &Fingerprint, reply: &str) -> Result<()> {
+        const SQL: &str = "INSERT INTO command
+            (at, name, reply_topic, reply_correlation, transaction_json, by, reply, fingerprint)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         let (reply_topic, reply_correlation) = codec::reply_columns(origin.reply_to.as_ref());
         self.run(
             SQL,
@@ -244,7 +303,8 @@ impl Write<'_> {
                 reply_correlation,
                 origin.transaction.as_deref(),
                 origin.by.as_deref(),
-                reply
+                reply,
+                &fingerprint[..]
             ],
         )?;
         Ok(())

@@ -5,7 +5,7 @@
 use super::query::Reader;
 use super::{ReadError, codec};
 use crate::model::{Account, Corp, Seq, State, Time};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -30,6 +30,10 @@ pub enum Violation {
     SentAgain(Seq),
     /// Requested again while an earlier attempt may have worked, without the flag.
     RepeatUnflagged(Seq),
+    /// It has two ends, or is kept as done and as not done.
+    CountedTwice(Seq),
+    /// An end without a message, so that the counts do not add up.
+    EndWithoutMessage(Seq),
 }
 
 impl fmt::Display for Violation {
@@ -53,6 +57,10 @@ impl fmt::Display for Violation {
             Self::UnresolvedProven(seq) => write!(f, "message {seq}: called unresolved, but no attempt is in doubt"),
             Self::SentAgain(seq) => write!(f, "message {seq}: requested again after it was confirmed"),
             Self::RepeatUnflagged(seq) => write!(f, "message {seq}: requested again in doubt, without the flag"),
+            Self::CountedTwice(seq) => write!(f, "message {seq}: kept twice, so that the counts do not add up"),
+            Self::EndWithoutMessage(seq) => {
+                write!(f, "message {seq}: it has an end and is not there, so that the counts do not add up")
+            }
         }
     }
 }
@@ -69,11 +77,21 @@ pub struct Audit {
     pub attempts: u64,
     /// Attempts of which nobody knows whether they worked.
     pub doubts: u64,
+    /// How messages ended that were in doubt at least once.
+    pub doubt_fates: BTreeMap<State, u64>,
+    /// Messages that were in doubt and have no end yet.
+    pub doubts_open: u64,
     pub possibly_duplicate: u64,
+    /// Messages of which more than one request may have worked.
+    pub perhaps_twice: u64,
     pub smallest_gap: Option<(Duration, Account)>,
+    /// The smallest gap of each account that sent at least twice.
+    pub gaps: BTreeMap<Account, Duration>,
     /// Gaps that cannot be judged, because the wall clock was set back between two starts.
     pub gaps_unjudged: u64,
     pub largest_hour: Option<(u32, Corp)>,
+    /// The largest hour of each company that sent at all.
+    pub hours: BTreeMap<Corp, u32>,
     pub violations: Vec<Violation>,
     pub violations_total: u64,
 }
@@ -82,6 +100,13 @@ impl Audit {
     /// Whether nothing was found that breaks a promise.
     pub fn held(&self) -> bool {
         self.violations_total == 0
+    }
+
+    /// Whether every message is in exactly one state.
+    pub fn is_balanced(&self) -> bool {
+        let unequal =
+            |violation: &Violation| matches!(violation, Violation::CountedTwice(_) | Violation::EndWithoutMessage(_));
+        self.open + self.states.values().sum::<u64>() == self.messages && !self.violations.iter().any(unequal)
     }
 
     fn violated(&mut self, violation: Violation) {
@@ -107,9 +132,38 @@ impl Reader {
     /// [`ReadError`] when the file cannot be read.
     pub fn audit(&self, limits: &AuditLimits<'_>) -> Result<Audit, ReadError> {
         let mut audit = Audit::default();
+        // One moment for all tables: a message must not be counted twice while it moves from one to the next.
+        let failed = |error| ReadError { what: "the file", error };
+        let moment = self.connection().unchecked_transaction().map_err(failed)?;
+        self.audit_counts(&mut audit).map_err(|error| ReadError { what: "messages", error })?;
         self.audit_limits(limits, &mut audit).map_err(|error| ReadError { what: "attempts", error })?;
         self.audit_messages(&mut audit).map_err(|error| ReadError { what: "messages", error })?;
+        moment.finish().map_err(failed)?;
         Ok(audit)
+    }
+
+    /// Whether each message is kept once.
+    fn audit_counts(&self, audit: &mut Audit) -> codec::Result<()> {
+        const TWICE_SQL: &str = "SELECT seq FROM history GROUP BY seq HAVING count(*) > 1
+            UNION SELECT m.seq FROM message m JOIN history h ON h.seq = m.seq ORDER BY 1 LIMIT ?1";
+        const ALONE_SQL: &str = "SELECT seq FROM outcome o
+            WHERE NOT EXISTS (SELECT 1 FROM message m WHERE m.seq = o.seq) ORDER BY 1 LIMIT ?1";
+        for seq in self.numbers(TWICE_SQL)? {
+            audit.violated(Violation::CountedTwice(seq));
+        }
+        for seq in self.numbers(ALONE_SQL)? {
+            audit.violated(Violation::EndWithoutMessage(seq));
+        }
+        const DOUBTS_OPEN_SQL: &str = "SELECT count(DISTINCT a.seq) FROM attempt a JOIN message m ON m.seq = a.seq
+            WHERE a.class = 'unknown' AND NOT EXISTS (SELECT 1 FROM outcome o WHERE o.seq = a.seq)";
+        audit.doubts_open = codec::unsigned(self.connection().query_row(DOUBTS_OPEN_SQL, [], |row| row.get(0))?);
+        Ok(())
+    }
+
+    fn numbers(&self, sql: &str) -> codec::Result<Vec<Seq>> {
+        let mut statement = self.connection().prepare(sql)?;
+        let numbers = statement.query_map([VIOLATIONS_MAX as i64], |row| Ok(Seq(codec::unsigned(row.get(0)?))))?;
+        numbers.collect()
     }
 
     /// Spacing and hours, from the attempts in the order of their start.
@@ -148,8 +202,12 @@ impl Reader {
             "SELECT seq, class, possibly_duplicate FROM attempt WHERE ended_at IS NOT NULL ORDER BY seq, attempt";
         const OPEN_SQL: &str =
             "SELECT count(*) FROM message m WHERE NOT EXISTS (SELECT 1 FROM outcome o WHERE o.seq = m.seq)";
+        const SETTLED_SQL: &str =
+            "SELECT json_extract(reply, '$.seq') FROM command WHERE name = 'message/resolve' AND json_valid(reply)";
+        const INHERITED_SQL: &str = "SELECT n FROM retry WHERE in_doubt";
         audit.open = codec::unsigned(self.connection().query_row(OPEN_SQL, [], |row| row.get(0))?);
         audit.messages = audit.open;
+        let (settled, inherited) = (self.seqs(SETTLED_SQL)?, self.seqs(INHERITED_SQL)?);
         let mut attempts_statement = self.connection().prepare(ATTEMPTS_SQL)?;
         let mut attempts = attempts_statement.query([])?;
         let mut next = proof(attempts.next()?)?;
@@ -167,9 +225,25 @@ impl Reader {
                 proofs.extend((proof_of.seq == seq).then_some(proof_of));
                 next = proof(attempts.next()?)?;
             }
-            judge_message(audit, seq, state, &proofs);
+            if proofs.iter().any(|one| one.doubtful) {
+                *audit.doubt_fates.entry(state).or_default() += 1;
+            }
+            let may_have_worked = proofs.iter().filter(|one| one.worked || one.doubtful).count();
+            audit.perhaps_twice += u64::from(may_have_worked > 1);
+            if settled.contains(&seq) {
+                // A person's word outweighs what the attempts prove.
+                judge_repeats(audit, seq, &proofs);
+            } else {
+                judge_message(audit, seq, state, &proofs, inherited.contains(&seq));
+            }
         }
         Ok(())
+    }
+
+    fn seqs(&self, sql: &str) -> codec::Result<BTreeSet<Seq>> {
+        let mut statement = self.connection().prepare(sql)?;
+        let seqs = statement.query_map([], |row| Ok(Seq(codec::unsigned(row.get(0)?))))?;
+        seqs.collect()
     }
 }
 
@@ -202,6 +276,9 @@ fn judge_gap(audit: &mut Audit, account: &Account, end: Time, started_at: Time, 
     if audit.smallest_gap.as_ref().is_none_or(|(smallest, _)| gap < *smallest) {
         audit.smallest_gap = Some((gap, account.clone()));
     }
+    if audit.gaps.get(account).is_none_or(|smallest| gap < *smallest) {
+        audit.gaps.insert(account.clone(), gap);
+    }
     if gap < interval {
         audit.violated(Violation::Gap { account: account.clone(), gap, interval, at: started_at });
     }
@@ -219,13 +296,18 @@ fn judge_hour(audit: &mut Audit, corp: &Corp, ends: &mut VecDeque<Time>, ended_a
     if audit.largest_hour.as_ref().is_none_or(|(largest, _)| sends > *largest) {
         audit.largest_hour = Some((sends, corp.clone()));
     }
+    if audit.hours.get(corp).is_none_or(|largest| sends > *largest) {
+        audit.hours.insert(corp.clone(), sends);
+    }
     if sends > limit {
         audit.violated(Violation::Hour { corp: corp.clone(), sends, limit, until: newest });
     }
 }
 
-fn judge_message(audit: &mut Audit, seq: Seq, state: State, proofs: &[Proof]) {
-    let (worked, doubtful) = (proofs.iter().any(|one| one.worked), proofs.iter().any(|one| one.doubtful));
+/// `inherited` is true where nobody knows whether a life before worked.
+fn judge_message(audit: &mut Audit, seq: Seq, state: State, proofs: &[Proof], inherited: bool) {
+    let worked = proofs.iter().any(|one| one.worked);
+    let doubtful = inherited || proofs.iter().any(|one| one.doubtful);
     match state {
         // The attempts of an old message are gone before its outcome is: without any there is nothing to judge.
         _ if proofs.is_empty() => {}
@@ -247,6 +329,10 @@ fn judge_message(audit: &mut Audit, seq: Seq, state: State, proofs: &[Proof]) {
         | State::Sending
         | State::InDoubt => {}
     }
+    judge_repeats(audit, seq, proofs);
+}
+
+fn judge_repeats(audit: &mut Audit, seq: Seq, proofs: &[Proof]) {
     for (index, attempt) in proofs.iter().enumerate().skip(1) {
         let before = &proofs[..index];
         if before.iter().any(|one| one.worked) {

@@ -4,8 +4,8 @@
 
 use super::error::{BadValue, UnknownCause};
 use crate::model::{
-    Account, Code, Corp, Doubt, Fault, Lifetime, Message, MessageId, NotSent, OnDoubt, Options, Origin, ReplyTo,
-    Request, Scope, Sender, SenderName, Seq, State, Time, Verdict,
+    Account, Code, Corp, Doubt, Fault, Lifetime, LimitChange, LimitScope, Message, MessageId, NotSent, OnDoubt,
+    Options, Origin, ReplyTo, Request, Retry, Scope, Sender, SenderName, Seq, State, Time, Verdict,
 };
 use bytes::Bytes;
 use rusqlite::Row;
@@ -127,10 +127,13 @@ impl Names {
 pub(super) const MESSAGE_COLUMNS: &str = "m.seq, m.received_at, m.expires_at, m.not_before, m.priority, m.on_doubt,
     m.id, m.kind, m.account, m.conversation, m.suffix, m.reply_topic, m.reply_correlation, m.weak, m.tag,
     m.asked_priority, m.asked_not_before, m.asked_lifetime, m.asked_until, m.asked_on_doubt,
-    m.fingerprint, m.body_bytes";
+    m.fingerprint, m.body_bytes, r.of, r.possibly_duplicate, r.in_doubt";
+
+/// Where [`MESSAGE_COLUMNS`] come from.
+pub(super) const MESSAGE_TABLES: &str = "message m LEFT JOIN retry r ON r.n = m.seq";
 
 /// How many [`MESSAGE_COLUMNS`] there are: the index of the first column after them.
-pub(super) const MESSAGE_COLUMNS_COUNT: usize = 22;
+pub(super) const MESSAGE_COLUMNS_COUNT: usize = 25;
 
 /// The columns of a message that SQLite does not take as they are.
 pub(super) struct MessageColumns {
@@ -195,6 +198,10 @@ pub(super) fn message(row: &Row<'_>, names: &mut Names, body: Bytes) -> Result<M
         fingerprint: row.get(20)?,
         body,
     };
+    let retry = match row.get::<_, Option<i64>>(22)? {
+        Some(of) => Some(Retry { of: Seq(unsigned(of)), possibly_duplicate: row.get(23)?, in_doubt: row.get(24)? }),
+        None => None,
+    };
     Ok(Message {
         seq: Seq(unsigned(row.get(0)?)),
         received_at: time_out(row.get(1)?),
@@ -204,6 +211,7 @@ pub(super) fn message(row: &Row<'_>, names: &mut Names, body: Bytes) -> Result<M
         on_doubt: on_doubt(5, row.get_ref(5)?.as_str()?)?,
         body_bytes: row.get(21)?,
         request,
+        retry,
     })
 }
 
@@ -371,4 +379,25 @@ pub(super) fn scope(row: &Row<'_>, first: usize) -> Result<Scope> {
         "conversation" => Scope::Conversation(Account::new(subject()?), text(row, first + 2)?),
         word => return bad(first, "scope", word),
     })
+}
+
+/// `scope, subject` of a limit that was set.
+pub(super) fn limit_columns(scope: &LimitScope) -> (&'static str, &str) {
+    match scope {
+        LimitScope::Account(account) => ("account", account.as_str()),
+        LimitScope::Corp(corp) => ("corp", corp.as_str()),
+    }
+}
+
+/// Reads `scope, subject, interval, per_hour`.
+pub(super) fn limit(row: &Row<'_>, first: usize) -> Result<(LimitScope, LimitChange)> {
+    let subject = row.get_ref(first + 1)?.as_str()?;
+    let (interval, per_hour) = (row.get::<_, Option<i64>>(first + 2)?, row.get::<_, Option<u32>>(first + 3)?);
+    match (row.get_ref(first)?.as_str()?, interval, per_hour) {
+        ("account", Some(interval), None) => {
+            Ok((LimitScope::Account(Account::new(subject)), LimitChange::Interval(span_out(interval))))
+        }
+        ("corp", None, Some(per_hour)) => Ok((LimitScope::Corp(Corp::new(subject)), LimitChange::PerHour(per_hour))),
+        (word, _, _) => bad(first, "scope", word),
+    }
 }

@@ -1,93 +1,103 @@
-//! The answer to `message/get`: what the journal holds of an id, with what the engine knows of what still waits.
+//! Answers to the engine's questions: what the journal knows of messages, as it is shown.
 
+use super::list::{Listed, Wanted};
 use super::query::{Attempt, Reader, Row};
-use crate::model::{Code, Fault, Lookup, Reply, Verdict};
+use crate::model::{
+    AttemptReport, AttemptWord, Code, ErrorReport, Fault, Findings, Found, Lookup, MessageReport, MessagesReport,
+    Question, Verdict,
+};
 use serde_json::{Value, json};
 
 impl Reader {
-    /// Answers a question about one id.
-    pub fn answer(&self, lookup: Lookup) -> Reply {
-        let Lookup { origin, id, account, live } = lookup;
-        let seqs: Vec<_> = live.iter().map(|(seq, _)| *seq).collect();
-        let found = match self.find(&id, account.as_ref(), &seqs) {
-            Ok(found) => found,
-            Err(_) => {
-                let fault = Fault::new(Code::Internal, "the journal could not be read; ask again");
-                return Reply { origin, result: Err(fault) };
+    /// Answers a question. A file that cannot be read is an answer too.
+    pub fn answer(&self, lookup: &Lookup) -> Found {
+        let unreadable = |_| Fault::new(Code::Internal, "the journal could not be read; ask again");
+        let result = match &lookup.question {
+            Question::Get { id, account, known } => {
+                self.find(id, account.as_ref(), known).map_err(unreadable).map(|found| {
+                    let messages = found.rows.iter().map(|row| describe(row, true)).collect();
+                    Findings::Reports(MessagesReport { messages, complete: found.complete, next: None })
+                })
             }
+            Question::List { selection, members, states, page } => {
+                let listed = self.list(Wanted { selection, members, states }, page).map_err(unreadable);
+                listed.and_then(|listed| listed.map(show_list).ok_or_else(unknown_place))
+            }
+            Question::Retry { id, account, known } => self
+                .find_kept(id, account.as_ref(), known)
+                .map_err(unreadable)
+                .map(|(kept, gone)| Findings::Kept { kept, gone }),
         };
-        if found.rows.is_empty() {
-            let message =
-                "no message with this id is known; the outcomes of older ones are deleted after store.retention";
-            return Reply { origin, result: Err(Fault::of_field(Code::NotFound, "id", message)) };
-        }
-        let messages: Vec<Value> = found
-            .rows
-            .iter()
-            .map(|row| {
-                let mut data = describe(row);
-                let waiting = live.iter().find(|(seq, _)| *seq == row.seq).map(|(_, waiting)| waiting);
-                if let (Some(data), Some(Value::Object(waiting))) = (data.as_object_mut(), waiting) {
-                    data.extend(waiting.clone());
-                }
-                data
-            })
-            .collect();
-        Reply { origin, result: Ok(json!({ "messages": messages, "complete": found.complete })) }
+        Found { number: lookup.number, result }
     }
 }
 
-fn describe(row: &Row) -> Value {
+fn show_list(listed: Listed) -> Findings {
+    let messages = listed.rows.iter().map(|row| describe(row, false)).collect();
+    Findings::Reports(MessagesReport { messages, complete: listed.complete, next: listed.next })
+}
+
+fn unknown_place() -> Fault {
+    let message = "after is not the next of a page before: send exactly that, or leave it out for the first page";
+    Fault::of_field(Code::InvalidField, "after", message)
+}
+
+fn describe(row: &Row, with_history: bool) -> MessageReport {
     // A number that JSON's usual reader would change is shown as its text.
     let written = row.id.as_json();
     let id: Value = serde_json::from_str(written).unwrap_or_default();
     let shown = id.to_string();
     let id = if id.is_string() || shown == written { id } else { json!(written) };
-    let mut data = json!({
-        "seq": row.seq.0,
-        "id": id,
-        "account": row.account.as_str(),
-        "type": row.kind,
-        "tag": row.tag,
-        "receivedAt": row.received_at.to_string(),
-        "state": row.state.as_str(),
-        "possiblyDuplicate": row.possibly_duplicate,
-        "attempts": row.attempts.len(),
-        "history": row.attempts.iter().map(describe_attempt).collect::<Vec<_>>(),
-    });
-    let Some(object) = data.as_object_mut() else { return data };
-    if let Some(at) = row.finished_at {
-        object.insert("finishedAt".to_owned(), json!(at.to_string()));
-        object.insert("answered".to_owned(), json!(row.answered));
+    let attempts = u32::try_from(row.attempts.len()).unwrap_or(u32::MAX);
+    MessageReport {
+        seq: row.seq.0,
+        id,
+        account: row.account.clone(),
+        kind: row.kind.to_string(),
+        tag: row.tag.as_deref().map(str::to_owned),
+        received_at: row.received_at,
+        state: row.state,
+        attempts: attempts.max(row.attempts_made),
+        possibly_duplicate: row.possibly_duplicate,
+        retry_of: row.retry_of.map(|of| of.0),
+        priority: None,
+        expires_at: None,
+        position: None,
+        reason: None,
+        hold: None,
+        until: None,
+        expected_at: None,
+        finished_at: row.finished_at,
+        answered: row.finished_at.map(|_| row.answered),
+        msg_id: row.msg_id.as_deref().map(str::to_owned),
+        error: row
+            .fault
+            .as_ref()
+            .map(|fault| ErrorReport { code: fault.code.as_str().to_owned(), message: fault.message.to_string() }),
+        history: with_history.then(|| row.attempts.iter().map(describe_attempt).collect()),
     }
-    if let Some(msg_id) = &row.msg_id {
-        object.insert("msgId".to_owned(), json!(msg_id));
-    }
-    if let Some(fault) = &row.fault {
-        object.insert("error".to_owned(), json!({ "code": fault.code.as_str(), "message": fault.message }));
-    }
-    data
 }
 
-fn describe_attempt(attempt: &Attempt) -> Value {
+fn describe_attempt(attempt: &Attempt) -> AttemptReport {
     let (ended_at, result, why) = match &attempt.end {
-        None => (None, "open", None),
+        None => (None, AttemptWord::Open, None),
         Some((at, verdict)) => {
             let (result, why) = match verdict {
-                Verdict::Confirmed { .. } => ("confirmed", None),
-                Verdict::Refused { .. } => ("refused", None),
-                Verdict::NotSent { why, .. } => ("not_sent", Some(why.as_str())),
-                Verdict::Unknown { why, .. } => ("unknown", Some(why.as_str())),
+                Verdict::Confirmed { .. } => (AttemptWord::Confirmed, None),
+                Verdict::Refused { .. } => (AttemptWord::Refused, None),
+                Verdict::NotSent { why, .. } => (AttemptWord::NotSent, Some(why.as_str())),
+                Verdict::Unknown { why, .. } => (AttemptWord::Unknown, Some(why.as_str())),
             };
-            (Some(at.to_string()), result, why)
+            (Some(*at), result, why)
         }
     };
-    json!({
-        "attempt": attempt.attempt,
-        "corp": attempt.corp.as_str(),
-        "startedAt": attempt.started_at.to_string(),
-        "endedAt": ended_at,
-        "result": result,
-        "why": why,
-    })
+    AttemptReport {
+        attempt: attempt.attempt,
+        corp: attempt.corp.clone(),
+        possibly_duplicate: attempt.possibly_duplicate,
+        started_at: attempt.started_at,
+        ended_at,
+        result,
+        why: why.map(str::to_owned),
+    }
 }

@@ -27,13 +27,17 @@ mod schema;
 
 mod append;
 mod codec;
+mod poison;
 mod prune;
 mod writer;
 
 mod audit;
+mod list;
 mod lookup;
 mod query;
 mod replay;
+mod space;
+mod story;
 
 #[cfg(test)]
 mod tests;
@@ -41,10 +45,14 @@ mod tests;
 pub use audit::{Audit, AuditLimits, Violation};
 pub use error::{CommitError, OpenError, ReadError, UnknownCause};
 pub use open::{QUICK_CHECK_BYTES_MAX, check};
+pub use poison::Suspect;
 pub use prune::Pruned;
 pub use query::{Attempt, Found, Reader, Row};
+pub use space::Space;
+pub use story::{Arrival, Made, Story};
 
 use crate::model::{LastNumbers, Message, Outcome, Record, Seq, Time};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -106,8 +114,10 @@ pub struct Committed {
     pub messages: Vec<Message>,
     /// What `load_answers` asked for, in that order; what is not there any more is left out.
     pub answers: Vec<Answered>,
-    /// Whether the file system has less room than `low_space_bytes`.
+    /// Whether the file system has less room than `low_space_bytes`; once it had, whether less than an eighth more.
     pub low_space: bool,
+    /// The room of the file system, in bytes.
+    pub free_bytes: u64,
 }
 
 /// The open journal. Dropping it waits for the batch being written and closes the file.
@@ -117,6 +127,7 @@ pub struct Journal {
     anchor: Option<Anchor>,
     last_numbers: LastNumbers,
     was_clean: bool,
+    suspects: BTreeMap<Suspect, u32>,
     /// `None` only while it is being dropped.
     requests: Option<mpsc::Sender<Request>>,
     writer: Option<JoinHandle<()>>,
@@ -140,6 +151,7 @@ impl Journal {
             anchor: opened.anchor,
             last_numbers: opened.last_numbers,
             was_clean: opened.was_clean,
+            suspects: opened.suspects,
             requests: Some(requests),
             writer: Some(writer),
         })
@@ -160,14 +172,28 @@ impl Journal {
         self.was_clean
     }
 
+    /// What was being handled when this version of the program had to end, and how often that was.
+    pub fn suspects(&self) -> &BTreeMap<Suspect, u32> {
+        &self.suspects
+    }
+
+    /// Names what was being handled when the process had to end, once more.
+    ///
+    /// # Errors
+    /// As for [`Journal::commit`].
+    pub async fn accuse(&self, suspect: Suspect, at: Time) -> Result<(), CommitError> {
+        self.ask(|reply| Request::Accuse { suspect, at, reply }).await
+    }
+
     /// Hands over what the engine has to know again, on this thread, one record at a time:
     ///
-    /// 1. every `Located`, then every `Held` that was not released;
+    /// 1. every `Located`, every `Held` and `Blocked` that was not released, every `LimitSet` that is in force;
     /// 2. `Spent` for each attempt of the last 3,601 s whose message is not live; one without an end counts as
     ///    ended at `now`;
     /// 3. per live message in ascending `seq`: `Accepted` (with an empty body and the right `body_bytes`), its
     ///    `Attempted` and `Ended` in order, then `Finished` and `Answered` where it is so;
-    /// 4. `Refused` of every refusal not yet answered, and `Commanded` of the dedup window.
+    /// 4. `Refused` of every refusal not yet answered, and `Commanded` of the last
+    ///    [`TRANSACTION_WINDOW`](crate::model::TRANSACTION_WINDOW).
     ///
     /// A message is live until it is final, answered, and older than `dedup_window`. A `Readdressed` is never
     /// replayed: its address is in the `Accepted`, and an answer due `again` is a `Finished` without `Answered`.

@@ -1,10 +1,11 @@
 //! Opens the file and refuses what is not ours, not readable, or not free.
 
 use super::codec::{span_out, time_out, unsigned};
-use super::{Anchor, OpenError, schema};
+use super::{Anchor, OpenError, Suspect, poison, schema};
 use crate::model::LastNumbers;
 use crate::model::Seq;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -29,6 +30,7 @@ pub(super) struct Opened {
     pub(super) anchor: Option<Anchor>,
     pub(super) last_numbers: LastNumbers,
     pub(super) was_clean: bool,
+    pub(super) suspects: BTreeMap<Suspect, u32>,
 }
 
 pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
@@ -43,7 +45,8 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         connection.execute_batch(schema::BEFORE_TABLES).map_err(database)?;
         create_tables(&connection).map_err(database)?;
     } else {
-        check_identity(&connection, path)?;
+        let version = check_identity(&connection, path)?;
+        upgrade(&connection, version).map_err(database)?;
     }
     // Also for a file that an operator switched to another mode by hand.
     connection.execute_batch("PRAGMA journal_mode = WAL;").map_err(database)?;
@@ -53,7 +56,8 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         quick_check(&connection, path)?;
     }
     connection.execute("UPDATE progress SET clean = 0", []).map_err(database)?;
-    Ok(Opened { connection, lock, anchor, last_numbers, was_clean })
+    let suspects = poison::read(&connection).map_err(database)?;
+    Ok(Opened { connection, lock, anchor, last_numbers, was_clean, suspects })
 }
 
 /// Checks the structure of every page of a journal that may be in use. About a second for each 100 MB, and for as
@@ -132,13 +136,26 @@ fn is_empty(connection: &Connection) -> Result<bool, rusqlite::Error> {
 fn create_tables(connection: &Connection) -> Result<(), rusqlite::Error> {
     let (application_id, version) = (schema::APPLICATION_ID, schema::VERSION);
     connection.execute_batch(&format!(
-        "PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {} PRAGMA application_id = {application_id}; \
+        "PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {} {} PRAGMA application_id = {application_id}; \
          PRAGMA user_version = {version}; COMMIT;",
-        schema::TABLES
+        schema::TABLES,
+        schema::STEPS.concat()
     ))
 }
 
-fn check_identity(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+/// Takes the steps that a file of this version lacks, all or none: a crash in between leaves it as it was.
+fn upgrade(connection: &Connection, version: i64) -> Result<(), rusqlite::Error> {
+    let taken = usize::try_from(version).unwrap_or_default().saturating_sub(1);
+    let Some(steps) = schema::STEPS.get(taken..).filter(|steps| !steps.is_empty()) else { return Ok(()) };
+    connection.execute_batch(&format!(
+        "PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {} PRAGMA user_version = {}; COMMIT;",
+        steps.concat(),
+        schema::VERSION
+    ))
+}
+
+/// Returns the version of its schema.
+fn check_identity(connection: &Connection, path: &Path) -> Result<i64, OpenError> {
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let application_id = pragma("application_id").map_err(|error| classify(path, error))?;
     if application_id != schema::APPLICATION_ID {
@@ -148,7 +165,7 @@ fn check_identity(connection: &Connection, path: &Path) -> Result<(), OpenError>
     if found > schema::VERSION {
         return Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION });
     }
-    Ok(())
+    Ok(found)
 }
 
 fn quick_check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
@@ -163,7 +180,7 @@ fn read_progress(connection: &Connection) -> Result<(Option<Anchor>, LastNumbers
     const SQL: &str = "SELECT time, boot_id, since_boot, clean,
         max(seq, (SELECT coalesce(max(seq), 0) FROM message)),
         max(refusal, (SELECT coalesce(max(number), 0) FROM refusal)),
-        max(hold, (SELECT coalesce(max(id), 0) FROM hold))
+        max(hold, (SELECT coalesce(max(id), 0) FROM hold), (SELECT coalesce(max(id), 0) FROM block))
         FROM progress";
     connection.query_row(SQL, [], |row| {
         let anchor = match row.get::<_, Option<i64>>(0)? {

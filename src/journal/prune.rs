@@ -11,7 +11,7 @@
 use super::codec::{span_in, time_in};
 use super::writer::{Reply, Store};
 use super::{CommitError, Settings, UnknownCause};
-use crate::model::Time;
+use crate::model::{TRANSACTION_WINDOW, Time};
 use rusqlite::{Connection, params};
 use std::mem;
 use std::time::Duration;
@@ -22,6 +22,9 @@ const MARGIN: Duration = Duration::from_secs(60);
 
 /// Attempts are kept at least so long, because replay rebuilds the hour of each company from them.
 const ATTEMPTS_KEPT_MIN: Duration = Duration::from_secs(2 * 3600);
+
+/// How much later than a retry its message may end.
+const RETRY_LIFE: Duration = Duration::from_secs(31 * 24 * 3600);
 
 /// Rows that one slice looks at.
 const LOOKS_PER_SLICE: u32 = 1000;
@@ -46,7 +49,7 @@ pub struct Pruned {
     pub messages_moved: u64,
     pub attempts_removed: u64,
     pub history_removed: u64,
-    /// Commands and ended holds.
+    /// Commands, ended holds and blocks, and suspects of crashes.
     pub others_removed: u64,
 }
 
@@ -162,18 +165,21 @@ struct Cutoffs {
     message: i64,
     attempt: i64,
     kept: i64,
+    retry: i64,
 }
 
 impl Cutoffs {
     fn at(now: Time, settings: &Settings) -> Self {
         let message = settings.dedup_window.max(settings.body_retention).saturating_add(MARGIN);
-        // A command is replayed for the dedup window, whatever the retention.
-        let kept = settings.retention.max(settings.dedup_window.saturating_add(MARGIN));
+        // A command is replayed for the window of its transaction, whatever the retention.
+        let windows = settings.dedup_window.max(TRANSACTION_WINDOW);
+        let kept = settings.retention.max(windows.saturating_add(MARGIN));
         Self {
             body: before(now, settings.body_retention),
             message: before(now, message),
             attempt: before(now, settings.retention.max(ATTEMPTS_KEPT_MIN)),
             kept: before(now, kept),
+            retry: before(now, kept.saturating_add(RETRY_LIFE)),
         }
     }
 }
@@ -264,11 +270,18 @@ fn history(connection: &Connection, cutoffs: &Cutoffs) -> Result<Slice, UnknownC
     Ok(Slice { pruned, cursor: 0, over: removed < u64::from(DELETES_PER_SLICE) })
 }
 
-/// Commands, and holds that were released. There are few of both.
+/// Commands, holds and blocks that were released, what made the process end, and what retries inherited. There are few
+/// of each.
 fn rest(connection: &Connection, cutoffs: &Cutoffs) -> Result<Slice, UnknownCause> {
+    const RETRY_SQL: &str = "DELETE FROM retry WHERE at < ?1 AND n NOT IN (SELECT seq FROM message)";
     let commands = remove_head(connection, "command", cutoffs.kept)?;
-    let holds = connection.prepare_cached("DELETE FROM hold WHERE released_at < ?1")?.execute([cutoffs.kept])?;
-    let pruned = Pruned { others_removed: commands + holds as u64, ..Pruned::default() };
+    let remove = |sql: &str| connection.prepare_cached(sql)?.execute([cutoffs.kept]);
+    let holds = remove("DELETE FROM hold WHERE released_at < ?1")?;
+    let blocks = remove("DELETE FROM block WHERE released_at < ?1")?;
+    let suspects = remove("DELETE FROM poison WHERE at < ?1")?;
+    let retries = connection.prepare_cached(RETRY_SQL)?.execute([cutoffs.retry])?;
+    let others_removed = commands + (holds + blocks + suspects + retries) as u64;
+    let pruned = Pruned { others_removed, ..Pruned::default() };
     Ok(Slice { pruned, cursor: 0, over: commands < u64::from(DELETES_PER_SLICE) })
 }
 
@@ -289,11 +302,13 @@ fn remove_head(connection: &Connection, table: &'static str, cutoff: i64) -> Res
 
 impl Store {
     /// Gives pages back once more than a quarter of the file is free: below that the next messages use them anyway.
+    /// Where space is low there are no next messages until all of it is given back.
     fn vacuum(&mut self) -> Result<Slice, CommitError> {
+        let low_space = self.low_space;
         self.in_transaction(|connection| {
             let count = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
             let (free, all) = (count("freelist_count")?, count("page_count")?);
-            let over = free <= FREE_PAGES_KEPT || free * 4 <= all;
+            let over = free == 0 || (!low_space && (free <= FREE_PAGES_KEPT || free * 4 <= all));
             if !over {
                 // Each page is a step of the statement, so it has to be stepped to its end.
                 let mut vacuum = connection.prepare_cached(VACUUM_SQL)?;

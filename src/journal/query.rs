@@ -1,10 +1,12 @@
 //! Answers questions about one id, from a connection that only reads.
 
 use super::codec::{self, Names};
-use super::{ReadError, open};
-use crate::model::{Account, Corp, Fault, MessageId, Seq, State, Time, Verdict};
-use rusqlite::Connection;
+use super::{Answered, ReadError, open, replay};
+use crate::model::{Account, Corp, Fault, Kept, MessageId, Seq, State, Time, Verdict};
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Rows of each table that one question looks at, newest first. No index leads from an id to its rows, and a reader
 /// that takes long keeps the log from shrinking.
@@ -12,6 +14,9 @@ const ROWS_MAX: i64 = 200_000;
 
 /// The longest list of messages that an answer holds.
 const FOUND_MAX: u32 = 100;
+
+/// The longest list of messages that may be sent again: each comes with its body.
+const KEPT_MAX: usize = 20;
 
 /// A read-only connection. It blocks, and may be sent to a thread that may.
 #[derive(Debug)]
@@ -46,6 +51,10 @@ pub struct Row {
     pub possibly_duplicate: bool,
     /// Whether the broker has the answer.
     pub answered: bool,
+    /// The life before, when a person had it sent again.
+    pub retry_of: Option<Seq>,
+    /// How many attempts were counted when it ended.
+    pub attempts_made: u32,
     /// In order. Empty also where they are older than the retention.
     pub attempts: Vec<Attempt>,
 }
@@ -76,35 +85,74 @@ impl Reader {
         Ok(Self { connection })
     }
 
-    /// Every message with this id, of this account if one is given, at most the 100 newest. `live` are the numbers
+    /// Every message with this id, of this account if one is given, at most the 100 newest. `known` are the numbers
     /// that the engine knows for it: they are found however far back they lie.
     ///
     /// # Errors
     /// [`ReadError`] when the file cannot be read.
-    pub fn find(&self, id: &MessageId, account: Option<&Account>, live: &[Seq]) -> Result<Found, ReadError> {
+    pub fn find(&self, id: &MessageId, account: Option<&Account>, known: &[Seq]) -> Result<Found, ReadError> {
         let failed = |error| ReadError { what: "messages", error };
         let mut found = Found { rows: Vec::new(), complete: true };
-        let mut find = Find { connection: &self.connection, names: Names::default(), id, account };
-        find.by_number(live, &mut found).map_err(failed)?;
+        let mut find = Find { rows: Rows::of(&self.connection), id, account };
+        find.by_number(known, &mut found).map_err(failed)?;
         find.in_table(MESSAGE, "message", &mut found).map_err(failed)?;
         find.in_table(HISTORY, "history", &mut found).map_err(failed)?;
         found.rows.sort_by_key(|row| row.seq);
         found.rows.dedup_by_key(|row| row.seq);
         for row in &mut found.rows {
-            row.attempts = find.attempts(row.seq).map_err(failed)?;
+            row.attempts = find.rows.attempts(row.seq).map_err(failed)?;
             if !row.state.is_final() {
                 row.derive_state();
             }
         }
         Ok(found)
     }
+
+    /// The messages with this id that are still there with all that sending them again takes, in ascending `seq`, and
+    /// whether there are others of which only the outcome is left.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the file cannot be read.
+    pub fn find_kept(
+        &self,
+        id: &MessageId,
+        account: Option<&Account>,
+        known: &[Seq],
+    ) -> Result<(Vec<Kept>, bool), ReadError> {
+        let failed = |error| ReadError { what: "messages", error };
+        let found = self.find(id, account, known)?;
+        let (mut kept, mut gone) = (Vec::new(), false);
+        for row in found.rows.iter().rev().take(KEPT_MAX) {
+            match self.kept(row).map_err(failed)? {
+                Some(one) => kept.push(one),
+                None => gone = true,
+            }
+        }
+        kept.reverse();
+        Ok((kept, gone))
+    }
+
+    fn kept(&self, row: &Row) -> codec::Result<Option<Kept>> {
+        const BODY_SQL: &str = "SELECT body FROM body WHERE seq = ?1";
+        let seq = i64::try_from(row.seq.0).unwrap_or(i64::MAX);
+        let body: Option<Vec<u8>> =
+            self.connection.prepare_cached(BODY_SQL)?.query_row([seq], |row| row.get(0)).optional()?;
+        let Some(Answered { mut message, outcome }) = replay::answered(&self.connection, &[row.seq])?.pop() else {
+            return Ok(None);
+        };
+        message.request.body = body.map(Bytes::from).unwrap_or_default();
+        let inherited = message.retry.is_some_and(|retry| retry.possibly_duplicate);
+        let unknown = |attempt: &Attempt| matches!(attempt.end, None | Some((_, Verdict::Unknown { .. })));
+        let doubted = inherited || row.attempts.iter().any(unknown);
+        Ok(Some(Kept { message: Arc::new(message), outcome, doubted }))
+    }
 }
 
 impl Row {
     /// The state of an unfinished message, from how its last attempt stands.
-    fn derive_state(&mut self) {
+    pub(super) fn derive_state(&mut self) {
         let Some(last) = self.attempts.last() else { return };
-        self.possibly_duplicate = last.possibly_duplicate;
+        self.possibly_duplicate |= last.possibly_duplicate;
         self.state = match &last.end {
             None => State::Sending,
             Some((_, Verdict::Unknown { .. })) => State::InDoubt,
@@ -113,31 +161,35 @@ impl Row {
     }
 }
 
-const MESSAGE: &str = "SELECT m.seq, m.id, m.account, m.kind, m.tag, m.received_at, coalesce(o.state, 'queued'), o.at,
-    o.msg_id, coalesce(o.possibly_duplicate, 0), coalesce(o.answered, 0), o.fault_code, o.fault_message, o.fault_field,
-    o.sender_http, o.sender_code, o.sender_msg FROM message m LEFT JOIN outcome o ON o.seq = m.seq";
+/// What of a message [`Rows::row`] reads, while it is in the table `message`; then its conversation,
+/// and its place in the table.
+pub(super) const MESSAGE: &str = "SELECT m.seq, m.id, m.account, m.kind, m.tag, m.received_at,
+    coalesce(o.state, 'queued'), o.at, o.msg_id, coalesce(o.possibly_duplicate, r.possibly_duplicate, 0),
+    coalesce(o.answered, 0), o.fault_code, o.fault_message, o.fault_field, o.sender_http, o.sender_code, o.sender_msg,
+    r.of, coalesce(o.attempts, 0), m.conversation, m.seq
+    FROM message m LEFT JOIN outcome o ON o.seq = m.seq LEFT JOIN retry r ON r.n = m.seq";
 
-const HISTORY: &str = "SELECT m.seq, m.id, m.account, m.kind, m.tag, m.received_at, m.state, m.at, m.msg_id,
-    m.possibly_duplicate, 1, m.fault_code, m.fault_message, m.fault_field, m.sender_http, m.sender_code, m.sender_msg
-    FROM history m";
+/// The same for one that was moved to the history, which keeps no conversation.
+pub(super) const HISTORY: &str = "SELECT m.seq, m.id, m.account, m.kind, m.tag, m.received_at, m.state, m.at, m.msg_id,
+    m.possibly_duplicate, 1, m.fault_code, m.fault_message, m.fault_field, m.sender_http, m.sender_code, m.sender_msg,
+    r.of, m.attempts, NULL, m.n FROM history m LEFT JOIN retry r ON r.n = m.seq";
 
 struct Find<'a> {
-    connection: &'a Connection,
-    names: Names,
+    rows: Rows<'a>,
     id: &'a MessageId,
     account: Option<&'a Account>,
 }
 
 impl Find<'_> {
-    fn by_number(&mut self, live: &[Seq], found: &mut Found) -> codec::Result<()> {
+    fn by_number(&mut self, known: &[Seq], found: &mut Found) -> codec::Result<()> {
         let sql = format!("{MESSAGE} WHERE m.seq = ?1 AND m.id = ?2 AND (?3 IS NULL OR m.account = ?3)");
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut statement = self.rows.connection.prepare_cached(&sql)?;
         let account = self.account.map(Account::as_str);
-        for seq in live.iter().take(FOUND_MAX as usize) {
+        for seq in known.iter().rev().take(FOUND_MAX as usize) {
             let Ok(seq) = i64::try_from(seq.0) else { continue };
             let mut rows = statement.query((seq, self.id.as_json(), account))?;
             while let Some(row) = rows.next()? {
-                found.rows.push(self.row(row)?);
+                found.rows.push(self.rows.row(row)?);
             }
         }
         Ok(())
@@ -146,22 +198,35 @@ impl Find<'_> {
     /// Looks through the newest rows of a table by its own order.
     fn in_table(&mut self, select: &str, table: &str, found: &mut Found) -> codec::Result<()> {
         let limits = format!("SELECT coalesce(min(rowid), 0), coalesce(max(rowid), 0) FROM {table}");
-        let (first, last): (i64, i64) = self.connection.query_row(&limits, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (first, last): (i64, i64) =
+            self.rows.connection.query_row(&limits, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let after = last.saturating_sub(ROWS_MAX);
         found.complete &= after < first;
         let sql = format!(
             "{select} WHERE m.rowid > ?1 AND m.id = ?2 AND (?3 IS NULL OR m.account = ?3) ORDER BY m.rowid DESC LIMIT ?4"
         );
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut statement = self.rows.connection.prepare_cached(&sql)?;
         let account = self.account.map(Account::as_str);
         let mut rows = statement.query((after, self.id.as_json(), account, FOUND_MAX))?;
         while let Some(row) = rows.next()? {
-            found.rows.push(self.row(row)?);
+            found.rows.push(self.rows.row(row)?);
         }
         Ok(())
     }
+}
 
-    fn row(&mut self, row: &rusqlite::Row<'_>) -> codec::Result<Row> {
+/// Makes rows and attempts of what SQLite holds.
+pub(super) struct Rows<'a> {
+    connection: &'a Connection,
+    names: Names,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn of(connection: &'a Connection) -> Self {
+        Self { connection, names: Names::default() }
+    }
+
+    pub(super) fn row(&mut self, row: &rusqlite::Row<'_>) -> codec::Result<Row> {
         Ok(Row {
             seq: Seq(codec::unsigned(row.get(0)?)),
             id: MessageId::from_json(row.get_ref(1)?.as_str()?),
@@ -175,11 +240,13 @@ impl Find<'_> {
             possibly_duplicate: row.get(9)?,
             answered: row.get(10)?,
             fault: codec::fault(row, 11)?,
+            retry_of: row.get::<_, Option<i64>>(17)?.map(|of| Seq(codec::unsigned(of))),
+            attempts_made: row.get(18)?,
             attempts: Vec::new(),
         })
     }
 
-    fn attempts(&mut self, seq: Seq) -> codec::Result<Vec<Attempt>> {
+    pub(super) fn attempts(&mut self, seq: Seq) -> codec::Result<Vec<Attempt>> {
         const SQL: &str = "SELECT attempt, account, corp, possibly_duplicate, started_at, ended_at,
             class, why, detail, http, code, msg, msg_id, retry_after FROM attempt WHERE seq = ?1 ORDER BY n";
         let mut statement = self.connection.prepare_cached(SQL)?;

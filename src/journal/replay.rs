@@ -5,7 +5,8 @@
 use super::codec::{self, Names};
 use super::{Answered, ReadError, Settings, open};
 use crate::model::{
-    Account, CommandOrigin, Corp, Hold, HoldId, Message, MessageId, Outcome, Record, Refusal, SenderName, Seq, Time,
+    Account, Block, CommandOrigin, Corp, Fingerprint, Hold, HoldId, LimitOverride, Message, MessageId, Outcome, Record,
+    Refusal, Selection, SenderName, Seq, TRANSACTION_WINDOW, Time,
 };
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -30,6 +31,8 @@ pub(super) fn replay(settings: &Settings, now: Time, mut sink: impl FnMut(Record
     let mut replay = Replay { connection: &connection, names: Names::default(), settings, now };
     replay.located(&mut sink).map_err(doing("accounts"))?;
     replay.held(&mut sink).map_err(doing("holds"))?;
+    replay.blocked(&mut sink).map_err(doing("blocks"))?;
+    replay.limits(&mut sink).map_err(doing("limits"))?;
     replay.spent(&mut sink).map_err(doing("attempts"))?;
     replay.messages(&mut sink).map_err(doing("messages"))?;
     replay.refused(&mut sink).map_err(doing("refusals"))?;
@@ -71,6 +74,44 @@ impl Replay<'_> {
                 since: codec::time_out(row.get(6)?),
                 until: codec::maybe_time(row, 7)?,
             }));
+        }
+        Ok(())
+    }
+
+    fn blocked(&self, sink: &mut impl FnMut(Record)) -> codec::Result<()> {
+        const SQL: &str = "SELECT id, message_id, account, conversation, corp, tag, reason, by, since, until FROM block
+            WHERE released_at IS NULL ORDER BY id";
+        let mut statement = self.connection.prepare(SQL)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let selection = Selection {
+                id: codec::maybe_text(row, 1)?.map(|id| MessageId::from_json(&id)),
+                account: codec::maybe_text(row, 2)?.map(|account| Account::new(&account)),
+                conversation: codec::maybe_text(row, 3)?,
+                corp: codec::maybe_text(row, 4)?.map(|corp| Corp::new(&corp)),
+                tag: codec::maybe_text(row, 5)?,
+            };
+            sink(Record::Blocked(Block {
+                id: HoldId(codec::unsigned(row.get(0)?)),
+                selection,
+                reason: codec::maybe_text(row, 6)?,
+                by: codec::maybe_text(row, 7)?,
+                since: codec::time_out(row.get(8)?),
+                until: codec::time_out(row.get(9)?),
+            }));
+        }
+        Ok(())
+    }
+
+    fn limits(&self, sink: &mut impl FnMut(Record)) -> codec::Result<()> {
+        const SQL: &str = "SELECT scope, subject, interval, per_hour, by, since, until FROM limit_override
+            ORDER BY scope, subject";
+        let mut statement = self.connection.prepare(SQL)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (scope, change) = codec::limit(row, 0)?;
+            let (by, since) = (codec::maybe_text(row, 4)?, codec::time_out(row.get(5)?));
+            sink(Record::LimitSet(LimitOverride { scope, change, by, since, until: codec::maybe_time(row, 6)? }));
         }
         Ok(())
     }
@@ -149,10 +190,11 @@ impl Replay<'_> {
     }
 
     fn commanded(&self, sink: &mut impl FnMut(Record)) -> codec::Result<()> {
-        const SQL: &str = "SELECT at, name, reply_topic, reply_correlation, transaction_json, by, reply FROM command
+        const SQL: &str = "SELECT at, name, reply_topic, reply_correlation, transaction_json, by, reply, fingerprint
+            FROM command
             WHERE at > ?1 ORDER BY n";
         let mut statement = self.connection.prepare(SQL)?;
-        let mut rows = statement.query([codec::time_in(self.now - self.settings.dedup_window)])?;
+        let mut rows = statement.query([codec::time_in(self.now - TRANSACTION_WINDOW)])?;
         while let Some(row) = rows.next()? {
             let origin = CommandOrigin {
                 name: codec::text(row, 1)?,
@@ -160,7 +202,9 @@ impl Replay<'_> {
                 transaction: codec::maybe_text(row, 4)?,
                 by: codec::maybe_text(row, 5)?,
             };
-            sink(Record::Commanded { at: codec::time_out(row.get(0)?), origin, reply: codec::text(row, 6)? });
+            let fingerprint = row.get::<_, Option<Fingerprint>>(7)?.unwrap_or_default();
+            let (at, reply) = (codec::time_out(row.get(0)?), codec::text(row, 6)?);
+            sink(Record::Commanded { at, origin, fingerprint, reply });
         }
         Ok(())
     }
@@ -229,20 +273,21 @@ impl Attempts {
 }
 
 /// Where the columns of the outcome begin in [`with_outcome`].
-const OUTCOME: usize = codec::MESSAGE_COLUMNS_COUNT;
+pub(super) const OUTCOME: usize = codec::MESSAGE_COLUMNS_COUNT;
 
 /// Every message with its outcome, whose columns are null where there is none.
-fn with_outcome() -> String {
+pub(super) fn with_outcome() -> String {
     format!(
         "SELECT {}, o.answered, o.at, o.state, o.msg_id, o.attempts, o.possibly_duplicate, o.fault_code,
         o.fault_message, o.fault_field, o.sender_http, o.sender_code, o.sender_msg
-        FROM message m LEFT JOIN outcome o ON o.seq = m.seq",
-        codec::MESSAGE_COLUMNS
+        FROM {} LEFT JOIN outcome o ON o.seq = m.seq",
+        codec::MESSAGE_COLUMNS,
+        codec::MESSAGE_TABLES
     )
 }
 
 /// How the message of a row of [`with_outcome`] ended, and whether its answer is closed.
-fn outcome(row: &Row<'_>) -> codec::Result<Option<(Outcome, bool)>> {
+pub(super) fn outcome(row: &Row<'_>) -> codec::Result<Option<(Outcome, bool)>> {
     let Some(answered) = row.get::<_, Option<bool>>(OUTCOME)? else { return Ok(None) };
     let outcome = Outcome {
         state: codec::state(row, OUTCOME + 2)?,

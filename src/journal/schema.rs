@@ -1,14 +1,16 @@
 //! The tables, for whoever opens the file with `sqlite3 'file:sendbridge.db?mode=ro'`.
 //!
 //! Times are nanoseconds since the Unix epoch, durations nanoseconds. A row of `message` is written once; what becomes
-//! of it is in `attempt` and `outcome`, until pruning moves the three to one row of `history` (attempts stay).
+//! of it is in `attempt` and `outcome`, until pruning moves the three to one row of `history` (attempts stay). A
+//! message
+//! that a person had sent again is another one with the same id: `retry` says which one it continues.
 //! The view `messages` puts it all together in words.
 
 /// "SEND", so that `file` and SQLite tell this database from any other.
 pub(super) const APPLICATION_ID: i64 = 0x5345_4e44;
 
 /// The version of the tables below. Raised by every change that an older program could not read or keep.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 3;
 
 /// What must be set before the first table, for the life of the file.
 pub(super) const BEFORE_TABLES: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;";
@@ -23,6 +25,15 @@ pub(super) const FOR_WRITER: &str = "PRAGMA synchronous = FULL; PRAGMA cache_siz
 /// What a read-only connection needs.
 pub(super) const FOR_READER: &str = "PRAGMA query_only = ON; PRAGMA cache_size = -4000; PRAGMA temp_store = MEMORY;";
 
+/// `n` is the `seq` of the new life. Kept as long as its outcome, because what may be said of it hangs on it.
+const RETRY: &str = "
+CREATE TABLE retry (
+    n INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL, of INTEGER NOT NULL, possibly_duplicate INTEGER NOT NULL, in_doubt INTEGER NOT NULL
+) STRICT;
+";
+
+/// What version 1 had. A new file gets these, and then every step after them, so that it is like one that grew.
 pub(super) const TABLES: &str = "
 CREATE TABLE progress (
     only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -117,3 +128,28 @@ SELECT seq, id, account, kind, tag, strftime('%Y-%m-%dT%H:%M:%fZ', received_at /
     attempts, possibly_duplicate, 1
 FROM history;
 ";
+
+/// The steps from each version to the next, beginning with the one from 1 to 2.
+pub(super) const STEPS: [&str; 2] = [
+    "
+CREATE TABLE block (
+    id INTEGER PRIMARY KEY,
+    message_id TEXT, account TEXT, conversation TEXT, corp TEXT, tag TEXT,
+    reason TEXT, by TEXT, since INTEGER NOT NULL, until INTEGER NOT NULL,
+    released_at INTEGER, released_by TEXT
+) STRICT;
+
+CREATE TABLE limit_override (
+    scope TEXT NOT NULL, subject TEXT NOT NULL,
+    interval INTEGER, per_hour INTEGER,
+    by TEXT, since INTEGER NOT NULL, until INTEGER,
+    PRIMARY KEY (scope, subject)
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE command ADD COLUMN fingerprint BLOB;
+",
+    RETRY,
+];
+
+// Whoever adds a step raises the version.
+const _: () = assert!(STEPS.len() as i64 + 1 == VERSION);

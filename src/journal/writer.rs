@@ -1,7 +1,7 @@
 //! The one thread that writes. It takes requests in order and prunes in between.
 
 use super::prune::{Pass, Pruned};
-use super::{Anchor, Batch, CommitError, Committed, Settings, UnknownCause, append, codec, replay};
+use super::{Anchor, Batch, CommitError, Committed, Settings, Suspect, UnknownCause, append, codec, poison, replay};
 use crate::model::{LastNumbers, Message, Seq, Time};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -26,6 +26,11 @@ pub(super) enum Request {
     ShiftTimes {
         nanos: i64,
         anchor: Anchor,
+        reply: Reply<()>,
+    },
+    Accuse {
+        suspect: Suspect,
+        at: Time,
         reply: Reply<()>,
     },
     Prune {
@@ -72,6 +77,9 @@ pub(super) fn run(mut store: Store, mut inbox: mpsc::Receiver<Request>) {
             Some(Request::ShiftTimes { nanos, anchor, reply }) => {
                 let _ = reply.send(store.shift_times(nanos, &anchor));
             }
+            Some(Request::Accuse { suspect, at, reply }) => {
+                let _ = reply.send(store.in_transaction(|connection| poison::note(connection, suspect, at)));
+            }
             Some(Request::Prune { now, reply }) => match &mut pass {
                 Some(pass) => pass.also_tell(reply),
                 None => pass = Some(Pass::new(now, reply)),
@@ -102,7 +110,8 @@ pub(super) struct Store {
     last_numbers: LastNumbers,
     /// After a failure of which nobody knows what it left behind, nothing more is written.
     stopped: bool,
-    low_space: bool,
+    pub(super) low_space: bool,
+    free_bytes: u64,
     /// Which file the path led to when it was opened.
     identity: Option<Identity>,
 }
@@ -117,7 +126,17 @@ fn identity(path: &Path) -> Option<Identity> {
 impl Store {
     pub(super) fn new(connection: Connection, lock: File, settings: Settings, last_numbers: LastNumbers) -> Self {
         let identity = identity(&settings.path);
-        Self { connection, _lock: lock, settings, last_numbers, stopped: false, low_space: false, identity }
+        Self {
+            connection,
+            _lock: lock,
+            settings,
+            last_numbers,
+            stopped: false,
+            low_space: false,
+            // Until somebody looked, which each commit does.
+            free_bytes: 0,
+            identity,
+        }
     }
 
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<Committed, CommitError> {
@@ -139,7 +158,7 @@ impl Store {
         let answers = replay::answered(&self.connection, &batch.load_answers)
             .map_err(|error| self.stop(UnknownCause::Database(error)))?;
         self.read_space();
-        Ok(Committed { messages, answers, low_space: self.low_space })
+        Ok(Committed { messages, answers, low_space: self.low_space, free_bytes: self.free_bytes })
     }
 
     /// Runs `work` in one durable transaction, or rolls back and says what is certain.
@@ -173,8 +192,8 @@ impl Store {
             return Ok(messages);
         }
         let mut names = codec::Names::default();
-        let columns = codec::MESSAGE_COLUMNS;
-        let sql = format!("SELECT {columns}, b.body FROM message m JOIN body b ON b.seq = m.seq WHERE m.seq = ?1");
+        let (columns, tables) = (codec::MESSAGE_COLUMNS, codec::MESSAGE_TABLES);
+        let sql = format!("SELECT {columns}, b.body FROM {tables} JOIN body b ON b.seq = m.seq WHERE m.seq = ?1");
         let mut statement = self.connection.prepare_cached(&sql)?;
         for seq in seqs {
             let Ok(seq) = i64::try_from(seq.0) else { continue };
@@ -191,17 +210,20 @@ impl Store {
     fn read_space(&mut self) {
         let directory = self.settings.path.parent().filter(|directory| !directory.as_os_str().is_empty());
         // A file system that does not tell is taken to have room: a refused commit will say otherwise.
-        if let Ok(space) = rustix::fs::statvfs(directory.unwrap_or(Path::new("."))) {
-            self.low_space = space.f_bavail.saturating_mul(space.f_frsize) < self.settings.low_space_bytes;
-        }
+        let space = rustix::fs::statvfs(directory.unwrap_or(Path::new(".")));
+        self.free_bytes = space.map_or(u64::MAX, |space| space.f_bavail.saturating_mul(space.f_frsize));
+        // It has to become clearly more, or each few messages would close intake and open it again.
+        let low = self.settings.low_space_bytes;
+        self.low_space = self.free_bytes < if self.low_space { low.saturating_add(low / 8) } else { low };
     }
 
     fn shift_times(&mut self, nanos: i64, anchor: &Anchor) -> Result<(), CommitError> {
-        const SHIFTS: [&str; 4] = [
+        const SHIFTS: [&str; 5] = [
             "UPDATE attempt SET started_at = max(0, started_at + ?1), ended_at = max(0, ended_at + ?1)",
             "UPDATE outcome SET at = max(0, at + ?1)",
             "UPDATE history SET at = max(0, at + ?1)",
             "UPDATE command SET at = max(0, at + ?1)",
+            "UPDATE retry SET at = max(0, at + ?1)",
         ];
         self.in_transaction(|connection| {
             for sql in SHIFTS {

@@ -1,4 +1,4 @@
-use super::{Account, AccountState, Corp, Fault, HoldId, MessageId, ReplyTo, SenderName, State, Time};
+use super::{Account, AccountState, Corp, Fault, Fingerprint, HoldId, MessageId, ReplyTo, SenderName, State, Time};
 use std::time::Duration;
 
 /// What a pause or a cancellation applies to.
@@ -225,10 +225,10 @@ impl Command {
     /// Whether it changes anything, and so is journaled and done once per transaction.
     pub const fn is_change(&self) -> bool {
         match self {
+            Self::MessageCancel { dry_run, .. } => !*dry_run,
             Self::Pause { .. }
             | Self::Resume { .. }
             | Self::ResumeHold { .. }
-            | Self::MessageCancel { .. }
             | Self::MessageRetry { .. }
             | Self::MessageResolve { .. }
             | Self::LimitsSet { .. }
@@ -261,11 +261,32 @@ pub struct CommandOrigin {
     pub by: Option<Box<str>>,
 }
 
+/// How long a command that was done is known by its transaction, also across restarts.
+pub const TRANSACTION_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
 /// A command as it came in: understood, or refused with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandRequest {
     pub origin: CommandOrigin,
     pub command: Result<Command, Fault>,
+    /// When it is not worth doing any more, as the command said (`expiresAt`).
+    pub expires_at: Option<Time>,
+    /// The MQTT 5 message expiry that was left when it arrived: nothing left means that it came too late.
+    pub message_expiry: Option<Duration>,
+    /// A digest of its name and its own fields: equal for two that ask for the same thing.
+    pub fingerprint: Fingerprint,
+}
+
+impl CommandRequest {
+    /// A command without an end, and told apart from no other.
+    pub fn new(origin: CommandOrigin, command: Result<Command, Fault>) -> Self {
+        Self { origin, command, expires_at: None, message_expiry: None, fingerprint: Fingerprint::default() }
+    }
+
+    /// Whether it is too late to do it.
+    pub fn has_expired(&self, now: Time) -> bool {
+        self.expires_at.is_some_and(|at| at <= now) || self.message_expiry.is_some_and(|left| left.is_zero())
+    }
 }
 
 /// The reply to a command.

@@ -1,11 +1,12 @@
 //! The contract between the engine and the edges.
 
 use super::{
-    Account, AccountReport, Block, Callback, CallbackTicket, CommandOrigin, CommandRequest, Corp, CorpReport,
-    HealthReport, Hold, HoldId, LimitOverride, LogLevel, Message, MessageId, Outcome, Refusal, Reply, ReplyTo, Request,
-    SenderName, Seq, State, Time, Verdict,
+    Account, AccountReport, Block, Callback, CallbackTicket, CommandOrigin, CommandRequest, Corp, CorpReport, Fault,
+    Fingerprint, HealthReport, Hold, HoldId, Kept, LimitOverride, LogLevel, Message, MessageId, MessagesReport, Outcome,
+    Page, Refusal, Reply, ReplyTo, Request, Selection, SenderName, Seq, State, Time, Verdict,
 };
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What the broker needs to hear to forget a delivered packet. Travels in with an input, and back as
@@ -79,6 +80,10 @@ pub enum Input {
         which: Link,
         up: bool,
     },
+    /// What the broker says of itself.
+    Broker(BrokerFact),
+    /// The journal's answer to a [`Action::Lookup`].
+    Found(Box<Found>),
     /// Take no more messages and start no more attempts.
     Stop,
 }
@@ -88,6 +93,19 @@ pub enum Input {
 pub enum Link {
     Incoming,
     Commands,
+}
+
+/// Something that the broker says of itself, or grants us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrokerFact {
+    /// As it calls itself.
+    Version(Box<str>),
+    /// Messages that it has thrown away since it started, for any client.
+    Dropped(u64),
+    /// Messages that it holds, for any client.
+    Stored(u64),
+    /// What it does not grant, in words, of all that the bridge relies on. Empty when all is well.
+    Shortcomings(Vec<Box<str>>),
 }
 
 /// A status topic whose subject can go away.
@@ -132,7 +150,8 @@ pub enum Record {
         at: Time,
         verdict: Verdict,
     },
-    /// The message reached a final state, and its answer is due.
+    /// The message reached a final state, and its answer is due. A second one corrects the first, and is to be answered
+    /// again.
     Finished {
         seq: Seq,
         outcome: Outcome,
@@ -180,6 +199,8 @@ pub enum Record {
     Commanded {
         at: Time,
         origin: CommandOrigin,
+        /// Tells it from another one with the same transaction.
+        fingerprint: Fingerprint,
         reply: Box<str>,
     },
     /// Only replayed: an attempt of the last hour that belongs to a message no longer live. One that never ended counts
@@ -237,6 +258,9 @@ pub enum Outgoing {
     Refusal(u64),
 }
 
+/// Questions that wait for the journal, at most. The engine refuses what is more, so asking never waits.
+pub const LOOKUPS_MAX: usize = 64;
+
 /// What may leave, once the records before it are durable.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -250,7 +274,7 @@ pub enum Action {
     Publish(Outgoing),
     Event(SendEvent),
     Reply(Reply),
-    /// Answer `message/get` from the journal and from what the engine knows.
+    /// Ask the journal. So many wait for it at once as [`LOOKUPS_MAX`], at most.
     Lookup(Lookup),
     /// Every hold and every block there is, after a change.
     Holds(Vec<Hold>, Vec<Block>),
@@ -296,15 +320,38 @@ pub enum Status {
     Health(Box<HealthReport>),
 }
 
-/// A question about one id that only the journal can answer in full.
-#[derive(Clone, Debug, PartialEq)]
+/// A question that only the journal can answer, as [`Found`] with the same number.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lookup {
-    pub origin: CommandOrigin,
-    pub id: MessageId,
-    pub account: Option<Account>,
-    /// What the engine knows of each message with that id that is still live: its number and a JSON object with
-    /// `state`, `reason`, `until`, `position`.
-    pub live: Vec<(Seq, serde_json::Value)>,
+    pub number: u64,
+    pub question: Question,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Every message with this id. `known` are the numbers that the engine knows: found however far back they lie.
+    Get { id: MessageId, account: Option<Account>, known: Vec<Seq> },
+    /// Messages that meet a selection, newest first. `members` are the accounts of its company.
+    List { selection: Selection, members: BTreeSet<Account>, states: Vec<State>, page: Page },
+    /// The messages with this id, with all that sending them again takes.
+    Retry { id: MessageId, account: Option<Account>, known: Vec<Seq> },
+}
+
+/// What the journal knows of a question. What is live the engine knows better, and it may have changed since.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    pub number: u64,
+    pub result: Result<Findings, Fault>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Findings {
+    Reports(MessagesReport),
+    /// In ascending `seq`. `gone` is true when others were there, of which only the outcome is left.
+    Kept {
+        kept: Vec<Kept>,
+        gone: bool,
+    },
 }
 
 /// Something that a person must act on.

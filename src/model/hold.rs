@@ -69,6 +69,22 @@ pub enum HoldReason {
 }
 
 impl HoldReason {
+    /// What [`as_str`](Self::as_str) can answer.
+    pub const WORDS: [&'static str; 12] = [
+        "paused",
+        "scheduled",
+        "waiting",
+        "interval",
+        "retry",
+        "quota",
+        "cooling_down",
+        "offline",
+        "unknown_account",
+        "sender",
+        "settling",
+        "storage",
+    ];
+
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Paused(_) => "paused",

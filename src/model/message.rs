@@ -1,4 +1,4 @@
-use super::{Account, Fault, MessageId, Seq, Time};
+use super::{Account, Fault, MessageId, Outcome, Seq, Time};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,6 +106,36 @@ pub struct Message {
     /// Bytes of `request.body`, also where the body itself was left in the journal or erased.
     pub body_bytes: u32,
     pub request: Request,
+    /// For one that a person had sent again after it was over.
+    pub retry: Option<Retry>,
+}
+
+/// What a message inherits from the life before, when a person has it sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// The number of the life before.
+    pub of: Seq,
+    /// Whether an attempt of any life before may have worked. Such a message is flagged from its beginning.
+    pub possibly_duplicate: bool,
+    /// Whether nobody knows to this day: then no failure of this life proves that nothing was sent.
+    pub in_doubt: bool,
+}
+
+/// A message that is over, as the journal keeps it: what it takes to send it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// With its body, unless that was erased.
+    pub message: Arc<Message>,
+    pub outcome: Option<Outcome>,
+    /// Whether an attempt of it, or of a life before, may have worked without saying so.
+    pub doubted: bool,
+}
+
+impl Kept {
+    /// Whether the text is still there.
+    pub fn has_body(&self) -> bool {
+        self.message.request.body.len() == self.message.body_bytes as usize
+    }
 }
 
 /// A request that was not accepted, with all that its answer needs.

@@ -12,25 +12,29 @@ mod message;
 mod outcome;
 mod report;
 mod time;
+mod words;
 
 pub use command::{
     Command, CommandOrigin, CommandRequest, LimitChange, LimitScope, LogLevel, Page, Reply, Scope, Selection, Settled,
+    TRANSACTION_WINDOW,
 };
 pub use event::{
     Callback, CallbackTicket, Conversation, ConversationKind, EVENTS, Event, Party, Phase, Seen, Shown, Signal, System,
 };
 pub use flow::{
-    Action, Alarm, DirectoryEntry, Input, Job, LastNumbers, Link, Lookup, Outgoing, Publication, Ready, Record,
-    SendEvent, SenderTrouble, Status, StatusTopic, Ticket,
+    Action, Alarm, BrokerFact, DirectoryEntry, Findings, Found, Input, Job, LOOKUPS_MAX, LastNumbers, Link, Lookup,
+    Outgoing, Publication, Question, Ready, Record, SendEvent, SenderTrouble, Status, StatusTopic, Ticket,
 };
 pub use hold::{Block, Hold, HoldId, HoldReason, LimitOverride};
 pub use ids::{Account, Corp, MessageId, SenderName, Seq};
 pub use message::{
-    BUILT_IN_KINDS, Fingerprint, Lifetime, Message, OnDoubt, Options, Origin, Refusal, ReplyTo, Request,
+    BUILT_IN_KINDS, Fingerprint, Kept, Lifetime, Message, OnDoubt, Options, Origin, Refusal, ReplyTo, Request, Retry,
 };
 pub use outcome::{Code, Doubt, Fault, NotSent, Outcome, Sender, State, Verdict};
 pub use report::{
-    AccountReport, AccountState, BrokerReport, CorpReport, Counts, HealthReport, LatencyReport, LinkWord, Mode,
-    Percentiles, ProcessReport, Rates, SenderReport, SenderWord,
+    AccountReport, AccountState, AttemptReport, AttemptWord, BrokerReport, CorpReport, Counts, ErrorReport,
+    HealthReport, InfoLimits, InfoReport, LatencyReport, LinkWord, MessageReport, MessagesReport, Mode, Percentiles,
+    ProcessReport, Rates, SenderReport, SenderWord, TopicReport,
 };
 pub use time::Time;
+pub use words::{ALARMS, EventWord, one_of};

@@ -1,4 +1,6 @@
 use super::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
@@ -12,7 +14,8 @@ use std::time::Duration;
 ///   '--|-------------------'   (a resend, flagged)
 ///      '--> Expired | Cancelled
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     Queued,
     Sending,
@@ -171,13 +174,17 @@ pub enum Code {
     Expired,
     Cancelled,
     Blocked,
+    /// A person found that nothing was sent.
+    NotSent,
     UnknownCommand,
     NotFound,
+    /// The disk is nearly full.
+    StorageLow,
     Internal,
 }
 
 impl Code {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::InvalidJson,
         Self::InvalidField,
         Self::UnknownType,
@@ -191,8 +198,10 @@ impl Code {
         Self::Expired,
         Self::Cancelled,
         Self::Blocked,
+        Self::NotSent,
         Self::UnknownCommand,
         Self::NotFound,
+        Self::StorageLow,
         Self::Internal,
     ];
 
@@ -211,8 +220,10 @@ impl Code {
             Self::Expired => "EXPIRED",
             Self::Cancelled => "CANCELLED",
             Self::Blocked => "BLOCKED",
+            Self::NotSent => "NOT_SENT",
             Self::UnknownCommand => "UNKNOWN_COMMAND",
             Self::NotFound => "NOT_FOUND",
+            Self::StorageLow => "STORAGE_LOW",
             Self::Internal => "INTERNAL",
         }
     }
@@ -225,7 +236,13 @@ impl Code {
     /// Whether the same request may succeed when it is made again later.
     pub const fn is_retryable(self) -> bool {
         match self {
-            Self::QueueFull | Self::UnknownAccount | Self::Expired | Self::Blocked | Self::Internal => true,
+            Self::QueueFull
+            | Self::UnknownAccount
+            | Self::Expired
+            | Self::Blocked
+            | Self::NotSent
+            | Self::StorageLow
+            | Self::Internal => true,
             Self::InvalidJson
             | Self::InvalidField
             | Self::UnknownType

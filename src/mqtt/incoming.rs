@@ -62,20 +62,42 @@ pub struct Packet {
     pub user_properties: Vec<(String, String)>,
 }
 
+/// One durable session of the bridge, of which there are several, so that neither waits for the other.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// What tells its client id from those of the others. Fixed across versions: the broker keeps the session under it.
+    pub suffix: &'static str,
+    /// Kept subscribed at QoS 1.
+    pub filters: Vec<String>,
+    /// What an older version subscribed to in this session, and the broker still knows. Taken back at each connect.
+    pub abandoned: Vec<String>,
+    /// How many packets the broker may have delivered without an acknowledgement. At least 1.
+    pub receive_maximum: u16,
+    /// Whether to look at the broker's version: one session of a bridge is enough.
+    pub asks_version: bool,
+}
+
+impl Session {
+    /// A session that never held anything else.
+    pub fn new(suffix: &'static str, filters: Vec<String>, receive_maximum: u16) -> Self {
+        Self { suffix, filters, abandoned: Vec::new(), receive_maximum, asks_version: false }
+    }
+}
+
 /// There is no room for the event. The connection is closed, and the broker delivers again what was not acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overrun;
 
-/// Connects with a durable session, and keeps `filters` subscribed at QoS 1. Must be called within a runtime.
+/// Connects with a durable session, and keeps its filters subscribed. Must be called within a runtime.
 ///
 /// `on_event` is called by the task that polls the connection, so it must not wait: when it has no room it answers
 /// [`Overrun`]. A broker may deliver more than the receive maximum (Mosquitto before 2.0.13 does).
 pub fn connect_incoming(
     settings: &Settings,
-    filters: Vec<String>,
+    session: Session,
     on_event: impl FnMut(Incoming) -> Result<(), Overrun> + Send + 'static,
 ) -> Result<(Acknowledger, Task), TlsError> {
-    let options = options::incoming(settings)?;
+    let options = options::incoming(settings, &session)?;
     let client_id = options.client_id();
     let (client, wire) = Wire::new(options, QUEUE_LENGTH);
     let desk = Arc::new(Mutex::new(Desk {
@@ -88,8 +110,8 @@ pub fn connect_incoming(
     let side = IncomingSide {
         client_id,
         desk: Arc::clone(&desk),
-        missing: filters.clone(),
-        filters,
+        missing: session.filters.clone(),
+        session,
         asked: Vec::new(),
         version_seen: false,
         on_event,
@@ -155,7 +177,7 @@ impl Desk {
 struct IncomingSide<F> {
     client_id: String,
     desk: Arc<Mutex<Desk>>,
-    filters: Vec<String>,
+    session: Session,
     /// Not granted on this connection.
     missing: Vec<String>,
     /// What the last SUBSCRIBE asked for: SUBACK answers by position.
@@ -179,9 +201,20 @@ impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> IncomingSide<F> {
         telemetry::broker_connected(&self.client_id, session_present);
         self.tell(Incoming::Connected { generation, session_present })?;
         // Whatever the session: the broker's may be older than the configuration, and it may have been restarted.
-        self.missing.clone_from(&self.filters);
+        self.missing.clone_from(&self.session.filters);
+        self.unsubscribe();
         self.subscribe();
         Ok(())
+    }
+
+    /// Takes back what the session holds from an older version. A broker that never held it says so, and nothing hangs
+    /// on that; what it delivers until then is handled like everything else.
+    fn unsubscribe(&self) {
+        let desk = lock(&self.desk);
+        for filter in &self.session.abandoned {
+            // The queue of a connection that just came up has room.
+            let _ = desk.client.try_unsubscribe(filter.as_str());
+        }
     }
 
     fn subscribe(&mut self) {
@@ -195,11 +228,12 @@ impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> IncomingSide<F> {
             ..Filter::new(path.as_str(), QoS::AtLeastOnce)
         });
         // Stored and at QoS 0: it needs no acknowledgement, and the session keeps none of it.
-        let filters = filters.chain([Filter::new(VERSION_TOPIC, QoS::AtMostOnce)]);
+        let version = self.session.asks_version.then_some(VERSION_TOPIC);
+        let filters = filters.chain(version.map(|topic| Filter::new(topic, QoS::AtMostOnce)));
         let properties = SubscribeProperties { id: None, user_properties: Vec::new() };
         if lock(&self.desk).client.try_subscribe_many_with_properties(filters, properties).is_ok() {
             self.asked.clone_from(&self.missing);
-            self.asked.push(VERSION_TOPIC.to_owned());
+            self.asked.extend(version.map(str::to_owned));
         }
         // A full queue is no loss: what is missing is asked for again at the next ping.
     }
@@ -219,7 +253,7 @@ impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> IncomingSide<F> {
             self.tell(Incoming::SubscribeRefused { filter, reason })?;
         }
         if self.missing.is_empty() {
-            telemetry::subscribed(&self.client_id, self.filters.len());
+            telemetry::subscribed(&self.client_id, self.session.filters.len());
             self.tell(Incoming::Subscribed)?;
         }
         Ok(())

@@ -1,11 +1,16 @@
 //! The connection to the broker, shared by intake and publisher.
 //!
-//! Two connections, because acknowledgements queued behind publishes wait for them:
+//! Three connections. Acknowledgements queued behind publishes would wait for them, and a command behind a flood of
+//! messages, or behind an intake that is closed, would come too late to be of use:
 //!
 //! ```text
-//!  connect_incoming  <id>-in   durable session, acknowledges by hand, subscribes only
-//!  connect_outgoing  <id>-out  clean session, publishes only, owns the will
+//!  connect_incoming  <id>-in        durable session, acknowledges by hand, subscribes only: messages
+//!  connect_incoming  <id>-commands  the same: commands
+//!  connect_outgoing  <id>-out       clean session, publishes, owns the will, looks once at what is stored, hears what
+//!                                   the broker says of itself
 //! ```
+//!
+//! Who only watches a bridge takes [`connect_viewer`] instead.
 //!
 //! Behind this module is rumqttc, whose client forgets: after a reconnect it drops, overwrites or resends what it had
 //! been given, each under other circumstances. So nothing of ours rests on its memory.
@@ -29,31 +34,36 @@ mod incoming;
 mod options;
 mod outgoing;
 mod publish;
+mod stored;
+mod sys;
 mod tls;
 mod url;
+mod viewer;
 
 pub mod broker;
 pub mod topics;
 
 pub use event_loop::{Lost, Task};
-pub use incoming::{Acknowledger, Incoming, Overrun, Packet, connect_incoming};
-pub use outgoing::{OutgoingEvent, Outlet, PublishRefusal, Refused, connect_outgoing};
+pub use incoming::{Acknowledger, Incoming, Overrun, Packet, Session, connect_incoming};
+pub use outgoing::{OutgoingEvent, Outlet, PublishRefusal, Refused, connect_outgoing, connect_outgoing_and_look};
 pub use publish::{Publish, Qos};
+pub use stored::Stored;
 pub use tls::{ClientIdentity, TlsError, TlsSettings};
 pub use url::{BrokerUrl, Scheme, UrlError};
+pub use viewer::{ViewOutlet, Viewed, Viewer, connect_viewer};
 
 use secrecy::SecretString;
 use std::time::Duration;
 
-/// How to reach the broker. Both connections are made from the same settings.
+/// How to reach the broker. All connections are made from the same settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub url: BrokerUrl,
-    /// The connections append `-in` and `-out`. Fixed across restarts: the broker keeps the session under it.
+    /// The connections append `-in`, `-commands` and `-out`. Fixed across restarts: the broker keeps sessions under it.
     pub client_id: String,
     /// Whole seconds, at least 5; what is less counts as 5.
     pub keep_alive: Duration,
-    /// How many packets the broker may have delivered without an acknowledgement. At least 1.
+    /// How many messages the broker may have delivered without an acknowledgement. At least 1.
     pub receive_maximum: u16,
     pub username: Option<String>,
     pub password: Option<SecretString>,
@@ -66,6 +76,8 @@ pub struct Settings {
     /// The first wait after a lost connection; it doubles up to `retry_delay_max`.
     pub retry_delay_min: Duration,
     pub retry_delay_max: Duration,
+    /// Whether the outgoing connection asks the broker how it does: [`OutgoingEvent::Broker`] tells what it says.
+    pub watch_broker: bool,
 }
 
 impl Settings {
@@ -83,6 +95,7 @@ impl Settings {
             session_expiry: Duration::from_secs(14 * 24 * 3600),
             retry_delay_min: Duration::from_millis(100),
             retry_delay_max: Duration::from_secs(30),
+            watch_broker: false,
         }
     }
 }

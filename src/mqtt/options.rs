@@ -1,5 +1,5 @@
 use super::publish::{Publish, to_will};
-use super::{Scheme, Settings, TlsError};
+use super::{Scheme, Session, Settings, TlsError};
 use rumqttc::v5::MqttOptions;
 use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
 use secrecy::ExposeSecret;
@@ -17,24 +17,35 @@ pub(super) const IN_FLIGHT_MAX_INCOMING: u16 = 100;
 /// Bounds rumqttc's table of unacknowledged publishes, which it allocates whole.
 pub(super) const IN_FLIGHT_MAX_OUTGOING: u16 = 1000;
 
-/// The connection that subscribes: durable, acknowledged by hand.
-pub(super) fn incoming(settings: &Settings) -> Result<MqttOptions, TlsError> {
-    let mut options = common(settings, "in")?;
+/// A connection that subscribes: durable, acknowledged by hand.
+pub(super) fn incoming(settings: &Settings, session: &Session) -> Result<MqttOptions, TlsError> {
+    let mut options = common(settings, session.suffix)?;
     options.set_clean_start(false);
     // Without it the broker forgets the session with the connection, whatever clean start says.
     options.set_session_expiry_interval(Some(whole_seconds(settings.session_expiry)));
-    options.set_receive_maximum(Some(settings.receive_maximum.max(1)));
+    options.set_receive_maximum(Some(session.receive_maximum.max(1)));
     options.set_manual_acks(true);
     options.set_outgoing_inflight_upper_limit(IN_FLIGHT_MAX_INCOMING);
     Ok(options)
 }
 
 /// The connection that publishes: its session is clean, because the journal is its memory.
-pub(super) fn outgoing(settings: &Settings, will: &Publish) -> Result<MqttOptions, TlsError> {
+pub(super) fn outgoing(settings: &Settings, will: Option<&Publish>) -> Result<MqttOptions, TlsError> {
     let mut options = common(settings, "out")?;
     options.set_clean_start(true);
-    options.set_last_will(to_will(will));
+    if let Some(will) = will {
+        options.set_last_will(to_will(will));
+    }
     options.set_outgoing_inflight_upper_limit(IN_FLIGHT_MAX_OUTGOING);
+    Ok(options)
+}
+
+/// The connection that only looks: a session that ends with it, acknowledged by rumqttc as it reads.
+pub(super) fn viewer(settings: &Settings) -> Result<MqttOptions, TlsError> {
+    let mut options = common(settings, "watch")?;
+    options.set_clean_start(true);
+    options.set_receive_maximum(Some(settings.receive_maximum.max(1)));
+    options.set_outgoing_inflight_upper_limit(IN_FLIGHT_MAX_INCOMING);
     Ok(options)
 }
 

@@ -1,7 +1,10 @@
 use super::event_loop::{Lost, Phase, Side, Task, Wire, lock};
 use super::flights::Flights;
 use super::publish::{Publish, Qos, to_properties, to_qos};
+use super::stored::Stored;
+use super::sys::{self, SysWatch};
 use super::{Settings, TlsError, options};
+use crate::model::BrokerFact;
 use crate::telemetry;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet as Received, PubAck, PubAckReason};
@@ -31,6 +34,8 @@ pub enum OutgoingEvent {
     Acknowledged { token: u64, refusal: Option<PublishRefusal> },
     /// After a publish was refused with [`Refused::Full`]: there is room again.
     Room,
+    /// The broker said something of itself.
+    Broker(BrokerFact),
 }
 
 /// The broker's refusal of one publish.
@@ -56,16 +61,26 @@ pub enum Refused {
     Invalid,
 }
 
-/// Connects with a clean session and the will `will`. Must be called within a runtime.
+/// Connects with a clean session, and with a will if one is given. Must be called within a runtime.
 ///
 /// `on_event` is called by the task that polls the connection, so it must not wait. It needs room for two events per
 /// unacknowledged publish at most.
-pub fn connect_outgoing(
+pub fn connect_outgoing<'a>(
     settings: &Settings,
-    will: &Publish,
+    will: impl Into<Option<&'a Publish>>,
     on_event: impl FnMut(OutgoingEvent) + Send + 'static,
 ) -> Result<(Outlet, Task), TlsError> {
-    let options = options::outgoing(settings, will)?;
+    connect_outgoing_and_look(settings, will, Stored::none(), on_event)
+}
+
+/// The same, and looks for what is `stored` at each connection.
+pub fn connect_outgoing_and_look<'a>(
+    settings: &Settings,
+    will: impl Into<Option<&'a Publish>>,
+    stored: Stored,
+    on_event: impl FnMut(OutgoingEvent) + Send + 'static,
+) -> Result<(Outlet, Task), TlsError> {
+    let options = options::outgoing(settings, will.into())?;
     let client_id = options.client_id();
     let (client, wire) = Wire::new(options, QUEUE_LENGTH);
     let desk = Arc::new(Mutex::new(Desk {
@@ -77,7 +92,7 @@ pub fn connect_outgoing(
         flights: Flights::default(),
         was_full: false,
     }));
-    let side = OutgoingSide { client_id, desk: Arc::clone(&desk), on_event };
+    let side = OutgoingSide { client_id, desk: Arc::clone(&desk), stored, sys: SysWatch::new(settings), on_event };
     Ok((Outlet { desk }, Task::spawn(wire, side, settings)))
 }
 
@@ -154,6 +169,8 @@ impl Desk {
 struct OutgoingSide<F> {
     client_id: String,
     desk: Arc<Mutex<Desk>>,
+    stored: Stored,
+    sys: SysWatch,
     on_event: F,
 }
 
@@ -165,6 +182,8 @@ impl<F: FnMut(OutgoingEvent) + Send> OutgoingSide<F> {
         let packet_bytes_max = properties.and_then(|properties| properties.max_packet_size);
         let connection = {
             let mut desk = lock(&self.desk);
+            self.stored.ask(&desk.client);
+            self.sys.ask(&desk.client);
             desk.phase = Phase::Up;
             desk.window = window;
             desk.packet_bytes_max = packet_bytes_max;
@@ -172,6 +191,10 @@ impl<F: FnMut(OutgoingEvent) + Send> OutgoingSide<F> {
         };
         telemetry::broker_connected(&self.client_id, connack.session_present);
         (self.on_event)(OutgoingEvent::Connected { connection, window, packet_bytes_max });
+        if self.sys.is_wanted() {
+            let shortcomings = sys::shortcomings(properties);
+            (self.on_event)(OutgoingEvent::Broker(BrokerFact::Shortcomings(shortcomings)));
+        }
     }
 
     fn acknowledged(&mut self, token: u64, refusal: Option<PublishRefusal>) {
@@ -195,6 +218,7 @@ impl<F: FnMut(OutgoingEvent) + Send> OutgoingSide<F> {
         let has_room = {
             let mut desk = lock(&self.desk);
             desk.disconnect_if_closing();
+            self.stored.leave(&desk.client, desk.phase == Phase::Up && desk.flights.len() == 0);
             let has_room = desk.was_full && desk.phase == Phase::Up && desk.flights.len() < desk.window.into();
             desk.was_full &= !has_room;
             has_room
@@ -213,7 +237,16 @@ impl<F: FnMut(OutgoingEvent) + Send> Side for OutgoingSide<F> {
     fn handle_event(&mut self, event: Event, state: &MqttState) -> Result<(), Lost> {
         match event {
             Event::Incoming(Received::ConnAck(connack)) => self.handle_connected(&connack),
-            Event::Incoming(Received::PubAck(puback)) => self.handle_puback(&puback, state)?,
+            Event::Incoming(Received::PubAck(puback)) => {
+                self.sys.survived();
+                self.handle_puback(&puback, state)?;
+            }
+            Event::Incoming(Received::Publish(publish)) => match sys::fact_of(&publish) {
+                Some(fact) => (self.on_event)(OutgoingEvent::Broker(fact)),
+                None => self.stored.handle_publish(&publish),
+            },
+            Event::Incoming(Received::SubAck(suback)) => self.stored.handle_suback(&suback),
+            Event::Incoming(Received::PingResp(_)) => self.stored.handle_pong(),
             // QoS 0 has the packet id 0 and no token.
             Event::Outgoing(Outgoing::Publish(packet)) if packet != 0 => {
                 if !lock(&self.desk).flights.take(packet) {
@@ -254,6 +287,7 @@ impl<F: FnMut(OutgoingEvent) + Send> Side for OutgoingSide<F> {
             desk.phase = Phase::Down;
             desk.was_full = false;
         }
+        self.sys.lost();
         for (token, refusal) in landed {
             self.acknowledged(token, refusal);
         }

@@ -4,11 +4,15 @@
 //! a command, and no answer can be mistaken for the bridge's own status.
 
 mod filter;
+mod publisher;
+mod status;
 #[cfg(test)]
 mod tests;
 
 pub use filter::{Filter, TOPIC_BYTES_MAX, Unfit};
+pub use status::{Said, StatusTopics};
 
+use crate::model::{Account, Corp, StatusTopic, TopicReport};
 use filter::check_name;
 use std::fmt;
 use std::fmt::Write as _;
@@ -96,11 +100,14 @@ impl Topics {
         if errors.is_empty() { Ok(topics) } else { Err(errors) }
     }
 
-    /// The filters to subscribe to.
-    pub fn subscriptions(&self) -> Vec<String> {
-        let mut filters: Vec<String> = self.send.iter().map(|filter| filter.as_str().to_owned()).collect();
-        filters.push(format!("{}/request/#", self.base));
-        filters
+    /// What messages to send come by.
+    pub fn message_filters(&self) -> Vec<String> {
+        self.send.iter().map(|filter| filter.as_str().to_owned()).collect()
+    }
+
+    /// What commands come by.
+    pub fn command_filter(&self) -> String {
+        format!("{}/request/#", self.base)
     }
 
     /// What a message on this topic is to the bridge. The first send filter that matches gives the suffix.
@@ -176,6 +183,45 @@ impl Topics {
     /// The status topic of a company, whose id a stranger chose.
     pub fn corp(&self, id: &str) -> String {
         format!("{}/corp/{}", self.base, encode_level(id))
+    }
+
+    /// Every status topic whose subject can go away.
+    pub fn status_filters(&self) -> Vec<String> {
+        vec![format!("{}/account/+", self.base), format!("{}/corp/+", self.base)]
+    }
+
+    /// Whose status is on a topic. `None` where it is none that [`account`](Self::account) or [`corp`](Self::corp)
+    /// could have made, which is nobody's to clear.
+    pub fn status_of(&self, topic: &str) -> Option<StatusTopic> {
+        let (word, level) = self.below_base(topic)?.split_once('/')?;
+        let id = decode_level(level)?;
+        let status = match word {
+            "account" => StatusTopic::Account(Account::new(&id)),
+            "corp" => StatusTopic::Corp(Corp::new(&id)),
+            _ => return None,
+        };
+        (encode_level(&id) == level).then_some(status)
+    }
+
+    /// All of them by name, for those who ask. What is in braces stands for a name.
+    pub fn report(&self) -> TopicReport {
+        let filters = |filters: &[Filter]| filters.iter().map(|filter| filter.as_str().to_owned()).collect();
+        let own = |rest: &str| format!("{}/{rest}", self.base);
+        TopicReport {
+            send: filters(&self.send),
+            answer: self.answer.to_string(),
+            reply_topics: filters(&self.reply_topics),
+            request: own("request/{command}"),
+            response: own("response/{command}"),
+            state: self.state(),
+            info: self.info(),
+            health: self.health(),
+            account: own("account/{wxId}"),
+            corp: own("corp/{corpId}"),
+            hold: self.hold(),
+            send_event: self.send_event("{state}"),
+            alarm: self.alarm(),
+        }
     }
 
     /// Whether a publisher may have answers sent to `topic`: a valid name that `reply_topics` allow, and none that the

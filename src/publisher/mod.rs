@@ -5,17 +5,26 @@
 //! - An answer is reported as published only when the broker has acknowledged it on every topic that it goes to, or
 //!   has refused it for good.
 //! - Nothing is remembered across connections: after each connect the engine hands out again what is still open.
-//! - Answers and all else come over two channels, so that a flood of events cannot stand before an answer.
+//! - Answers, replies and all else come over channels of their own, so that a flood of events cannot stand before an
+//!   answer, or push out the reply to the command that would stop it.
+//! - Of a retained topic the latest word always gets to the broker, however slow it is: QoS 1, because nothing would
+//!   correct a lost one until the next change, and a board instead of a line.
 
 pub mod payload;
 
-mod outbound;
+mod board;
 
-use crate::model::{Input, Outgoing, Publication};
+mod outbound;
+mod retained;
+
+use crate::contain;
+use crate::model::{Block, Hold, InfoReport, Input, Outgoing, Publication, StatusTopic};
 use crate::mqtt::topics::Topics;
-use crate::mqtt::{self, OutgoingEvent, Outlet, Publish, Qos, Refused, Task, TlsError};
+use crate::mqtt::{self, OutgoingEvent, Outlet, Publish, Qos, Refused, Stored, Task, TlsError};
 use crate::telemetry;
+use board::{Board, Retained};
 use outbound::{Outbound, Part};
+use retained::RetainedOpen;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,12 +33,20 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-/// Events, replies and alarms that wait for being published. What comes on top is dropped, and counted.
+/// Events and alarms that wait for being published. What comes on top is dropped, and counted.
 const NOTICES_MAX: usize = 4096;
+/// The same for replies.
+const REPLIES_MAX: usize = 4096;
+/// What may wait for the connection before replies wait too.
+const REPLIES_BEHIND_MAX: usize = 4096;
 /// The wait before a publish that the broker refused for now is tried again.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// How long a stop waits for the broker.
 const STOP_WAIT: Duration = Duration::from_secs(5);
+/// How long a stop waits for the last words on retained topics.
+const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
+/// Stored statuses that wait for being told. What comes on top is seen at the next connection.
+const SEEN_MAX: usize = 65_536;
 /// The token of our own retained state, whose acknowledgement only a stop waits for.
 const STATE_TOKEN: u64 = 0;
 
@@ -38,14 +55,23 @@ const STATE_TOKEN: u64 = 0;
 pub struct Publisher {
     answers: mpsc::Sender<Publication>,
     notices: mpsc::Sender<Publication>,
+    board: Arc<Board>,
+    replies: mpsc::Sender<Publication>,
     dropped: Arc<AtomicU64>,
 }
 
 impl Publisher {
     /// Never waits. An answer must be given within a runtime.
     pub fn publish(&self, publication: Publication) {
-        let is_answer = matches!(publication, Publication::Answer { .. } | Publication::Refusal { .. });
-        let channel = if is_answer { &self.answers } else { &self.notices };
+        let (is_answer, channel) = match publication {
+            Publication::Answer { .. } | Publication::Refusal { .. } => (true, &self.answers),
+            Publication::Reply(_) => (false, &self.replies),
+            Publication::Event { .. } | Publication::Alarm(_) => (false, &self.notices),
+            Publication::Status(status) => return self.board.put(Retained::Status(status)),
+            Publication::Holds(holds, blocks) => {
+                return self.board.put(Retained::Holds(Arc::new((holds, blocks))));
+            }
+        };
         match channel.try_send(publication) {
             Ok(()) => {}
             Err(TrySendError::Full(answer)) if is_answer => {
@@ -88,32 +114,41 @@ impl Running {
     }
 }
 
-/// Connects and publishes from now on. `window` is the number of answers that the engine hands out at once;
-/// `connected` tells whether anything can be published.
+/// Connects and publishes from now on, `info` at each connection. `window` is the number of answers that the engine
+/// hands out at once; `connected` tells whether anything can be published.
 ///
 /// # Errors
 /// [`TlsError`] when the certificates cannot be used.
 pub fn start(
     settings: &mqtt::Settings,
     topics: Arc<Topics>,
+    info: InfoReport,
     window: usize,
     inputs: mpsc::Sender<Input>,
     connected: watch::Sender<bool>,
 ) -> Result<(Publisher, Running), TlsError> {
     let (answers, answers_due) = mpsc::channel(window.max(1));
     let (notices, notices_due) = mpsc::channel(NOTICES_MAX);
-    let (events, events_seen) = mpsc::channel(4 * window.max(1) + NOTICES_MAX);
+    let (replies, replies_due) = mpsc::channel(REPLIES_MAX);
+    let (events, events_seen) = mpsc::channel(4 * window.max(1) + NOTICES_MAX + REPLIES_MAX);
     let will = state(&topics, "offline");
-    let (outlet, connection) = mqtt::connect_outgoing(settings, &will, move |event| {
-        if events.try_send(event).is_err() {
-            // Only possible once the publisher is gone: the channel has room for every open publish.
-            telemetry::publisher_gone();
-        }
-    })?;
+    let (seen_set, seen) = mpsc::channel(SEEN_MAX);
+    let (outlet, connection) =
+        mqtt::connect_outgoing_and_look(settings, &will, stored(&topics, seen_set), move |event| {
+            if events.try_send(event).is_err() {
+                // Only possible once the publisher is gone: the channel has room for every open publish.
+                telemetry::publisher_gone();
+            }
+        })?;
     let dropped = Arc::new(AtomicU64::new(0));
+    let board = Arc::new(Board::default());
     let (stop, stop_seen) = oneshot::channel();
     let desk = Desk {
         outbound: Outbound::new(topics),
+        info: Arc::new(info),
+        board: Arc::clone(&board),
+        retained: RetainedOpen::default(),
+        last_holds: None,
         outlet,
         connection: None,
         connected,
@@ -124,17 +159,67 @@ pub fn start(
         next_token: STATE_TOKEN + 1,
         state_acknowledged: false,
     };
-    let task = tokio::spawn(run(desk, connection, answers_due, notices_due, events_seen, stop_seen));
-    Ok((Publisher { answers, notices, dropped }, Running { stop, task }))
+    let due = Due { answers: answers_due, replies: replies_due, notices: notices_due, seen };
+    let task = tokio::spawn(run(desk, connection, due, events_seen, stop_seen));
+    Ok((Publisher { answers, notices, replies, board, dropped }, Running { stop, task }))
+}
+
+/// Tells of the statuses that the broker still has from before a connection.
+fn stored(topics: &Arc<Topics>, seen: mpsc::Sender<StatusTopic>) -> Stored {
+    let topics_of_statuses = Arc::clone(topics);
+    let mut missed: u64 = 0;
+    Stored::new(topics.status_filters(), move |topic| {
+        if let Some(status) = topics_of_statuses.status_of(topic)
+            && seen.try_send(status).is_err()
+        {
+            missed += 1;
+            if missed.is_power_of_two() {
+                telemetry::stored_statuses_missed(missed);
+            }
+        }
+    })
+}
+
+/// Which answer a publication is, if it is one.
+fn answered_by(publication: &Publication) -> Option<Outgoing> {
+    match publication {
+        Publication::Answer { seq, .. } => Some(Outgoing::Answer(*seq)),
+        Publication::Refusal { number, .. } => Some(Outgoing::Refusal(*number)),
+        Publication::Event { .. }
+        | Publication::Reply(_)
+        | Publication::Holds(..)
+        | Publication::Status(_)
+        | Publication::Alarm(_) => None,
+    }
 }
 
 fn state(topics: &Topics, word: &str) -> Publish {
     Publish { retain: true, ..Publish::new(topics.state(), payload::state(word)) }
 }
 
+/// What is to be published, and told, beside the board.
+struct Due {
+    answers: mpsc::Receiver<Publication>,
+    replies: mpsc::Receiver<Publication>,
+    notices: mpsc::Receiver<Publication>,
+    seen: mpsc::Receiver<StatusTopic>,
+}
+
+/// What comes after the answers.
+enum Next {
+    Notice(Publication),
+    Retained(Retained),
+    Seen(StatusTopic),
+}
+
 /// What the publisher's task owns.
 struct Desk {
     outbound: Outbound,
+    info: Arc<InfoReport>,
+    board: Arc<Board>,
+    retained: RetainedOpen,
+    /// As last published: a new connection's broker may not have it.
+    last_holds: Option<Arc<(Vec<Hold>, Vec<Block>)>>,
     outlet: Outlet,
     /// The connection that publishes go over, if there is one.
     connection: Option<u64>,
@@ -160,19 +245,27 @@ struct Parts {
 async fn run(
     mut desk: Desk,
     connection: Task,
-    mut answers: mpsc::Receiver<Publication>,
-    mut notices: mpsc::Receiver<Publication>,
+    mut due: Due,
     mut events: mpsc::Receiver<OutgoingEvent>,
     mut stop: oneshot::Receiver<()>,
 ) {
     loop {
         // What cannot leave yet holds back what follows, so that a slow broker fills channels and not memory.
         let has_room = desk.pending.is_empty();
+        let takes_replies = desk.connection.is_some() && desk.pending.len() < REPLIES_BEHIND_MAX;
+        let shows = desk.connection.is_some() && desk.retained.has_room();
+        let Due { answers, replies, notices, seen } = &mut due;
         tokio::select! {
             biased;
             Some(event) = events.recv() => desk.handle_event(event).await,
+            Some(reply) = replies.recv(), if takes_replies => desk.publish(reply).await,
             Some(publication) = answers.recv() => desk.publish(publication).await,
-            Some(publication) = notices.recv(), if has_room => desk.publish(publication).await,
+            () = desk.retained.waited() => {}
+            next = next(notices, seen, &desk.board, shows), if has_room => match next {
+                Next::Notice(publication) => desk.publish(publication).await,
+                Next::Retained(retained) => desk.publish_retained(retained).await,
+                Next::Seen(topic) => desk.tell(Input::StatusSeen(topic)).await,
+            },
             _ = &mut stop => break,
         }
     }
@@ -180,18 +273,31 @@ async fn run(
     connection.disconnect(STOP_WAIT).await;
 }
 
+/// In no order, so that a flood of one kind keeps none of the others waiting. Nothing is lost when it is given up.
+async fn next(
+    notices: &mut mpsc::Receiver<Publication>,
+    seen: &mut mpsc::Receiver<StatusTopic>,
+    board: &Board,
+    shows: bool,
+) -> Next {
+    tokio::select! {
+        Some(notice) = notices.recv() => Next::Notice(notice),
+        retained = board.next(), if shows => Next::Retained(retained),
+        Some(topic) = seen.recv() => Next::Seen(topic),
+        else => std::future::pending().await,
+    }
+}
+
 impl Desk {
     async fn handle_event(&mut self, event: OutgoingEvent) {
         match event {
-            OutgoingEvent::Connected { connection, .. } => {
+            OutgoingEvent::Connected { connection, window, .. } => {
                 self.forget();
                 self.connection = Some(connection);
                 self.connected.send_replace(true);
                 self.hand_over(STATE_TOKEN, state(self.outbound.topics(), "online")).await;
-                if let Some(holds) = self.outbound.last_holds() {
-                    let token = self.token();
-                    self.hand_over(token, holds).await;
-                }
+                self.retained.connected(window);
+                self.repeat_retained();
                 self.tell(Input::Connected(true)).await;
             }
             OutgoingEvent::Disconnected { .. } => {
@@ -202,12 +308,16 @@ impl Desk {
             }
             OutgoingEvent::Acknowledged { token: STATE_TOKEN, .. } => self.state_acknowledged = true,
             OutgoingEvent::Acknowledged { token, refusal } => {
+                if self.acknowledge_retained(token, refusal.as_ref()) {
+                    return;
+                }
                 if refusal.as_ref().is_some_and(|refusal| refusal.retryable) {
                     return self.try_again(token);
                 }
                 self.close(token, refusal.map(|refusal| refusal.reason.into())).await;
             }
             OutgoingEvent::Room => self.flush().await,
+            OutgoingEvent::Broker(fact) => self.tell(Input::Broker(fact)).await,
         }
     }
 
@@ -218,10 +328,21 @@ impl Desk {
         self.open.clear();
         self.parts.clear();
         self.pending.clear();
+        self.reopen_retained();
     }
 
     async fn publish(&mut self, publication: Publication) {
-        for Part { what, publish } in self.outbound.parts(publication) {
+        let answer = answered_by(&publication);
+        let Some(parts) = contain::contained(|| self.outbound.parts(publication)) else {
+            telemetry::poison_contained_outgoing();
+            if let Some(what) = answer {
+                // Tried again it would fail again, after every start.
+                let refused = Some(Box::from("the bridge failed to write it, which is a mistake of the bridge"));
+                self.tell(Input::Published { what, refused }).await;
+            }
+            return;
+        };
+        for Part { what, publish } in parts {
             let token = self.token();
             if self.connection.is_none() {
                 return;
@@ -263,6 +384,9 @@ impl Desk {
 
     /// One publish of an answer is done with; the last one closes it.
     async fn close(&mut self, token: u64, refused: Option<Box<str>>) {
+        if self.give_up_retained(token, refused.as_deref().unwrap_or_default()) {
+            return;
+        }
         let Some(what) = self.open.remove(&token) else { return };
         let Some(parts) = self.parts.get_mut(&what) else { return };
         parts.open -= 1;
@@ -302,6 +426,7 @@ impl Desk {
         if self.connection.is_none() {
             return;
         }
+        let _ = tokio::time::timeout(LAST_WORDS_WAIT, self.say_last_words(events)).await;
         self.state_acknowledged = false;
         let stopped = state(self.outbound.topics(), "stopped");
         self.hand_over(STATE_TOKEN, stopped).await;
@@ -315,10 +440,29 @@ impl Desk {
     }
 }
 
+impl Desk {
+    /// Publishes what is still on the board, and waits until the broker has it.
+    async fn say_last_words(&mut self, events: &mut mpsc::Receiver<OutgoingEvent>) {
+        while self.connection.is_some() {
+            if self.pending.is_empty()
+                && self.retained.has_room()
+                && let Some(retained) = self.board.take()
+            {
+                self.publish_retained(retained).await;
+            } else if self.pending.is_empty() && self.retained.is_empty() {
+                return;
+            } else {
+                let Some(event) = events.recv().await else { return };
+                self.handle_event(event).await;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Code, Fault, Origin, Refusal};
+    use crate::model::{Alarm, Code, Fault, Origin, Refusal, Time};
 
     fn refusal(number: u64) -> Publication {
         let fault = Fault::new(Code::InvalidJson, "no JSON");
@@ -326,13 +470,20 @@ mod tests {
         Publication::Refusal { number, refusal: Arc::new(refusal) }
     }
 
+    fn alarm() -> Alarm {
+        Alarm { what: "storage_low", about: Box::from("store"), message: Box::default(), at: Time::default() }
+    }
+
     #[tokio::test]
     async fn an_answer_without_room_waits_and_a_notice_without_room_is_counted() {
         let (answers, mut answers_due) = mpsc::channel(1);
         let (notices, _notices_due) = mpsc::channel(1);
-        let publisher = Publisher { answers, notices, dropped: Arc::default() };
+        let (replies, _replies_due) = mpsc::channel(1);
+        let (board, dropped) = (Arc::default(), Arc::default());
+        let publisher = Publisher { answers, notices, replies, board, dropped };
         for number in 1..=3 {
             publisher.publish(refusal(number));
+            publisher.publish(Publication::Alarm(alarm()));
             publisher.publish(Publication::Holds(Vec::new(), Vec::new()));
         }
         let mut numbers = Vec::new();
@@ -344,5 +495,6 @@ mod tests {
         }
         numbers.sort_unstable();
         assert_eq!((numbers, publisher.dropped()), (vec![1, 2, 3], 2));
+        assert!(publisher.board.take().is_some() && publisher.board.take().is_none(), "the latest word, once");
     }
 }

@@ -1,7 +1,8 @@
 //! Which topics a publication goes to.
 
+use super::board::Retained;
 use super::payload;
-use crate::model::{Hold, Message, Outgoing, Publication, Refusal, Reply, ReplyTo, SendEvent, State};
+use crate::model::{EventWord, Message, Outgoing, Publication, Refusal, Reply, ReplyTo, SendEvent, State, Status};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{Publish, Qos};
 use bytes::Bytes;
@@ -16,24 +17,36 @@ pub(super) struct Part {
 /// Makes publishes of publications.
 pub(super) struct Outbound {
     topics: Arc<Topics>,
-    holds: Option<Vec<Hold>>,
 }
 
 impl Outbound {
     pub(super) fn new(topics: Arc<Topics>) -> Self {
-        Self { topics, holds: None }
+        Self { topics }
     }
 
     pub(super) fn topics(&self) -> &Topics {
         &self.topics
     }
 
-    /// The retained list of holds, if one was ever published: a new connection's broker may not have it.
-    pub(super) fn last_holds(&self) -> Option<Publish> {
-        self.holds.as_ref().map(|holds| self.holds(holds))
+    /// What a retained topic says. At QoS 1: one that is lost stays wrong until the next change.
+    pub(super) fn retained(&self, retained: &Retained) -> Publish {
+        let (topic, body) = match retained {
+            Retained::Info(info) => (self.topics.info(), payload::info(info)),
+            Retained::Holds(both) => (self.topics.hold(), payload::holds(&both.0, &both.1)),
+            Retained::Status(status) => (self.status_topic(status), payload::status(status)),
+        };
+        Publish { retain: true, ..Publish::new(topic, body) }
     }
 
-    pub(super) fn parts(&mut self, publication: Publication) -> Vec<Part> {
+    fn status_topic(&self, status: &Status) -> String {
+        match status {
+            Status::Account(account, _) => self.topics.account(account.as_str()),
+            Status::Corp(corp, _) => self.topics.corp(corp.as_str()),
+            Status::Health(_) => self.topics.health(),
+        }
+    }
+
+    pub(super) fn parts(&self, publication: Publication) -> Vec<Part> {
         match publication {
             Publication::Answer { seq, message, outcome } => {
                 let origin = &message.request.origin;
@@ -49,12 +62,12 @@ impl Outbound {
             }
             Publication::Event { event, message } => vec![self.event(&event, message.as_deref())],
             Publication::Reply(reply) => self.reply(&reply),
-            // pending: wire publishes blocks and statuses
-            Publication::Status(_) => Vec::new(),
-            Publication::Holds(holds, _) => {
-                let publish = self.holds(&holds);
-                self.holds = Some(holds);
-                vec![Part { what: None, publish }]
+            Publication::Status(status) => {
+                vec![Part { what: None, publish: self.retained(&Retained::Status(status)) }]
+            }
+            Publication::Holds(holds, blocks) => {
+                let retained = Retained::Holds(Arc::new((holds, blocks)));
+                vec![Part { what: None, publish: self.retained(&retained) }]
             }
             Publication::Alarm(alarm) => {
                 let publish = Publish::new(self.topics.alarm(), payload::alarm(&alarm));
@@ -64,7 +77,7 @@ impl Outbound {
     }
 
     fn event(&self, event: &SendEvent, message: Option<&Message>) -> Part {
-        let topic = self.topics.send_event(event.state.map_or("rejected", State::as_str));
+        let topic = self.topics.send_event(event.state.map_or(EventWord::REJECTED, State::as_str));
         let body = payload::send_event(event, message);
         Part { what: None, publish: Publish { qos: Qos::AtMostOnce, ..Publish::new(topic, body) } }
     }
@@ -77,10 +90,6 @@ impl Outbound {
             parts.push(Part { what: None, publish: to(reply_to, body) });
         }
         parts
-    }
-
-    fn holds(&self, holds: &[Hold]) -> Publish {
-        Publish { retain: true, ..Publish::new(self.topics.hold(), payload::holds(holds)) }
     }
 }
 

@@ -3,12 +3,17 @@
 //! Invariants: names are camelCase, times RFC 3339 with milliseconds, ids and transactions exactly as they came, and
 //! the content of a message is in none of them.
 
-mod wire;
+pub mod data;
+
+pub mod wire;
 
 #[cfg(test)]
 mod tests;
 
-use crate::model::{Alarm, Code, Fault, Hold, Message, MessageId, Outcome, Refusal, Reply, Scope, SendEvent, State};
+use crate::model::{
+    Account, Alarm, Block, Code, Corp, EventWord, Fault, Hold, InfoReport, Message, MessageId, Outcome, Refusal, Reply,
+    Scope, Selection, SendEvent, State, Status,
+};
 use bytes::Bytes;
 use serde::Serialize;
 use wire::raw;
@@ -64,7 +69,7 @@ pub fn send_event(event: &SendEvent, message: Option<&Message>) -> Bytes {
         account: account.map(|account| account.as_str()),
         conversation: request.map(|request| &*request.conversation),
         kind: request.map(|request| &*request.kind),
-        state: event.state.map_or("rejected", State::as_str),
+        state: event.state.map_or(EventWord::REJECTED, State::as_str),
         at: event.at.to_string(),
         attempt: event.attempt,
         possibly_duplicate: event.possibly_duplicate || outcome.is_some_and(|outcome| outcome.possibly_duplicate),
@@ -89,9 +94,24 @@ pub fn reply(reply: &Reply) -> Bytes {
     }
 }
 
-/// Every hold there is: `{"holds":[…]}`, in the order given.
-pub fn holds(holds: &[Hold]) -> Bytes {
-    encode(&wire::Holds { holds: holds.iter().map(hold).collect() })
+/// Every hold and every block there is: `{"holds":[…],"blocks":[…]}`, in the order given.
+pub fn holds(holds: &[Hold], blocks: &[Block]) -> Bytes {
+    encode(&wire::Holds { holds: holds.iter().map(hold).collect(), blocks: blocks.iter().map(block).collect() })
+}
+
+/// What a status says; empty where it is to go away, which is how MQTT clears a retained message.
+pub fn status(status: &Status) -> Bytes {
+    match status {
+        Status::Account(_, Some(report)) => encode(report),
+        Status::Corp(_, Some(report)) => encode(report),
+        Status::Account(_, None) | Status::Corp(_, None) => Bytes::new(),
+        Status::Health(report) => encode(report),
+    }
+}
+
+/// What the bridge is and can do.
+pub fn info(info: &InfoReport) -> Bytes {
+    encode(info)
 }
 
 /// Something that a person must act on.
@@ -131,6 +151,24 @@ fn hold(hold: &Hold) -> wire::Hold<'_> {
     }
 }
 
+fn block(block: &Block) -> wire::Block<'_> {
+    let Selection { id, account, conversation, corp, tag } = &block.selection;
+    wire::Block {
+        id: block.id.0,
+        selection: wire::Selection {
+            id: id.as_ref().and_then(|id| raw(id.as_json())),
+            account: account.as_ref().map(Account::as_str),
+            conversation: conversation.as_deref(),
+            corp: corp.as_ref().map(Corp::as_str),
+            tag: tag.as_deref(),
+        },
+        reason: block.reason.as_deref(),
+        by: block.by.as_deref(),
+        since: block.since.to_string(),
+        until: block.until.to_string(),
+    }
+}
+
 /// A scope in the words of the command `pause`.
 fn scope(scope: &Scope) -> wire::Scope<'_> {
     match scope {
@@ -145,6 +183,6 @@ fn scope(scope: &Scope) -> wire::Scope<'_> {
 }
 
 fn encode(payload: &impl Serialize) -> Bytes {
-    // Only a map with keys that are no strings can fail, and no payload has a map of its own.
+    // Only a map with keys that are no strings can fail, and no payload has one.
     serde_json::to_vec(payload).map(Bytes::from).unwrap_or_default()
 }

@@ -8,17 +8,17 @@
 mod parse;
 mod print;
 
-pub(crate) use parse::default_settings;
+pub(crate) use parse::{default_settings, request_of};
 
 use crate::engine::{Engine, Settings};
 use crate::model::{
-    Action, Code, CommandOrigin, CommandRequest, Fault, Input, Origin, Outgoing, Ready, Refusal, SenderName,
-    SenderTrouble, Seq, Ticket, Time, Verdict,
+    Action, BrokerFact, Code, Command, CommandOrigin, CommandRequest, Fault, Found, Input, Link, Origin, Outgoing,
+    Question, Ready, Refusal, SenderName, SenderTrouble, Seq, Ticket, Time, Verdict,
 };
 use crate::simulation::disk::Disk;
 use parse::{Line, duration, number};
 use print::Printer;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::time::Duration;
 
@@ -36,6 +36,10 @@ struct Dialogue {
     answers: BTreeSet<(Time, Seq)>,
     /// What it acknowledges at once.
     published: Vec<Outgoing>,
+    /// What the journal found, as it was when it was asked: `found` hands it over.
+    found: VecDeque<Found>,
+    /// The same for what is only shown, which is answered at once.
+    at_once: Vec<Found>,
     printer: Printer,
     output: Vec<String>,
 }
@@ -52,6 +56,8 @@ fn play(script: &str) -> String {
         serving: None,
         answers: BTreeSet::new(),
         published: Vec::new(),
+        found: VecDeque::new(),
+        at_once: Vec::new(),
         printer: Printer { start: START },
         output: Vec::new(),
     };
@@ -148,13 +154,36 @@ impl Dialogue {
                 Input::DirectoryFailed { sender: SenderName::new("main"), trouble }
             }
             "storage" => Input::StorageLow(line.word(1) == "low"),
+            "link" => {
+                let which = if line.word(1) == "incoming" { Link::Incoming } else { Link::Commands };
+                Input::Link { which, up: line.word(2) == "up" }
+            }
+            "broker" => Input::Broker(match line.word(1) {
+                "version" => BrokerFact::Version(Box::from(line.word(2))),
+                "dropped" => BrokerFact::Dropped(number(line.word(2))),
+                "stored" => BrokerFact::Stored(number(line.word(2))),
+                _ => BrokerFact::Shortcomings(line.words[2..].iter().copied().map(Box::from).collect()),
+            }),
             "stop" => Input::Stop,
+            "found" => Input::Found(Box::new(self.found.pop_front().expect("the journal was asked"))),
             "command" => {
                 let command = parse::command(line, self.now);
                 let transaction = line.value("transaction").map(Box::from);
                 let name = command.name().into();
+                if let Command::MessageResolve { id, settled, .. } = &command {
+                    self.disk.words.push((id.clone(), settled.clone()));
+                }
                 let origin = CommandOrigin { name, reply_to: None, transaction, by: None };
-                Input::Command { ticket, request: Box::new(CommandRequest { origin, command: Ok(command) }) }
+                // Two of the same words ask for the same thing.
+                let mut fingerprint = [1_u8; 16];
+                for (index, byte) in format!("{command:?}").bytes().enumerate() {
+                    fingerprint[index % 16] = fingerprint[index % 16].rotate_left(3) ^ byte;
+                }
+                let expires_at = line.duration("expires").map(|after| self.now + after);
+                let message_expiry = line.duration("expiry");
+                let request = CommandRequest::new(origin, Ok(command));
+                let request = CommandRequest { expires_at, message_expiry, fingerprint, ..request };
+                Input::Command { ticket, request: Box::new(request) }
             }
             other => panic!("nothing is called {other}"),
         }
@@ -167,7 +196,7 @@ impl Dialogue {
     fn handle(&mut self, input: Input) {
         let now = self.now;
         self.engine().handle(input, now);
-        assert!(self.engine().counters().is_balanced(), "{:?}", self.engine().counters());
+        self.engine().account_for_everything().expect("all is accounted for");
     }
 
     fn poll(&mut self) {
@@ -180,6 +209,12 @@ impl Dialogue {
         if !self.published.is_empty() {
             for what in std::mem::take(&mut self.published) {
                 self.handle(Input::Published { what, refused: None });
+            }
+            self.poll();
+        }
+        if !self.at_once.is_empty() {
+            for found in std::mem::take(&mut self.at_once) {
+                self.handle(Input::Found(Box::new(found)));
             }
             self.poll();
         }
@@ -201,6 +236,13 @@ impl Dialogue {
                     self.answers.insert((self.now + latency, *seq));
                     let account = &self.disk.messages[seq].message.request.account;
                     self.output.push(format!("{} {account} sends {seq}/{attempt}", self.printer.time(self.now)));
+                }
+            }
+            if let Action::Lookup(lookup) = action {
+                let found = self.disk.answer(lookup);
+                match &lookup.question {
+                    Question::Retry { .. } => self.found.push_back(found),
+                    Question::Get { .. } | Question::List { .. } => self.at_once.push(found),
                 }
             }
             match action {
@@ -246,6 +288,7 @@ impl Dialogue {
         engine.handle(Input::Connected(true), self.now);
         self.engine = Some(engine);
         self.answers.clear();
+        self.found.clear();
         self.poll();
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::engine::{
     AccountLimits, AccountSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom, MessageSettings,
-    SenderSettings, Settings,
+    SenderSettings, Settings, StatusSettings,
 };
 use crate::model::{
-    Account, Command, Corp, DirectoryEntry, Doubt, HoldId, Lifetime, MessageId, NotSent, OnDoubt, Options, Origin,
-    ReplyTo, Request, Scope, Selection, Sender, SenderName, Time, Verdict,
+    Account, AccountState, Command, Corp, DirectoryEntry, Doubt, HoldId, Lifetime, LimitChange, LimitScope, LogLevel,
+    MessageId, NotSent, OnDoubt, Options, Origin, Page, ReplyTo, Request, Scope, Selection, Sender, SenderName,
+    Settled, State, Time, Verdict,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -81,6 +82,11 @@ pub fn default_settings() -> Settings {
         },
         events: EventLevel::Final,
         publish_window: 100,
+        info: serde_json::json!({ "version": "test" }),
+        health_interval: None,
+        broker_backlog_alarm: 50_000,
+        // Only the scripts about them want them.
+        status: StatusSettings { per_second: 0, accounts_max: 10_000, idle: Duration::from_secs(600) },
     }
 }
 
@@ -121,12 +127,22 @@ pub fn configure(settings: &mut Settings, line: &Line<'_>) {
             "queue_bytes" => messages.queue_bytes = number(value),
             "queue_time" => messages.queue_time = Some(duration(value)),
             "grace" => messages.unknown_account_grace = duration(value),
+            "status_per_second" => settings.status.per_second = number(value) as usize,
+            "status_accounts" => settings.status.accounts_max = number(value) as usize,
+            "status_idle" => settings.status.idle = duration(value),
             "publish_window" => settings.publish_window = number(value) as usize,
+            "health" => settings.health_interval = Some(duration(value)),
+            "backlog" => settings.broker_backlog_alarm = number(value),
             "events" if *value == "all" => settings.events = EventLevel::All,
             "events" if *value == "off" => settings.events = EventLevel::Off,
             other => panic!("config does not know {other}={value}"),
         }
     }
+}
+
+/// A text message as a publisher would send it.
+pub fn request_of(account: &str, id: u64) -> Request {
+    request(&Line::new(&format!("request id={id} account={account}")), Time::default())
 }
 
 pub fn request(line: &Line<'_>, now: Time) -> Request {
@@ -154,7 +170,7 @@ pub fn request(line: &Line<'_>, now: Time) -> Request {
             lifetime: line.duration("ttl").map(Lifetime::For),
             message_expiry: line.duration("expiry"),
             on_doubt,
-            tag: None,
+            tag: line.value("tag").map(Box::from),
         },
         fingerprint,
         body: Bytes::from(text.to_owned()),
@@ -183,6 +199,10 @@ pub fn verdict(line: &Line<'_>, word: &str) -> Verdict {
     }
 }
 
+fn account_state(word: &str) -> AccountState {
+    serde_json::from_value(word.into()).unwrap_or_else(|error| panic!("no account is {word}: {error}"))
+}
+
 fn scope(text: &str) -> Scope {
     let (kind, name) = text.split_once(':').unwrap_or((text, ""));
     match kind {
@@ -201,6 +221,10 @@ fn scope(text: &str) -> Scope {
 pub fn command(line: &Line<'_>, now: Time) -> Command {
     let account = line.value("account").map(Account::new);
     let id = || MessageId::from_json(line.value("id").expect("an id"));
+    let corp = line.value("corp").map(Corp::new);
+    let limit_scope = || account.clone().map(LimitScope::Account).or_else(|| corp.clone().map(LimitScope::Corp));
+    let limit = line.number("limit").map_or(100, |limit| limit as usize);
+    let page = Page { limit, after: line.value("after").map(Box::from) };
     match line.word(1) {
         "pause" => Command::Pause {
             scope: scope(line.word(2)),
@@ -213,14 +237,57 @@ pub fn command(line: &Line<'_>, now: Time) -> Command {
             None => Command::Resume { scope: scope(line.word(2)) },
         },
         "cancel" => Command::MessageCancel {
-            selection: Selection::of_id(id(), account),
+            selection: Selection {
+                id: line.value("id").map(MessageId::from_json),
+                account,
+                conversation: line.value("conversation").map(Box::from),
+                corp,
+                tag: line.value("tag").map(Box::from),
+            },
             dry_run: line.words.contains(&"dry"),
-            block_for: None,
-            reason: None,
+            block_for: line.duration("blockFor"),
+            reason: line.value("reason").map(Box::from),
+        },
+        "accounts" => Command::AccountList { corp, state: line.value("state").map(account_state), page },
+        "corps" => Command::CorpList { page },
+        "corp" => Command::CorpGet { corp: Corp::new(line.word(2)) },
+        "holds" => Command::HoldList { page },
+        "info" => Command::Info,
+        "limits" => Command::LimitsGet { scope: limit_scope() },
+        "limit" => Command::LimitsSet {
+            scope: limit_scope().expect("an account or a corp"),
+            change: match (line.duration("interval"), line.number("perHour")) {
+                (Some(interval), _) => LimitChange::Interval(interval),
+                (None, Some(per_hour)) => LimitChange::PerHour(per_hour as u32),
+                (None, None) => LimitChange::Configured,
+            },
+            duration: line.duration("duration"),
+            until: line.duration("until").map(|after| now + after),
+        },
+        "refresh" => Command::DirectoryRefresh { sender: line.value("sender").map(SenderName::new) },
+        "drain" => Command::Drain { on: line.word(2) != "off" },
+        "log" => Command::LogLevel {
+            level: LogLevel::ALL.into_iter().find(|level| level.as_str() == line.word(2)).expect("a level"),
+            duration: line.duration("duration"),
         },
         "get" => Command::MessageGet { id: id(), account },
+        "list" => Command::MessageList {
+            selection: Selection { account, corp, ..Selection::default() },
+            states: line.value("state").into_iter().filter_map(State::parse).collect(),
+            page,
+        },
+        "retry" => Command::MessageRetry { id: id(), account },
+        "resolve" => Command::MessageResolve { id: id(), account, settled: settled(line) },
         "account" => Command::AccountGet { account: Account::new(line.word(2)) },
         other => panic!("there is no command {other}"),
+    }
+}
+
+fn settled(line: &Line<'_>) -> Settled {
+    match line.word(2) {
+        "sent" => Settled::Sent { msg_id: line.value("msgId").map(Box::from) },
+        "failed" => Settled::Failed { reason: line.value("reason").map(Box::from) },
+        other => panic!("nothing is settled {other}"),
     }
 }
 

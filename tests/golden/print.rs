@@ -1,6 +1,6 @@
 //! Records and actions as one line each, short enough to read a dialogue at a glance.
 
-use crate::model::{Action, Outcome, Outgoing, Record, Scope, Time, Verdict};
+use crate::model::{Action, HealthReport, Outcome, Outgoing, Question, Record, Scope, Seq, Status, Time, Verdict};
 
 pub struct Printer {
     pub start: Time,
@@ -22,14 +22,20 @@ impl Printer {
         match record {
             Record::Accepted(message) => {
                 let not_before = message.not_before.map(|at| format!(" notBefore={}", self.time(at)));
+                let retry = message.retry.map(|retry| {
+                    let (duplicate, in_doubt) =
+                        (flag(retry.possibly_duplicate, "duplicate"), flag(retry.in_doubt, "in doubt"));
+                    format!(" retry of {}{duplicate}{in_doubt}", retry.of)
+                });
                 format!(
-                    "accepted {} id={} account={} priority={} expires={}{}",
+                    "accepted {} id={} account={} priority={} expires={}{}{}",
                     message.seq,
                     message.request.id.as_json(),
                     message.request.account,
                     message.priority,
                     self.time(message.expires_at),
-                    not_before.unwrap_or_default()
+                    not_before.unwrap_or_default(),
+                    retry.unwrap_or_default()
                 )
             }
             Record::Attempted { seq, attempt, account, corp, possibly_duplicate, .. } => {
@@ -76,8 +82,14 @@ impl Printer {
                 Err(fault) => format!("reply {} error {fault}", reply.origin.name),
             },
             Action::Lookup(lookup) => {
-                let live: Vec<_> = lookup.live.iter().map(|(seq, data)| format!("{seq} {data}")).collect();
-                format!("lookup {} [{}]", lookup.id.as_json(), live.join(", "))
+                let known = |known: &[Seq]| known.iter().map(Seq::to_string).collect::<Vec<_>>().join(" ");
+                match &lookup.question {
+                    Question::Get { id, known: seqs, .. } => format!("look up {} [{}]", id.as_json(), known(seqs)),
+                    Question::List { page, .. } => format!("look up {} messages", page.limit),
+                    Question::Retry { id, known: seqs, .. } => {
+                        format!("look up {} to retry [{}]", id.as_json(), known(seqs))
+                    }
+                }
             }
             Action::Holds(holds, blocks) => {
                 let holds: Vec<_> = holds.iter().map(|hold| hold.id.0).collect();
@@ -88,12 +100,52 @@ impl Printer {
                     format!("holds {holds:?} blocks {blocks:?}")
                 }
             }
-            Action::Status(status) => format!("status {status:?}"),
+            Action::Status(status) => status_line(status),
             Action::LogLevel(level) => format!("log {}", level.map_or("as configured", |level| level.as_str())),
             Action::Alarm(alarm) => format!("alarm {} {}", alarm.what, alarm.about),
             Action::RefreshDirectory { sender } => format!("refresh directory of {sender}"),
             Action::Intake { open } => format!("intake {}", if *open { "open" } else { "closed" }),
         }
+    }
+}
+
+/// What a dialogue is about: the rest of the report is the same as in the reply to `health`.
+fn health_line(report: &HealthReport) -> String {
+    let counts = &report.counts;
+    let states: Vec<String> = counts
+        .states
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(state, count)| format!("{state}={count}"))
+        .collect();
+    let senders: Vec<String> =
+        report.senders.iter().map(|sender| format!("{} {:?}", sender.name, sender.state)).collect();
+    let broker = &report.broker;
+    format!(
+        "health {:?} received={} accepted={} restored={} [{}]{} senders [{}] links {:?} {:?} {:?}{}",
+        report.mode,
+        counts.received,
+        counts.accepted,
+        counts.restored,
+        states.join(" "),
+        if counts.balanced { "" } else { " UNBALANCED" },
+        senders.join(", "),
+        broker.incoming,
+        broker.outgoing,
+        broker.commands,
+        flag(report.storage_low, "storage low"),
+    )
+}
+
+fn status_line(status: &Status) -> String {
+    let (topic, report) = match status {
+        Status::Account(name, report) => (format!("account/{name}"), report.as_ref().map(serde_json::to_string)),
+        Status::Corp(name, report) => (format!("corp/{name}"), report.as_ref().map(serde_json::to_string)),
+        Status::Health(report) => return health_line(report),
+    };
+    match report {
+        Some(report) => format!("status {topic} {}", report.expect("a report is JSON")),
+        None => format!("status {topic} cleared"),
     }
 }
 

@@ -88,7 +88,11 @@ impl Bridge {
     pub async fn start(config: &Config) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let journal = directory.path().join("journal.db");
-        let text = config.clone().with("store.path", &format!("{:?}", journal.display().to_string())).text();
+        let mut config = config.clone();
+        if !config.keys.get("store").is_some_and(|store| store.contains_key("path")) {
+            config = config.with("store.path", &format!("{:?}", journal.display().to_string()));
+        }
+        let text = config.text();
         std::fs::write(directory.path().join("bridge.toml"), text).expect("the configuration");
         let mut bridge = Self { directory, process: None, log: watch::Sender::new(Vec::new()) };
         bridge.start_again().await;
@@ -173,17 +177,28 @@ impl Bridge {
         tokio::time::timeout(DEADLINE, asking).await.unwrap_or_else(|_| panic!("{path} never was {status}"));
     }
 
+    /// Where its HTTP server listens.
+    pub fn http(&self) -> SocketAddr {
+        self.process.as_ref().expect("running").http
+    }
+
     /// Status and body of a path of its HTTP server.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let address = self.process.as_ref().expect("running").http;
+        let (status, _, body) = self.get_as(path, "*/*").await;
+        (status, body)
+    }
+
+    /// Status, head and body of a path, for somebody who accepts this.
+    pub async fn get_as(&self, path: &str, accept: &str) -> (u16, String, String) {
+        let address = self.http();
         let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: bridge\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: bridge\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("text");
         let status = answer.get(9..12).and_then(|digits| digits.parse().ok()).expect("a status");
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        (status, body.to_owned())
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        (status, head.to_ascii_lowercase(), body.to_owned())
     }
 
     /// Ends it like a crash (SIGKILL).

@@ -1,4 +1,6 @@
 //! A publisher, as services are: MQTT 3.1.1 or 5, publishes with a window, remembers what it hears.
+//!
+//! What it hears from the bridge is held to its schema: a payload that is not as its schema says fails the test.
 
 use crate::bridge::DEADLINE;
 use bytes::Bytes;
@@ -71,10 +73,15 @@ pub struct Seen {
     pub answers: BTreeMap<String, Vec<Heard>>,
     /// Publishes that the broker has acknowledged.
     pub acknowledged: u64,
+    /// The first payload that was not as its schema says.
+    pub invalid: Option<String>,
 }
 
 impl Seen {
     fn hear(&mut self, heard: Heard) {
+        if let Err(wrong) = crate::schema::check(&heard.topic, &heard.payload) {
+            self.invalid.get_or_insert(wrong);
+        }
         if heard.topic.starts_with("SendMessageResp")
             && let Ok(answer) =
                 serde_json::from_slice::<BTreeMap<String, Box<serde_json::value::RawValue>>>(&heard.payload)
@@ -171,9 +178,11 @@ impl Publisher {
     }
 
     /// Returns once `is_there` holds of what was heard.
-    pub async fn wait(&self, what: &str, is_there: impl FnMut(&Seen) -> bool) {
+    pub async fn wait(&self, what: &str, mut is_there: impl FnMut(&Seen) -> bool) {
         let mut seen = self.seen.clone();
+        let is_there = |seen: &Seen| seen.invalid.is_some() || is_there(seen);
         let waiting = tokio::time::timeout(DEADLINE, seen.wait_for(is_there)).await;
+        self.assert_valid();
         if waiting.is_err() {
             let seen = self.seen.borrow();
             let last: Vec<&Heard> = seen.all.iter().rev().take(20).collect();
@@ -238,8 +247,9 @@ impl Publisher {
         let asking = async {
             loop {
                 looks.tick().await;
-                last = self.ask(name, order.clone()).await;
-                if is_there(&last) {
+                // A command may overtake the message that it is about.
+                last = self.command(name, order.clone()).await;
+                if last["status"] == "ok" && is_there(&last["data"]) {
                     return;
                 }
             }
@@ -247,13 +257,23 @@ impl Publisher {
         if tokio::time::timeout(DEADLINE, asking).await.is_err() {
             panic!("{name} {order} never was as wanted: {last}");
         }
-        last
+        last["data"].take()
+    }
+}
+
+impl Publisher {
+    fn assert_valid(&self) {
+        let invalid = self.seen.borrow().invalid.clone();
+        assert!(invalid.is_none(), "{}", invalid.unwrap_or_default());
     }
 }
 
 impl Drop for Publisher {
     fn drop(&mut self) {
         self.polling.abort();
+        if !std::thread::panicking() {
+            self.assert_valid();
+        }
     }
 }
 

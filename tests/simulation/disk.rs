@@ -2,8 +2,9 @@
 
 use super::promises::{Promise, Violation, broken};
 use crate::model::{
-    Account, Corp, Hold, HoldId, Message, NotSent, OnDoubt, Outcome, Record, Refusal, Request, Scope, SenderName, Seq,
-    State, Time, Verdict,
+    Account, Block, Corp, Findings, Found, Hold, HoldId, LimitChange, LimitOverride, LimitScope, Lookup, Message,
+    MessageId, MessageReport, MessagesReport, NotSent, OnDoubt, Outcome, Question, Record, Refusal, Request, Retry,
+    Scope, SenderName, Seq, Settled, State, Time, Verdict,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,8 @@ pub struct Disk {
     pub messages: BTreeMap<Seq, Kept>,
     pub refusals: BTreeMap<u64, KeptRefusal>,
     pub holds: BTreeMap<HoldId, Hold>,
+    pub blocks: BTreeMap<HoldId, Block>,
+    pub limits: BTreeMap<LimitScope, LimitOverride>,
     pub located: BTreeMap<Account, (Corp, SenderName, Time)>,
     commanded: Vec<Record>,
     hold_last: u64,
@@ -25,6 +28,8 @@ pub struct Disk {
     pub unanswered: usize,
     /// The clock at the last commit: what it showed, and the true time.
     pub anchor: Option<(Time, Time)>,
+    /// What people said became of messages with an id.
+    pub words: Vec<(MessageId, Settled)>,
     /// The waiting and open messages of each account, first to go first.
     queues: BTreeMap<Account, BTreeSet<(u8, Seq)>>,
 }
@@ -128,6 +133,19 @@ impl Disk {
                 Some(kept) => self.unanswered -= usize::from(!std::mem::replace(&mut kept.answered, true)),
                 None => return broken(Promise::Kept, format!("refusal {number} is answered and not kept")),
             },
+            Record::Blocked(block) => {
+                self.hold_last = self.hold_last.max(block.id.0);
+                self.blocks.insert(block.id, block);
+            }
+            Record::Unblocked { block, .. } => {
+                self.blocks.remove(&block);
+            }
+            Record::LimitSet(set) if set.change == LimitChange::Configured => {
+                self.limits.remove(&set.scope);
+            }
+            Record::LimitSet(set) => {
+                self.limits.insert(set.scope.clone(), set);
+            }
             Record::Held(hold) => {
                 self.hold_last = self.hold_last.max(hold.id.0);
                 self.holds.insert(hold.id, hold);
@@ -135,8 +153,6 @@ impl Disk {
             Record::Released { hold, .. } => {
                 self.holds.remove(&hold);
             }
-            // pending: commands
-            Record::Blocked(_) | Record::Unblocked { .. } | Record::LimitSet(_) => {}
             Record::Located { account, corp, sender, at } => {
                 self.located.insert(account, (corp, sender, at));
             }
@@ -152,8 +168,11 @@ impl Disk {
             return broken(Promise::Durable, format!("number {seq} was used before"));
         }
         let known = |kept: &&Kept| kept.outcome.is_none() || kept.finished + dedup_window > now + COMMIT_MAX;
-        if let Some(kept) = self.same_as(&message.request).find(known) {
-            return broken(Promise::Once, format!("{seq} is {} again", kept.message.seq));
+        let again = self.same_as(&message.request).filter(known).last();
+        match (again, message.retry) {
+            (Some(kept), None) => return broken(Promise::Once, format!("{seq} is {} again", kept.message.seq)),
+            (_, Some(retry)) => self.retried(&message, retry)?,
+            (None, None) => {}
         }
         let queue = self.queues.entry(message.request.account.clone()).or_default();
         queue.insert((9 - message.priority, seq));
@@ -161,6 +180,75 @@ impl Disk {
         let kept = Kept { message, attempts: Vec::new(), outcome: None, finished: now, answered: false, again: false };
         self.messages.insert(seq, kept);
         Ok(())
+    }
+
+    /// Only what is over, and was not sent, is sent again.
+    fn retried(&self, message: &Message, retry: Retry) -> Result<(), Violation> {
+        let seq = message.seq;
+        let newest = self.same_as(&message.request).last();
+        let state = newest.and_then(|kept| Some(kept.outcome.as_ref()?.state));
+        if newest.is_none_or(|kept| kept.message.seq != retry.of) {
+            return broken(Promise::Once, format!("{seq} is {} again, which is not the last life", retry.of));
+        }
+        if !matches!(state, Some(State::Failed | State::Expired | State::Unresolved)) {
+            return broken(Promise::Once, format!("{seq} is {} again, which is {state:?}", retry.of));
+        }
+        if (state == Some(State::Unresolved)) != retry.in_doubt {
+            return broken(Promise::True, format!("{seq} does not know what became of {}", retry.of));
+        }
+        Ok(())
+    }
+
+    /// A message and all its lives before, newest first.
+    pub fn lives(&self, seq: Seq) -> impl Iterator<Item = &Kept> {
+        std::iter::successors(self.messages.get(&seq), |kept| self.messages.get(&kept.message.retry?.of))
+    }
+
+    /// Whether a request of a life before may have worked.
+    pub fn inherits_doubt(&self, seq: Seq) -> bool {
+        let unknown = |attempt: &Attempt| matches!(attempt.end, None | Some((_, Verdict::Unknown { .. })));
+        self.lives(seq).skip(1).any(|kept| kept.attempts.iter().any(unknown))
+    }
+
+    /// What a journal's reader would find now.
+    pub fn answer(&self, lookup: &Lookup) -> Found {
+        let of_id = |id: &MessageId, account: &Option<Account>| {
+            let (id, account) = (id.clone(), account.clone());
+            self.messages.values().filter(move |kept| {
+                let request = &kept.message.request;
+                request.id == id && account.as_ref().is_none_or(|account| *account == request.account)
+            })
+        };
+        let findings = match &lookup.question {
+            Question::Get { id, account, .. } => {
+                let messages = of_id(id, account).map(report).collect();
+                Findings::Reports(MessagesReport { messages, complete: true, next: None })
+            }
+            Question::List { selection, members, states, page } => {
+                let meets = |kept: &&Kept| {
+                    let (request, state) = (&kept.message.request, kept.outcome.as_ref().map(|outcome| outcome.state));
+                    selection.account.as_ref().is_none_or(|account| *account == request.account)
+                        && (selection.corp.is_none() || members.contains(&request.account))
+                        && (states.is_empty() || state.is_none_or(|state| states.contains(&state)))
+                };
+                let messages = self.messages.values().rev().filter(meets).take(page.limit).map(report).collect();
+                Findings::Reports(MessagesReport { messages, complete: true, next: None })
+            }
+            Question::Retry { id, account, .. } => {
+                Findings::Kept { kept: of_id(id, account).map(|kept| self.kept(kept)).collect(), gone: false }
+            }
+        };
+        Found { number: lookup.number, result: Ok(findings) }
+    }
+
+    fn kept(&self, kept: &Kept) -> crate::model::Kept {
+        let unknown = |attempt: &Attempt| matches!(attempt.end, None | Some((_, Verdict::Unknown { .. })));
+        crate::model::Kept {
+            message: Arc::clone(&kept.message),
+            outcome: kept.outcome.clone(),
+            doubted: kept.attempts.iter().any(unknown)
+                || kept.message.retry.is_some_and(|retry| retry.possibly_duplicate),
+        }
     }
 
     fn attempted(
@@ -228,17 +316,26 @@ impl Disk {
         let Some(kept) = self.messages.get_mut(&seq) else {
             return broken(Promise::Kept, format!("{seq} ends and was never kept"));
         };
-        if kept.outcome.is_some() {
+        let said = |word: fn(&Settled) -> bool| {
+            self.words.iter().any(|(id, settled)| *id == kept.message.request.id && word(settled))
+        };
+        let said_sent = said(|settled| matches!(settled, Settled::Sent { .. }));
+        let said_failed = said(|settled| matches!(settled, Settled::Failed { .. }));
+        let before = kept.outcome.as_ref().map(|outcome| outcome.state);
+        let is_correction = before == Some(State::Unresolved) && (said_sent || said_failed);
+        if before.is_some() && !is_correction {
             return broken(Promise::Kept, format!("{seq} ends twice"));
         }
+        let inherited = kept.message.retry.is_some_and(|retry| retry.in_doubt);
         let unknown = |attempt: &Attempt| !matches!(attempt.end, Some((_, Verdict::NotSent { .. })));
         let doubtful = kept.attempts.iter().filter(|attempt| {
             unknown(attempt) && !matches!(attempt.end, Some((_, Verdict::Refused { .. } | Verdict::Confirmed { .. })))
         });
-        let doubts = doubtful.count();
+        let doubts = doubtful.count() + usize::from(inherited);
         let confirmed = kept.attempts.iter().any(|one| matches!(one.end, Some((_, Verdict::Confirmed { .. }))));
         let is_true = match outcome.state {
-            State::Sent => confirmed,
+            State::Sent => confirmed || said_sent,
+            State::Failed if said_failed && doubts > 0 => !confirmed,
             State::Failed | State::Expired | State::Cancelled => doubts == 0 && !confirmed,
             State::Unresolved => doubts > 0,
             State::Queued | State::Sending | State::InDoubt | State::Delivered | State::Undelivered => false,
@@ -252,8 +349,8 @@ impl Disk {
         }
         kept.outcome = Some(Outcome { at: moved(outcome.at, -self.shifted_nanos), ..outcome });
         kept.finished = now;
-        self.unfinished -= 1;
-        self.unanswered += 1;
+        self.unfinished -= usize::from(!is_correction);
+        self.unanswered += usize::from(!is_correction || std::mem::take(&mut kept.answered));
         Ok(())
     }
 
@@ -271,6 +368,8 @@ impl Disk {
             records.push(Record::Located { account, corp, sender, at: *at });
         }
         records.extend(self.holds.values().cloned().map(Record::Held));
+        records.extend(self.blocks.values().cloned().map(Record::Blocked));
+        records.extend(self.limits.values().cloned().map(Record::LimitSet));
         let age = |at: Time| now.since(moved(at, self.shifted_nanos));
         let is_live = |kept: &Kept| match &kept.outcome {
             None => true,
@@ -326,6 +425,35 @@ impl Disk {
         if kept.answered {
             records.push(Record::Answered { seq });
         }
+    }
+}
+
+fn report(kept: &Kept) -> MessageReport {
+    let Message { seq, received_at, request, retry, .. } = &*kept.message;
+    let outcome = kept.outcome.as_ref();
+    MessageReport {
+        seq: seq.0,
+        id: serde_json::from_str(request.id.as_json()).unwrap_or_default(),
+        account: request.account.clone(),
+        kind: request.kind.to_string(),
+        tag: None,
+        received_at: *received_at,
+        state: outcome.map_or(State::Queued, |outcome| outcome.state),
+        attempts: u32::try_from(kept.attempts.len()).unwrap_or_default(),
+        possibly_duplicate: outcome.is_some_and(|outcome| outcome.possibly_duplicate),
+        retry_of: retry.map(|retry| retry.of.0),
+        priority: None,
+        expires_at: None,
+        position: None,
+        reason: None,
+        hold: None,
+        until: None,
+        expected_at: None,
+        finished_at: outcome.map(|outcome| outcome.at),
+        answered: outcome.map(|_| kept.answered),
+        msg_id: outcome.and_then(|outcome| outcome.msg_id.as_deref()).map(str::to_owned),
+        error: None,
+        history: None,
     }
 }
 

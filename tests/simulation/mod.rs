@@ -8,6 +8,7 @@
 
 pub(crate) mod disk;
 mod network;
+mod orders;
 mod promises;
 mod random;
 mod scenario;
@@ -79,20 +80,32 @@ fn the_same_seed_gives_the_same_trace() {
 const MISTAKES: [(Sabotage, &[Promise]); Sabotage::ALL.len()] = [
     (Sabotage::AcceptWithoutRecord, &[Promise::Kept, Promise::Durable]),
     (Sabotage::AnswerClosedEarly, &[Promise::Kept]),
-    (Sabotage::CancelWhileSending, &[Promise::True]),
+    (Sabotage::BlocksForgotten, &[Promise::Held]),
+    (Sabotage::BlockForgetsTag, &[Promise::True]),
+    (Sabotage::CancelWhileSending, &[Promise::True, Promise::Seen]),
+    (Sabotage::CorrectionCountsTwice, &[Promise::Seen]),
+    (Sabotage::CorrectionUnanswered, &[Promise::Progress, Promise::True]),
     (Sabotage::CrashRetries, &[Promise::Once]),
     (Sabotage::DedupSkipsPast, &[Promise::Once]),
     (Sabotage::DoubtForgotten, &[Promise::True]),
+    (Sabotage::DrainTakesMessages, &[Promise::Held]),
     (Sabotage::FlagForgotten, &[Promise::Once]),
     (Sabotage::HoldsForgotten, &[Promise::Held]),
     (Sabotage::HourForgotten, &[Promise::Limits]),
+    (Sabotage::LimitAtNextStart, &[Promise::Limits]),
+    (Sabotage::LimitsForgotten, &[Promise::Limits]),
+    (Sabotage::MoveForgetsCounts, &[Promise::Seen]),
     (Sabotage::MoveForgetsSends, &[Promise::Limits]),
     (Sabotage::NoAttemptRecord, &[Promise::Durable]),
     (Sabotage::PlainQuota, &[Promise::Limits]),
     (Sabotage::RefundEveryFailure, &[Promise::Limits]),
+    (Sabotage::RehearsalCancels, &[Promise::True]),
     (Sabotage::RetryAfterTimeout, &[Promise::Once]),
     (Sabotage::RetryToTail, &[Promise::Ordered]),
+    (Sabotage::RetryTwice, &[Promise::Once]),
+    (Sabotage::RetryUnflagged, &[Promise::Once]),
     (Sabotage::SpacingFromRequest, &[Promise::Limits]),
+    (Sabotage::SweepStopsEarly, &[Promise::True]),
     (Sabotage::TimeoutIsSuccess, &[Promise::True]),
 ];
 

@@ -1,13 +1,13 @@
 //! The virtual edges: broker, publishers and account lists, and what every action does to them.
 
 use super::disk::may_resend;
+use super::orders::order;
 use super::promises::{Promise, Violation, broken};
 use super::scenario::{FaultKind, Mood, Payload, sender_name};
 use super::server::{Sent, fate};
 use super::world::{Event, World};
 use crate::model::{
-    Action, CommandOrigin, CommandRequest, DirectoryEntry, Input, Outgoing, SendEvent, SenderTrouble, Seq, State,
-    Ticket, Time, Verdict,
+    Action, DirectoryEntry, Input, Outgoing, Reply, SendEvent, SenderTrouble, Seq, State, Ticket, Time, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -85,6 +85,7 @@ impl World {
                 self.schedule(Duration::from_secs(60), Event::DirectoryTick { life });
             }
             Event::DirectoryAnswer { life, sender } if life == self.life => self.directory_answer(sender),
+            Event::Found { life, found } if life == self.life => self.input(Input::Found(found)),
             Event::CommitDone { life } if life == self.life => return self.commit_done(),
             Event::Restart => return self.restart(),
             Event::Deliver { .. }
@@ -93,6 +94,7 @@ impl World {
             | Event::OutgoingUp { .. }
             | Event::PublishArrives { .. }
             | Event::Published { .. }
+            | Event::Found { .. }
             | Event::DirectoryTick { .. }
             | Event::DirectoryAnswer { .. }
             | Event::CommitDone { .. }
@@ -130,7 +132,8 @@ impl World {
 
     /// Packets arrive in the order in which they were sent.
     fn send_packet(&mut self, packet: usize) {
-        if !self.broker.intake_open {
+        // Commands come over a connection of their own.
+        if !self.broker.intake_open && !matches!(self.packets[packet].1, Payload::Command { .. }) {
             return;
         }
         let at = (self.now + self.random.millis(0, 20)).max(self.broker.deliver_last);
@@ -145,8 +148,8 @@ impl World {
             Payload::Request { request, .. } => Input::Request { ticket, request },
             Payload::Bad(refusal) => Input::Refused { ticket, refusal },
             Payload::Command { command, transaction } => {
-                let origin = CommandOrigin { name: Box::from("command"), reply_to: None, transaction, by: None };
-                Input::Command { ticket, request: Box::new(CommandRequest { origin, command: Ok(command) }) }
+                self.orders.delivered(packet, self.disk.numbers().seq);
+                Input::Command { ticket, request: Box::new(order(packet, command, transaction)) }
             }
         };
         self.input(input);
@@ -264,19 +267,41 @@ impl World {
             }
             Action::Intake { open } => {
                 self.broker.intake_open = open;
-                if open {
+                if open && self.bridge.is_some() {
                     // Opening it again means to connect anew: only that brings back what was left with the broker.
                     self.drop_incoming();
                 }
             }
-            Action::Reply(_)
-            | Action::Lookup(_)
-            | Action::Holds(..)
-            | Action::Status(_)
-            | Action::LogLevel(_)
-            | Action::Alarm(_) => {}
+            Action::Lookup(lookup) => {
+                // It may be old by the time it comes.
+                let found = Box::new(self.disk.answer(&lookup));
+                let after =
+                    if self.random.percent(20) { self.random.millis(0, 20_000) } else { self.random.millis(0, 20) };
+                self.schedule(after, Event::Found { life: self.life, found });
+            }
+            Action::Reply(reply) => {
+                self.check_reply(&reply)?;
+                return self.reply(reply);
+            }
+            Action::Holds(..) | Action::Status(_) | Action::LogLevel(_) | Action::Alarm(_) => {}
         }
         Ok(())
+    }
+
+    /// What was done once is told the same to everybody who repeats it.
+    fn reply(&mut self, reply: Reply) -> Result<(), Violation> {
+        let by_hand = matches!(&*reply.origin.name, "message/retry" | "message/resolve");
+        let Some(transaction) = reply.origin.transaction.filter(|_| by_hand) else { return Ok(()) };
+        let key = (reply.origin.name, transaction);
+        match (self.replies.get(&key), reply.result) {
+            (None, Ok(data)) => {
+                self.replies.insert(key, data);
+                Ok(())
+            }
+            (Some(first), Ok(data)) if *first == data => Ok(()),
+            (Some(first), result) => broken(Promise::Once, format!("{key:?} was {first}, and then {result:?}")),
+            (None, Err(_)) => Ok(()),
+        }
     }
 
     fn acknowledge(&mut self, ticket: Ticket) -> Result<(), Violation> {
@@ -312,7 +337,7 @@ impl World {
         if doubts > 0 && !may_resend(kept) {
             return broken(Promise::Once, format!("{seq} is requested again after a doubt"));
         }
-        if doubts > 0 && !flagged {
+        if (doubts > 0 || self.disk.inherits_doubt(seq)) && !flagged {
             return broken(Promise::Once, format!("{seq} is requested again without a flag"));
         }
         if doubts > self.settings.messages.resends_max as usize {

@@ -21,7 +21,7 @@ pub enum Promise {
     Seen,
     /// Nothing leaves before what it rests on is on disk.
     Durable,
-    /// What is paused is not sent.
+    /// What is paused is not sent, what is blocked or drained is not taken.
     Held,
     /// The engine neither spins nor gets stuck.
     Progress,

@@ -3,11 +3,11 @@
 use super::random::Random;
 use crate::engine::{
     AccountLimits, AccountSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom, MessageSettings,
-    SenderSettings, Settings,
+    SenderSettings, Settings, StatusSettings,
 };
 use crate::model::{
-    Account, Code, Command, Corp, Fault, Lifetime, MessageId, OnDoubt, Options, Origin, Refusal, ReplyTo, Request,
-    Scope, Selection, SenderName, Time,
+    Account, Code, Command, Corp, Fault, Lifetime, LimitChange, LimitScope, MessageId, OnDoubt, Options, Origin,
+    Refusal, ReplyTo, Request, Scope, Selection, SenderName, Settled, Time,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -156,6 +156,7 @@ fn settings(random: &mut Random, servers: usize, accounts: &[AccountTruth]) -> S
             default_corp: None,
         })
         .collect();
+    let few = accounts.len() == 2;
     let accounts = accounts
         .iter()
         .filter(|_| random.percent(15))
@@ -191,6 +192,11 @@ fn settings(random: &mut Random, servers: usize, accounts: &[AccountTruth]) -> S
         },
         events: EventLevel::All,
         publish_window: 1 + random.below(8),
+        info: serde_json::Value::Null,
+        health_interval: Some(Duration::from_secs(60)),
+        broker_backlog_alarm: 0,
+        // In some worlds, because each report is a forecast and takes its time.
+        status: StatusSettings { per_second: if few { 2 } else { 0 }, accounts_max: 1, idle: Duration::from_secs(60) },
     }
 }
 
@@ -245,7 +251,7 @@ fn options(random: &mut Random, at: Time) -> Options {
             2 => Some(OnDoubt::Report),
             _ => None,
         },
-        tag: None,
+        tag: random.percent(40).then(|| tag(random)),
     }
 }
 
@@ -270,7 +276,7 @@ fn commands(
         let pause = Command::Pause { scope: scope.clone(), reason: Box::from("test"), duration, until: None };
         let transaction = random.percent(50).then(|| number.to_string().into());
         packets.push((at, Payload::Command { command: pause.clone(), transaction: transaction.clone() }));
-        if transaction.is_some() {
+        if transaction.is_some() || random.percent(30) {
             packets.push((at + random.seconds(0, 5), Payload::Command { command: pause, transaction }));
         }
         for resume_at in [at + random.seconds(0, 300), START + FAULTS] {
@@ -278,17 +284,97 @@ fn commands(
             packets.push((resume_at, Payload::Command { command, transaction: None }));
         }
     }
+    afterwards(random, packets);
     for _ in 0..random.within(0, 8) {
-        let mut id = MessageId::from_json(&random.within(0, messages).to_string());
-        let mut at = START + random.seconds(0, 400);
-        if let (published, Payload::Request { request, .. }) = random.pick(packets).clone() {
-            // While it is on its way, or soon after.
-            id = request.id;
-            at = published + random.millis(0, 2000);
+        cancel(random, packets, accounts, corps, messages);
+    }
+    for _ in 0..random.within(0, 4) {
+        set_limit(random, packets, accounts, corps);
+    }
+    if random.percent(20) {
+        let at = START + random.seconds(0, 500);
+        let order = |on| Payload::Command { command: Command::Drain { on }, transaction: None };
+        packets.push((at, order(true)));
+        if random.percent(50) {
+            let off = at + random.seconds(0, 50);
+            packets.push((off, order(false)));
+            packets.push((off + random.seconds(0, 40), order(true)));
         }
-        let selection = Selection::of_id(id, None);
-        let command = Command::MessageCancel { selection, dry_run: false, block_for: None, reason: None };
-        packets.push((at, Payload::Command { command, transaction: None }));
+        packets.push((START + FAULTS, order(false)));
+    }
+}
+
+fn cancel(
+    random: &mut Random,
+    packets: &mut Vec<(Time, Payload)>,
+    accounts: &[AccountTruth],
+    corps: usize,
+    messages: u64,
+) {
+    let mut id = MessageId::from_json(&random.within(0, messages).to_string());
+    let mut at = START + random.seconds(0, 400);
+    if let (published, Payload::Request { request, .. }) = random.pick(packets).clone() {
+        // While it is on its way, or soon after.
+        id = request.id;
+        at = published + random.millis(0, 2000);
+    }
+    let account = random.percent(30).then(|| random.pick(accounts).name.clone());
+    let conversation = random.percent(20).then(|| Box::from("S:1"));
+    let selection = match random.below(6) {
+        0 | 1 => Selection::of_id(id, None),
+        2 => Selection { corp: Some(corp(random.below(corps))), conversation, ..Selection::default() },
+        3 => Selection { conversation: Some(Box::from("S:1")), account, ..Selection::default() },
+        4 => Selection { account: Some(random.pick(accounts).name.clone()), conversation, ..Selection::default() },
+        _ => Selection { tag: Some(tag(random)), account, conversation, ..Selection::default() },
+    };
+    let dry_run = random.percent(20);
+    let block_for = random.percent(40).then(|| random.seconds(1, 200));
+    let command = Command::MessageCancel { selection, dry_run, block_for, reason: None };
+    let transaction = random.percent(30).then(|| random.below(3).to_string().into());
+    packets.push((at, Payload::Command { command: command.clone(), transaction: transaction.clone() }));
+    if random.percent(30) {
+        packets.push((at + random.millis(0, 50), Payload::Command { command, transaction }));
+    }
+}
+
+fn tag(random: &mut Random) -> Box<str> {
+    Box::from(if random.percent(50) { "red" } else { "blue" })
+}
+
+/// Within what is configured and beyond it; nothing stays set for ever.
+fn set_limit(random: &mut Random, packets: &mut Vec<(Time, Payload)>, accounts: &[AccountTruth], corps: usize) {
+    let at = START + random.seconds(0, 500);
+    let (scope, change) = if random.percent(50) {
+        let interval = LimitChange::Interval(random.millis(300, 6000));
+        (LimitScope::Account(random.pick(accounts).name.clone()), interval)
+    } else {
+        (LimitScope::Corp(corp(random.below(corps))), LimitChange::PerHour(random.within(1, 30) as u32))
+    };
+    let duration = random.percent(50).then(|| random.seconds(1, 300));
+    let set = Command::LimitsSet { scope: scope.clone(), change, duration, until: None };
+    packets.push((at, Payload::Command { command: set, transaction: None }));
+    let reset = Command::LimitsSet { scope, change: LimitChange::Configured, duration: None, until: None };
+    packets.push((START + FAULTS, Payload::Command { command: reset, transaction: None }));
+}
+
+/// People who look at what became of a message, and have it sent again or settle the doubt about it.
+fn afterwards(random: &mut Random, packets: &mut Vec<(Time, Payload)>) {
+    for number in 0..random.within(0, 25) {
+        let (published, Payload::Request { request, .. }) = random.pick(packets).clone() else { continue };
+        let (id, account) = (request.id, random.percent(70).then_some(request.account));
+        let command = if random.percent(60) {
+            Command::MessageRetry { id, account }
+        } else {
+            // What is true is known when it is said.
+            Command::MessageResolve { id, account, settled: Settled::Failed { reason: None } }
+        };
+        let transaction = random.percent(50).then(|| format!("after {number}").into());
+        let mut at = (published + random.seconds(0, 120)).min(START + FAULTS);
+        packets.push((at, Payload::Command { command: command.clone(), transaction: transaction.clone() }));
+        while transaction.is_some() && random.percent(50) {
+            at = at + random.millis(0, 3000);
+            packets.push((at, Payload::Command { command: command.clone(), transaction: transaction.clone() }));
+        }
     }
 }
 

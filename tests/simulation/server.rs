@@ -39,6 +39,13 @@ pub struct Fate {
     pub echo: Option<(Duration, Verdict)>,
 }
 
+impl Server {
+    /// Whether a request for the message works, now or later.
+    pub fn has_effect(&self, seq: Seq) -> bool {
+        self.by_message.get(&seq).into_iter().flatten().any(|index| self.requests[*index].fate.effect)
+    }
+}
+
 impl Sent {
     pub fn is_late(&self) -> bool {
         self.fate.arrives_after.is_some_and(|after| after > self.fate.ends_after)

@@ -2,14 +2,18 @@
 
 use super::disk::Disk;
 use super::network::Broker;
+use super::orders::Orders;
 use super::promises::{Promise, Receiver, Violation, broken};
 use super::random::Random;
 use super::scenario::{AccountTruth, FAULTS, FaultKind, Mood, Payload, START, Scenario};
 use super::server::Server;
 use super::trace::Trace;
 use crate::engine::{Engine, MeasuredFrom, Sabotage, Settings};
-use crate::model::{Account, Corp, Input, NotSent, Outgoing, Ready, Record, Seq, State, Time, Verdict};
-use std::collections::BTreeMap;
+use crate::model::{
+    Account, Action, Command, Corp, Found, Input, NotSent, Outgoing, Ready, Record, Request, Seq, Settled, State, Time,
+    Verdict,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A run that is not over by then is stuck.
@@ -43,6 +47,11 @@ pub struct World {
     pub(super) trace: Trace,
     /// In which life, and until when by its clock, an account that was too fast sends nothing.
     cooling: BTreeMap<Account, (u32, Time)>,
+    /// The good replies of this life, by name and transaction: a repeat gets the same.
+    pub(super) replies: BTreeMap<(Box<str>, Box<str>), serde_json::Value>,
+    pub(super) orders: Orders,
+    /// What was unfinished and unanswered before the commit whose actions are performed.
+    pub(super) before: (usize, usize),
     /// Every arrival, for those who want to count.
     pub arrivals: Vec<(Time, Account, Corp)>,
 }
@@ -68,11 +77,44 @@ pub(super) enum Event {
     Fault(FaultKind),
     Arrival(usize),
     Answer { request: usize, echo: bool },
+    Found { life: u32, found: Box<Found> },
     DirectoryTick { life: u32 },
     DirectoryAnswer { life: u32, sender: usize },
     Wake,
     CommitDone { life: u32 },
     Restart,
+}
+
+/// A person who settles a doubt has seen what the receiver got. Where two messages of one id differ in that, nobody asks.
+fn tell_the_truth(input: &mut Input, disk: &mut Disk, server: &Server) {
+    let Input::Command { request, .. } = input else { return };
+    let Ok(Command::MessageResolve { id, account, settled }) = &mut request.command else { return };
+    let mut sent = BTreeSet::new();
+    for kept in disk.messages.values() {
+        let Request { id: of, account: by, fingerprint, .. } = &kept.message.request;
+        if of == id && account.as_ref().is_none_or(|account| account == by) {
+            let lives = disk.messages.values().filter(|one| one.message.request.fingerprint == *fingerprint);
+            let lives: Vec<_> =
+                lives.filter(|one| one.message.request.id == *of && one.message.request.account == *by).collect();
+            // Lives after each other by a person's order are one message; what came again after deduplication had
+            // forgotten it is another one.
+            if lives.iter().filter(|one| one.message.retry.is_none()).count() > 1 {
+                sent.extend(lives.iter().map(|one| server.has_effect(one.message.seq)));
+            } else {
+                sent.insert(lives.iter().any(|one| server.has_effect(one.message.seq)));
+            }
+        }
+    }
+    if sent.len() > 1 {
+        request.command = Ok(Command::Health);
+        request.origin.transaction = None;
+        return;
+    }
+    *settled = match sent.first() {
+        Some(true) => Settled::Sent { msg_id: Some(Box::from("seen")) },
+        Some(false) | None => Settled::Failed { reason: None },
+    };
+    disk.words.push((id.clone(), settled.clone()));
 }
 
 impl World {
@@ -104,6 +146,9 @@ impl World {
             failed: None,
             trace: Trace::default(),
             cooling: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            orders: Orders::default(),
+            before: (0, 0),
             arrivals: Vec::new(),
         };
         for (index, (at, _)) in world.packets.clone().into_iter().enumerate() {
@@ -181,13 +226,18 @@ impl World {
         if bridge.committing.is_some() || (bridge.inbox.is_empty() && !is_due) {
             return Ok(());
         }
-        for input in std::mem::take(&mut bridge.inbox) {
+        for mut input in std::mem::take(&mut bridge.inbox) {
+            tell_the_truth(&mut input, &mut self.disk, &self.server);
             self.trace.line(now, || format!("input {input:?}"));
             bridge.engine.handle(input, clock);
         }
         let ready = bridge.engine.poll_ready(clock);
-        if !bridge.engine.counters().is_balanced() {
-            return broken(Promise::Seen, format!("{:?}", bridge.engine.counters()));
+        if let Err(what) = bridge.engine.account_for_everything() {
+            return broken(Promise::Seen, what);
+        }
+        let says_so = |action: &Action| matches!(action, Action::Alarm(alarm) if alarm.what == "unbalanced");
+        if let Some(alarm) = ready.actions.iter().find(|action| says_so(action)) {
+            return broken(Promise::Seen, format!("all is accounted for, and the engine says {alarm:?}"));
         }
         let timeout = bridge.engine.poll_timeout();
         if timeout.is_some_and(|at| at <= clock) {
@@ -202,6 +252,7 @@ impl World {
             return Ok(());
         }
         if ready.records.is_empty() {
+            self.before = (self.disk.unfinished, self.disk.unanswered);
             return self.perform_all(ready);
         }
         let Some(bridge) = &mut self.bridge else { return Ok(()) };
@@ -213,6 +264,7 @@ impl World {
 
     pub(super) fn commit_done(&mut self) -> Result<(), Violation> {
         let Some(ready) = self.bridge.as_mut().and_then(|bridge| bridge.committing.take()) else { return Ok(()) };
+        self.before = (self.disk.unfinished, self.disk.unanswered);
         self.append(&ready.records)?;
         self.compare_with_disk()?;
         if self.crashes() {
@@ -237,6 +289,7 @@ impl World {
         for record in records {
             self.trace.line(self.now, || format!("record {record:?}"));
             self.check_record(record)?;
+            self.check_order(record)?;
             if let Record::Ended { seq, at, verdict: Verdict::NotSent { why: NotSent::TooFrequent { .. }, .. }, .. } =
                 record
                 && let Some(kept) = self.disk.messages.get(seq)
@@ -265,7 +318,8 @@ impl World {
                 let counted = self.receiver.counted(corp, is_member, self.now);
                 let urgent = self.disk.messages.get(seq).is_none_or(|kept| kept.message.priority >= 8);
                 let reserve = if urgent { 0 } else { self.settings.limits.corp.reserve as usize };
-                if counted + reserve >= self.receiver.per_hour {
+                let (per_hour, reserve) = self.hour_in_force(corp, reserve);
+                if counted + reserve >= per_hour {
                     return broken(Promise::Limits, format!("{seq} would be send {} of {corp}", counted + 1));
                 }
                 Ok(())
@@ -277,8 +331,8 @@ impl World {
 
     /// What is said to have had no effect has none, now and later.
     fn check_effects(&self, seq: Seq, state: State) -> Result<(), Violation> {
-        let requests = self.server.by_message.get(&seq).into_iter().flatten();
-        let effect = requests.clone().any(|index| self.server.requests[*index].fate.effect);
+        // In any of its lives: they are one message to its publisher.
+        let effect = self.disk.lives(seq).any(|kept| self.server.has_effect(kept.message.seq));
         match state {
             State::Failed | State::Expired | State::Cancelled if effect => {
                 broken(Promise::True, format!("{seq} is called {} and has an effect", state.as_str()))
@@ -340,6 +394,8 @@ impl World {
 
     pub(super) fn restart(&mut self) -> Result<(), Violation> {
         self.life += 1;
+        self.replies.clear();
+        self.orders.restart();
         self.lived_since = self.now;
         let true_age = self.turn_the_wall_clock();
         let clock = self.clock();

@@ -11,7 +11,6 @@
 //! - The judgement knows only what a stranger could know: the answers, and what arrived at the sender.
 //! - Everything listens on this machine, at ports that the system chooses, and the journal is in a folder that goes.
 
-mod client;
 mod judge;
 mod keeper;
 mod plan;
@@ -20,6 +19,7 @@ mod story;
 mod summary;
 mod view;
 
+use super::client::Client;
 use super::stop::StopSignals;
 use super::workbench::{self, Bench, TemporaryFolder};
 use super::{pretend, print, print_error};
@@ -98,7 +98,7 @@ async fn show() -> Result<ExitCode, DemoError> {
     print(INTRODUCTION);
     let url = BrokerUrl::parse(&format!("mqtt://{}", broker.address()))
         .map_err(|error| DemoError::Connection(error.to_string()))?;
-    let client = client::Client::connect(&mqtt::Settings::new(url, "demo"), "SendMessageResp")
+    let client = Client::connect(&mqtt::Settings::new(url, "demo"), vec!["SendMessageResp".to_owned()])
         .map_err(|error| DemoError::Connection(error.to_string()))?;
     let mut play = Play::new(sender, client, keeper, io::stdout().is_terminal());
     let ending = play.perform(&mut stop).await;

@@ -1,12 +1,12 @@
 //! Performs the plan and the story, and collects the answers.
 
 use super::DemoError;
-use super::client::Client;
 use super::judge::{Answer, Published, read_answer};
 use super::keeper::{Keeper, Report};
 use super::plan::{MEMBERS, NO_ID, Planned, Wave, plan};
 use super::story::{STEPS, Step};
 use super::view::{Board, Screen};
+use crate::cli::client::Client;
 use crate::cli::pretend::{Ledger, Pretend};
 use crate::cli::stop::StopSignals;
 use crate::clock::Clock;

@@ -111,6 +111,7 @@ pub fn summary(ledger: &Ledger) -> String {
         "effects": ledger.effects,
         "unauthorized": ledger.unauthorized,
         "violations": ledger.violations(),
+        "inFlight": ledger.in_flight,
         "inFlightMax": ledger.in_flight_max,
         "messages": ledger.messages.len(),
         "repeated": ledger.repeated().count(),

@@ -39,7 +39,9 @@ pub struct Ledger {
     pub effects: u64,
     /// Requests with a wrong key, which are no arrivals.
     pub unauthorized: u64,
-    /// Most requests to send between arrival and answer at once.
+    /// Requests to send between arrival and answer, now.
+    pub in_flight: u64,
+    /// Most of them at once.
     pub in_flight_max: u64,
     /// By the message's token. Only in [`LedgerMode::Full`].
     pub messages: BTreeMap<Box<str>, MessageEntry>,
@@ -122,12 +124,11 @@ pub struct Book {
     mode: LedgerMode,
     limits: Limits,
     ledger: Ledger,
-    in_flight: u64,
 }
 
 impl Book {
     pub fn new(mode: LedgerMode, limits: Limits) -> Self {
-        Self { mode, limits, ledger: Ledger::default(), in_flight: 0 }
+        Self { mode, limits, ledger: Ledger::default() }
     }
 
     /// Enters an arrival and judges it. `at` must not be before that of the arrival before.
@@ -159,12 +160,12 @@ impl Book {
     }
 
     pub fn enter(&mut self) {
-        self.in_flight += 1;
-        self.ledger.in_flight_max = self.ledger.in_flight_max.max(self.in_flight);
+        self.ledger.in_flight += 1;
+        self.ledger.in_flight_max = self.ledger.in_flight_max.max(self.ledger.in_flight);
     }
 
     pub fn leave(&mut self) {
-        self.in_flight -= 1;
+        self.ledger.in_flight -= 1;
     }
 
     pub fn ledger(&self) -> &Ledger {

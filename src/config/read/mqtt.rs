@@ -19,6 +19,7 @@ pub(super) fn read(section: &Section<'_>, read: &ReadFile<'_>, problems: &mut Pr
         client_id: client_id(section, problems),
         keep_alive: keep_alive(section, problems),
         receive_maximum: section.count("receive_maximum", 1000, 1..=65_535, problems),
+        broker_backlog_alarm: section.count("broker_backlog_alarm", 50_000, 0..=1_000_000_000, problems),
         username: section.text("username", problems),
         password: files::secret(section, "password", read, problems),
         ca: files::certificates(section, "ca_file", read, problems),

@@ -6,12 +6,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What one turn of the bridge and the log of the journal may take between two looks at the disk, and then something.
+const LOW_SPACE_LEAST: u64 = 16 * MIB;
+
 pub(super) fn store(section: &Section<'_>, problems: &mut Problems) -> Store {
     let store = Store {
         path: PathBuf::from(section.text_or("path", "data/sendbridge.db", problems)),
         retention: section.duration("retention", 7 * DAY, HOUR..=3650 * DAY, problems),
         body_retention: section.duration("body_retention", HOUR, Duration::ZERO..=3650 * DAY, problems),
-        low_space: section.size("low_space", 64 * MIB, MIB..=1024 * 1024 * MIB, problems),
+        low_space: section.size("low_space", 64 * MIB, LOW_SPACE_LEAST..=1024 * 1024 * MIB, problems),
     };
     if store.path.as_os_str().to_string_lossy().ends_with('/') {
         section.error("path", "is a folder; name a file in it, such as \"data/sendbridge.db\"", problems);

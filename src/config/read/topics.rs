@@ -1,3 +1,4 @@
+use super::{DAY, HOUR, MINUTE, SECOND};
 use crate::config::problem::Problems;
 use crate::config::section::Section;
 use crate::config::settings::Events;
@@ -10,6 +11,10 @@ pub(super) fn read(section: &Section<'_>, problems: &mut Problems) -> Topics {
         base: topic(section, "base", "sendbridge", problems),
         reply_topics: filters(section, "reply_topics", &["SendMessageResp/#", "reply/#"], problems),
         events: section.choice("events", choices::EVENTS, Events::All, problems),
+        health_interval: section.duration("health_interval", 30 * SECOND, SECOND..=HOUR, problems),
+        status_per_second: section.count("status_per_second", 100, 0..=10_000, problems),
+        status_accounts: section.count("status_accounts", 10_000, 1..=1_000_000, problems),
+        status_idle: section.duration("status_idle", 10 * MINUTE, SECOND..=30 * DAY, problems),
     };
     if topics.send.is_empty() && !problems.blames(&section.key("send")) {
         section.error("send", "must name at least one topic, or nothing could ever be sent", problems);

@@ -1,5 +1,9 @@
 use super::*;
-use crate::model::{Account, Command, CommandRequest, Corp, HoldId, MessageId, Scope, Selection, SenderName, Time};
+use crate::intake::command::{FIELDS, Kind};
+use crate::model::{
+    Account, AccountState, Code, Command, CommandRequest, Corp, HoldId, LimitChange, LimitScope, LogLevel, MessageId,
+    Page, Scope, Selection, SenderName, Settled, State, Time,
+};
 
 fn command(name: &str, payload: &str) -> CommandRequest {
     command_with(meta(), name, payload.as_bytes())
@@ -78,6 +82,290 @@ fn cancel(dry_run: bool) -> Command {
     Command::MessageCancel { selection, dry_run, block_for: None, reason: None }
 }
 
+fn page(limit: usize, after: Option<&str>) -> Page {
+    Page { limit, after: after.map(Box::from) }
+}
+
+#[test]
+fn understands_every_question() {
+    let account = || Account::new("w");
+    let corp = || Corp::new("c");
+    for (name, payload, wanted) in [
+        ("info", "", Command::Info),
+        ("account/list", "", Command::AccountList { corp: None, state: None, page: page(100, None) }),
+        (
+            "account/list",
+            r#"{"corp":"c","state":"held","limit":1000,"after":"w1"}"#,
+            Command::AccountList { corp: Some(corp()), state: Some(AccountState::Held), page: page(1000, Some("w1")) },
+        ),
+        ("corp/list", r#"{"limit":1}"#, Command::CorpList { page: page(1, None) }),
+        ("corp/get", r#"{"corp":"c"}"#, Command::CorpGet { corp: corp() }),
+        ("hold/list", r#"{"after":"7"}"#, Command::HoldList { page: page(100, Some("7")) }),
+        ("hold/list", r#"{"after":7}"#, Command::HoldList { page: page(100, Some("7")) }),
+        ("limits/get", "{}", Command::LimitsGet { scope: None }),
+        ("limits/get", r#"{"account":"w"}"#, Command::LimitsGet { scope: Some(LimitScope::Account(account())) }),
+        ("limits/get", r#"{"corp":"c"}"#, Command::LimitsGet { scope: Some(LimitScope::Corp(corp())) }),
+        ("directory/refresh", "", Command::DirectoryRefresh { sender: None }),
+        (
+            "directory/refresh",
+            r#"{"sender":"main"}"#,
+            Command::DirectoryRefresh { sender: Some(SenderName::new("main")) },
+        ),
+        (
+            "message/list",
+            "",
+            Command::MessageList { selection: Selection::default(), states: vec![], page: page(100, None) },
+        ),
+        (
+            "message/list",
+            r#"{"tag":"t","conversation":"R:1","state":["sent","failed","sent"],"limit":5}"#,
+            Command::MessageList {
+                selection: Selection {
+                    tag: Some(Box::from("t")),
+                    conversation: Some(Box::from("R:1")),
+                    ..Selection::default()
+                },
+                states: vec![State::Sent, State::Failed],
+                page: page(5, None),
+            },
+        ),
+        (
+            "message/list",
+            r#"{"state":"in_doubt"}"#,
+            Command::MessageList {
+                selection: Selection::default(),
+                states: vec![State::InDoubt],
+                page: page(100, None),
+            },
+        ),
+    ] {
+        assert_eq!(understood(name, payload), wanted, "{name} {payload}");
+        assert!(!wanted.is_change(), "{name}");
+    }
+}
+
+#[test]
+fn understands_every_order() {
+    let account = || Account::new("w");
+    let id = || MessageId::from_json("1");
+    let everything = Selection {
+        id: Some(id()),
+        account: Some(account()),
+        conversation: Some(Box::from("R:1")),
+        corp: Some(Corp::new("c")),
+        tag: Some(Box::from("t")),
+    };
+    for (name, payload, wanted) in [
+        (
+            "message/cancel",
+            r#"{"id":1,"account":"w","conversation":"R:1","corp":"c","tag":"t","blockFor":"30d","reason":"wrong"}"#,
+            Command::MessageCancel {
+                selection: everything,
+                dry_run: false,
+                block_for: Some(Duration::from_secs(30 * 86400)),
+                reason: Some(Box::from("wrong")),
+            },
+        ),
+        ("message/retry", r#"{"id":1}"#, Command::MessageRetry { id: id(), account: None }),
+        (
+            "message/resolve",
+            r#"{"id":1,"account":"w","state":"sent","msgId":"M"}"#,
+            Command::MessageResolve {
+                id: id(),
+                account: Some(account()),
+                settled: Settled::Sent { msg_id: Some(Box::from("M")) },
+            },
+        ),
+        (
+            "message/resolve",
+            r#"{"id":1,"state":"failed","reason":"asked the customer"}"#,
+            Command::MessageResolve {
+                id: id(),
+                account: None,
+                settled: Settled::Failed { reason: Some(Box::from("asked the customer")) },
+            },
+        ),
+    ] {
+        assert_eq!(understood(name, payload), wanted, "{name} {payload}");
+        assert!(wanted.is_change(), "{name}");
+    }
+    assert!(!cancel(true).is_change(), "a rehearsal changes nothing");
+}
+
+#[test]
+fn understands_every_order_about_the_whole() {
+    let account = || Account::new("w");
+    let limits = |scope, change, duration: Option<u64>| Command::LimitsSet {
+        scope,
+        change,
+        duration: duration.map(Duration::from_secs),
+        until: None,
+    };
+    for (name, payload, wanted) in [
+        (
+            "limits/set",
+            r#"{"account":"w","interval":"2s","duration":"1h"}"#,
+            limits(LimitScope::Account(account()), LimitChange::Interval(Duration::from_secs(2)), Some(3600)),
+        ),
+        (
+            "limits/set",
+            r#"{"corp":"c","perHour":20000}"#,
+            limits(LimitScope::Corp(Corp::new("c")), LimitChange::PerHour(20000), None),
+        ),
+        (
+            "limits/set",
+            r#"{"corp":"c","reset":true}"#,
+            limits(LimitScope::Corp(Corp::new("c")), LimitChange::Configured, None),
+        ),
+        ("drain", "", Command::Drain { on: true }),
+        ("drain", r#"{"on":false}"#, Command::Drain { on: false }),
+        (
+            "log/level",
+            r#"{"level":"debug","duration":"5m"}"#,
+            Command::LogLevel { level: LogLevel::Debug, duration: Some(Duration::from_secs(300)) },
+        ),
+    ] {
+        assert_eq!(understood(name, payload), wanted, "{name} {payload}");
+        assert!(wanted.is_change(), "{name}");
+    }
+}
+
+/// A payload that its command takes, for every command.
+fn minimal(name: &str) -> &'static str {
+    match name {
+        "account/get" => r#""account":"w""#,
+        "corp/get" => r#""corp":"c""#,
+        "limits/set" => r#""corp":"c","perHour":1"#,
+        "log/level" => r#""level":"info""#,
+        "message/cancel" | "message/get" | "message/retry" => r#""id":1"#,
+        "message/resolve" => r#""id":1,"state":"sent""#,
+        "pause" => r#""all":true,"reason":"why""#,
+        "resume" => r#""all":true"#,
+        _ => "",
+    }
+}
+
+#[test]
+fn reads_every_field_that_it_says_it_takes() {
+    for (name, fields) in FIELDS {
+        understood(name, &format!("{{{}}}", minimal(name)));
+        for field in fields {
+            let value = if field.kind == Kind::Id { "[]" } else { r#"{"no":"such"}"# };
+            let others = match (name, field.name) {
+                ("pause" | "resume", "conversation") => r#""account":"w""#,
+                ("pause", "reason") => r#""all":true"#,
+                ("pause", "duration" | "until") | ("resume", "hold") => minimal(name),
+                ("limits/set", "account" | "corp") | ("pause" | "resume", _) => "",
+                ("limits/set", "interval") => r#""account":"w""#,
+                ("limits/set", "perHour" | "reset") => r#""corp":"c""#,
+                ("message/resolve", "state") => r#""id":1"#,
+                (_, own) if minimal(name).contains(&format!("\"{own}\"")) => "",
+                _ => minimal(name),
+            };
+            let comma = if others.is_empty() { "" } else { "," };
+            let payload = format!("{{{others}{comma}\"{}\":{value}}}", field.name);
+            let said = refusal(name, &payload);
+            assert!(said.starts_with(&format!("INVALID_FIELD {} ", field.name)), "{name} {payload}: {said}");
+        }
+    }
+}
+
+#[test]
+fn says_what_is_wrong_with_lists_and_limits() {
+    let states = "queued, sending, in_doubt, sent, delivered, undelivered, failed, unresolved, expired, cancelled";
+    let limit = "limit limit must be a whole number from 1 to 1000: write it without quotes";
+    assert_refused(&[
+        ("account/list", r#"{"limit":0}"#, limit.into()),
+        ("account/list", r#"{"limit":1001}"#, limit.into()),
+        ("account/list", r#"{"limit":"5"}"#, limit.into()),
+        ("account/list", r#"{"limit":1e2}"#, limit.into()),
+        ("account/list", r#"{"state":"busy"}"#, "state state is not known: use idle, sending, waiting, held".into()),
+        ("message/list", r#"{"state":["sent","gone"]}"#, format!("state state is not known: use {states}")),
+        (
+            "limits/get",
+            r#"{"account":"w","corp":"c"}"#,
+            "corp account and corp exclude each other: an account's own limit is its interval".into(),
+        ),
+        ("limits/set", "{}", "- limits/set needs to know whose limit: add account or corp".into()),
+        (
+            "limits/set",
+            r#"{"account":"w"}"#,
+            "interval interval is required of an account: add it, such as \"1s\", or reset".into(),
+        ),
+        (
+            "limits/set",
+            r#"{"account":"w","perHour":5}"#,
+            "perHour perHour is a limit of a corp: use interval, or name the corp".into(),
+        ),
+        (
+            "limits/set",
+            r#"{"corp":"c","interval":"1s"}"#,
+            "interval interval is a limit of an account: use perHour, or name the account".into(),
+        ),
+        (
+            "limits/set",
+            r#"{"corp":"c","perHour":0}"#,
+            "perHour perHour must be a whole number from 1 on: write it without quotes".into(),
+        ),
+        (
+            "limits/set",
+            r#"{"corp":"c","perHour":5,"reset":true}"#,
+            "reset reset excludes interval and perHour: send one of them".into(),
+        ),
+        (
+            "limits/set",
+            r#"{"corp":"c","reset":true,"duration":"1h"}"#,
+            "duration duration means nothing with reset: leave it out".into(),
+        ),
+        (
+            "message/cancel",
+            r#"{"dryRun":true}"#,
+            "- message/cancel needs to know which messages: add id, account, conversation, corp or tag".into(),
+        ),
+        (
+            "message/cancel",
+            r#"{"tag":"t","blockFor":"31d"}"#,
+            "blockFor blockFor must be 30 days at most: block again when they are over".into(),
+        ),
+        ("message/resolve", r#"{"id":1}"#, "state state is required: add sent or failed".into()),
+        (
+            "message/resolve",
+            r#"{"id":1,"state":"sent","reason":"r"}"#,
+            "reason reason goes with state failed: leave it out, or say that it failed".into(),
+        ),
+        (
+            "message/resolve",
+            r#"{"id":1,"state":"failed","msgId":"M"}"#,
+            "msgId msgId goes with state sent: leave it out, or say that it was sent".into(),
+        ),
+        ("log/level", r#"{"level":"loud"}"#, "level level is not known: use error, warn, info, debug, trace".into()),
+        ("log/level", "{}", "level level is required: add error, warn, info, debug, trace".into()),
+        ("drain", r#"{"on":1}"#, "on on must be true or false, not a number: write it without quotes".into()),
+    ]);
+}
+
+#[test]
+fn says_until_when_it_is_worth_doing() {
+    let at = Time::parse_rfc3339("2026-01-01T00:00:00Z").expect("a time");
+    let request = command("health", r#"{"expiresAt":"2026-01-01T00:00:00Z"}"#);
+    assert_eq!((request.expires_at, request.message_expiry), (Some(at), None));
+    assert!(request.has_expired(at) && !request.has_expired(at - Duration::from_secs(1)));
+    let left = PacketMeta { expiry: Some(Duration::from_secs(1)), ..meta() };
+    assert!(!command_with(left, "health", b"").has_expired(at));
+    let late = PacketMeta { expiry: Some(Duration::ZERO), ..meta() };
+    assert!(command_with(late, "health", b"").has_expired(at));
+    assert_eq!(command("health", r#"{"expiresAt":"soon"}"#).command.expect_err("soon").code, Code::InvalidField);
+}
+
+#[test]
+fn the_same_order_has_the_same_fingerprint_whoever_gives_it() {
+    let of = |name: &str, payload: &str| command(name, payload).fingerprint;
+    let first = of("pause", r#"{"all":true,"reason":"why","transaction":1,"by":"a"}"#);
+    assert_eq!(first, of("pause", r#"{"Reason":"why", "all":true,"expiresAt":"2026-01-01T00:00:00Z"}"#));
+    assert_ne!(first, of("pause", r#"{"all":true,"reason":"why not"}"#));
+    assert_ne!(of("drain", r#"{"all":true}"#), of("resume", r#"{"all":true}"#));
+}
+
 #[test]
 fn understands_exactly_the_known_names() {
     for name in Command::NAMES {
@@ -107,12 +395,12 @@ fn assert_refused(cases: &[(&str, &str, String)]) {
 #[test]
 fn says_what_is_wrong_with_any_command() {
     assert_refused(&[
-        ("health", r#"{"x":1}"#, "x health has no \"x\": use transaction, by".into()),
-        ("health", r#"{"all":true}"#, "all health has no \"all\": use transaction, by".into()),
+        ("health", r#"{"x":1}"#, "x health has no \"x\": use transaction, by, expiresAt".into()),
+        ("health", r#"{"all":true}"#, "all health has no \"all\": use transaction, by, expiresAt".into()),
         (
             "resume",
             r#"{"all":true,"reason":"x"}"#,
-            "reason resume has no \"reason\": use all, sender, corp, account, conversation, hold, transaction, by"
+            "reason resume has no \"reason\": use all, sender, corp, account, conversation, hold, transaction, by, expiresAt"
                 .into(),
         ),
         ("health", r#"{"by":1}"#, "by by must be a string, not a number: write it in quotes".into()),

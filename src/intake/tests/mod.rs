@@ -2,6 +2,7 @@ mod commands;
 mod options;
 mod properties;
 mod requests;
+mod schema;
 
 use super::*;
 use crate::model::{Input, Refusal, Request};

@@ -33,6 +33,27 @@ async fn a_sound_journal_holds() {
     assert_eq!((found.messages, found.attempts, found.doubts), (3, 3, 0));
     assert_eq!(found.smallest_gap, Some((INTERVAL, Account::new("account-1"))));
     assert_eq!(found.largest_hour, Some((3, Corp::new("corp"))));
+    assert_eq!(found.gaps.into_iter().collect::<Vec<_>>(), [(Account::new("account-1"), INTERVAL)]);
+    assert_eq!(found.hours.into_iter().collect::<Vec<_>>(), [(Corp::new("corp"), 3)]);
+}
+
+#[tokio::test]
+async fn the_fate_of_doubts_is_told_and_what_is_counted_wrongly_too() {
+    let mut records = vec![accepted(1, START), attempted(1, 1, START), unknown(1, 1), ends_as(1, State::Unresolved)];
+    records.extend([accepted(2, START), attempted(2, 1, START), unknown(2, 1)]);
+    let found = audited(records.clone(), 9).await;
+    assert_eq!(found.doubt_fates.into_iter().collect::<Vec<_>>(), [(State::Unresolved, 1)]);
+    assert_eq!((found.doubts, found.doubts_open, found.perhaps_twice), (2, 1, 0));
+    let directory = directory();
+    let journal = open(directory.path());
+    commit(&journal, records).await;
+    let path = super::settings(directory.path()).path;
+    let by_hand = rusqlite::Connection::open(path).expect("the file");
+    by_hand.execute("DELETE FROM message WHERE seq = 1", []).expect("a change");
+    let limits = AuditLimits { interval: &|_| INTERVAL, per_hour: &|_| 9, from_request: false };
+    let found = journal.reader().expect("a reader").audit(&limits).expect("an audit");
+    assert!(!found.is_balanced());
+    assert!(found.violations.contains(&Violation::EndWithoutMessage(Seq(1))), "{found:?}");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! Random values of every type that a record holds.
 
 use crate::model::{
-    Account, Code, CommandOrigin, Corp, Doubt, Fault, Lifetime, Message, MessageId, NotSent, OnDoubt, Options, Origin,
-    Outcome, Refusal, ReplyTo, Request, Scope, Sender, SenderName, Seq, State, Time, Verdict,
+    Account, Block, Code, CommandOrigin, Corp, Doubt, Fault, HoldId, Lifetime, LimitScope, Message, MessageId, NotSent,
+    OnDoubt, Options, Origin, Outcome, Refusal, ReplyTo, Request, Retry, Scope, Selection, Sender, SenderName, Seq,
+    State, Time, Verdict,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -20,12 +21,16 @@ pub(super) fn text() -> impl Strategy<Value = Box<str>> {
     ]
 }
 
-fn maybe_text() -> impl Strategy<Value = Option<Box<str>>> {
+pub(super) fn maybe_text() -> impl Strategy<Value = Option<Box<str>>> {
     proptest::option::of(text())
 }
 
 fn time() -> impl Strategy<Value = Time> {
     prop_oneof![Just(Time::MAX), Just(Time::default()), (0..4_000_000_000_000_000_000_u64).prop_map(Time::from_nanos)]
+}
+
+pub(super) fn maybe_time() -> impl Strategy<Value = Option<Time>> {
+    proptest::option::of(time())
 }
 
 fn span() -> impl Strategy<Value = Duration> {
@@ -100,8 +105,8 @@ fn request() -> impl Strategy<Value = Request> {
 
 /// A message whose number and arrival are the caller's.
 pub(super) fn message() -> impl Strategy<Value = Message> {
-    (request(), time(), proptest::option::of(time()), 0..10_u8, on_doubt()).prop_map(
-        |(request, expires_at, not_before, priority, on_doubt)| Message {
+    (request(), time(), proptest::option::of(time()), 0..10_u8, on_doubt(), proptest::option::of(retry())).prop_map(
+        |(request, expires_at, not_before, priority, on_doubt, retry)| Message {
             seq: Seq::default(),
             received_at: Time::default(),
             expires_at,
@@ -110,8 +115,17 @@ pub(super) fn message() -> impl Strategy<Value = Message> {
             on_doubt,
             body_bytes: u32::try_from(request.body.len()).expect("a short body"),
             request,
+            retry,
         },
     )
+}
+
+fn retry() -> impl Strategy<Value = Retry> {
+    (0..1_000_000_u64, any::<bool>(), any::<bool>()).prop_map(|(of, possibly_duplicate, in_doubt)| Retry {
+        of: Seq(of),
+        possibly_duplicate,
+        in_doubt,
+    })
 }
 
 fn sender() -> impl Strategy<Value = Sender> {
@@ -176,6 +190,31 @@ pub(super) fn scope() -> impl Strategy<Value = Scope> {
 /// Scope, reason, who asked, until when.
 pub(super) fn hold() -> impl Strategy<Value = (Scope, Box<str>, Option<Box<str>>, Option<Time>)> {
     (scope(), text(), maybe_text(), proptest::option::of(time()))
+}
+
+/// A block whose number is the caller's.
+pub(super) fn block() -> impl Strategy<Value = Block> {
+    let selection = (
+        proptest::option::of(message_id()),
+        proptest::option::of(account()),
+        maybe_text(),
+        proptest::option::of(corp()),
+        maybe_text(),
+    );
+    (selection, maybe_text(), maybe_text(), time(), time()).prop_map(
+        |((id, account, conversation, corp, tag), reason, by, since, until)| Block {
+            id: HoldId(0),
+            selection: Selection { id, account, conversation, corp, tag },
+            reason,
+            by,
+            since,
+            until,
+        },
+    )
+}
+
+pub(super) fn limit_scope() -> impl Strategy<Value = LimitScope> {
+    prop_oneof![account().prop_map(LimitScope::Account), corp().prop_map(LimitScope::Corp)]
 }
 
 pub(super) fn command_origin() -> impl Strategy<Value = CommandOrigin> {

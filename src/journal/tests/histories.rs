@@ -4,8 +4,8 @@ use super::model::{Life, Model};
 use super::{START, copy_as_after_a_crash, directory, generate, replayed, settings};
 use crate::journal::{Anchor, Batch, Journal};
 use crate::model::{
-    Account, CommandOrigin, Corp, Hold, HoldId, Message, Outcome, Record, Refusal, ReplyTo, Scope, SenderName, Seq,
-    Time, Verdict,
+    Account, Block, CommandOrigin, Corp, Fingerprint, Hold, HoldId, LimitChange, LimitOverride, LimitScope, Message,
+    Outcome, Record, Refusal, ReplyTo, Scope, SenderName, Seq, Time, Verdict,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -25,8 +25,13 @@ enum Step {
     AnswerRefusal(usize),
     Hold(Scope, Box<str>, Option<Box<str>>, Option<Time>),
     Release(usize),
+    /// The end of a hold is moved.
+    HoldUntil(usize, Option<Time>),
+    Block(Box<Block>),
+    Unblock(usize),
+    SetLimit(LimitScope, u32, Option<Box<str>>, Option<Time>),
     Locate(Account, Corp, SenderName),
-    Command(Box<CommandOrigin>, Box<str>),
+    Command(Box<CommandOrigin>, Fingerprint, Box<str>),
     Pass(Duration),
     Commit,
     Prune,
@@ -49,10 +54,15 @@ fn step() -> impl Strategy<Value = Step> {
         1 => which().prop_map(Step::AnswerRefusal),
         1 => generate::hold().prop_map(|(scope, reason, by, until)| Step::Hold(scope, reason, by, until)),
         1 => which().prop_map(Step::Release),
+        1 => (which(), generate::maybe_time()).prop_map(|(which, until)| Step::HoldUntil(which, until)),
+        1 => generate::block().prop_map(|block| Step::Block(Box::new(block))),
+        1 => which().prop_map(Step::Unblock),
+        1 => (generate::limit_scope(), 0..3_u32, generate::maybe_text(), generate::maybe_time())
+            .prop_map(|(scope, limit, by, until)| Step::SetLimit(scope, limit, by, until)),
         1 => (generate::account(), generate::corp(), generate::sender_name())
             .prop_map(|(account, corp, sender)| Step::Locate(account, corp, sender)),
-        1 => (generate::command_origin(), generate::text())
-            .prop_map(|(origin, reply)| Step::Command(Box::new(origin), reply)),
+        1 => (generate::command_origin(), any::<[u8; 16]>(), generate::text())
+            .prop_map(|(origin, fingerprint, reply)| Step::Command(Box::new(origin), fingerprint, reply)),
         4 => (0..2_400_000_u64).prop_map(|millis| Step::Pass(Duration::from_millis(millis))),
         3 => Just(Step::Commit),
         2 => Just(Step::Prune),
@@ -107,6 +117,10 @@ impl Bench {
             | Step::AnswerRefusal(_)
             | Step::Hold(..)
             | Step::Release(_)
+            | Step::HoldUntil(..)
+            | Step::Block(_)
+            | Step::Unblock(_)
+            | Step::SetLimit(..)
             | Step::Locate(..)
             | Step::Command(..) => {
                 if let Some(record) = self.record(step) {
@@ -194,7 +208,22 @@ impl Bench {
                 Some(Record::Released { hold, at, by: Some(Box::from("somebody")) })
             }
             Step::Locate(account, corp, sender) => Some(Record::Located { account, corp, sender, at }),
-            Step::Command(origin, reply) => Some(Record::Commanded { at, origin: *origin, reply }),
+            Step::HoldUntil(which, until) => {
+                let hold = (*nth(self.model.holds.values().collect(), which)?).clone();
+                Some(Record::Held(Hold { until, ..hold }))
+            }
+            Step::Block(mut block) => {
+                block.id = HoldId(self.model.last.hold + 1);
+                Some(Record::Blocked(*block))
+            }
+            Step::Unblock(which) => {
+                let block = HoldId(*nth(self.model.blocks.keys().collect(), which)?);
+                Some(Record::Unblocked { block, at, by: None })
+            }
+            Step::SetLimit(scope, limit, by, until) => Some(limit_set(scope, limit, by, at, until)),
+            Step::Command(origin, fingerprint, reply) => {
+                Some(Record::Commanded { at, origin: *origin, fingerprint, reply })
+            }
             Step::Pass(_) | Step::Commit | Step::Prune | Step::Restart | Step::Crash => None,
         }
     }
@@ -207,6 +236,16 @@ impl Bench {
     fn pick(&self, which: usize, may: impl Fn(&Life) -> bool) -> Option<&Life> {
         nth(self.model.lives.values().filter(|life| may(life)).collect(), which)
     }
+}
+
+/// Zero is what the configuration says.
+fn limit_set(scope: LimitScope, limit: u32, by: Option<Box<str>>, since: Time, until: Option<Time>) -> Record {
+    let change = match (&scope, limit) {
+        (_, 0) => LimitChange::Configured,
+        (LimitScope::Account(_), _) => LimitChange::Interval(Duration::from_millis(limit.into())),
+        (LimitScope::Corp(_), _) => LimitChange::PerHour(limit),
+    };
+    Record::LimitSet(LimitOverride { scope, change, by, since, until })
 }
 
 fn nth<T>(mut candidates: Vec<T>, which: usize) -> Option<T> {

@@ -8,6 +8,7 @@ mod opening;
 mod pruning;
 mod questions;
 mod room;
+mod story;
 
 use super::{Batch, Journal, Settings};
 use crate::model::{
@@ -74,6 +75,7 @@ fn message(seq: u64, received_at: Time) -> Message {
         priority: 4,
         on_doubt: OnDoubt::Report,
         body_bytes: u32::try_from(body.len()).expect("a short body"),
+        retry: None,
         request: Request {
             id: MessageId::from_json(&format!("\"id-{seq}\"")),
             kind: Arc::from("text"),

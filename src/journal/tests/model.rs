@@ -1,6 +1,9 @@
 //! What a journal promises, in the plainest way: lists in memory.
 
-use crate::model::{Account, Corp, Hold, LastNumbers, Message, Outcome, Record, Refusal, SenderName, Seq, Time};
+use crate::model::{
+    Account, Block, Corp, Hold, LastNumbers, LimitChange, LimitOverride, LimitScope, Message, Outcome, Record, Refusal,
+    SenderName, Seq, TRANSACTION_WINDOW, Time,
+};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +46,8 @@ pub(super) struct Model {
     attempts: Vec<Attempt>,
     pub(super) refusals: BTreeMap<u64, (Time, Arc<Refusal>)>,
     pub(super) holds: BTreeMap<u64, Hold>,
+    pub(super) blocks: BTreeMap<u64, Block>,
+    pub(super) limits: BTreeMap<LimitScope, LimitOverride>,
     located: BTreeMap<Account, (Corp, SenderName, Time)>,
     commands: Vec<(Time, Record)>,
     pub(super) last: LastNumbers,
@@ -58,8 +63,13 @@ impl Model {
                 let life = Life { message, attempts, outcome, answered: false, body_erased: false };
                 self.lives.insert(life.message.seq, life);
             }
-            // pending: commands
-            Record::Blocked(_) | Record::Unblocked { .. } | Record::LimitSet(_) => {}
+            Record::Blocked(block) => {
+                self.last.hold = self.last.hold.max(block.id.0);
+                self.blocks.insert(block.id.0, block);
+            }
+            Record::Unblocked { block, .. } => drop(self.blocks.remove(&block.0)),
+            Record::LimitSet(set) if set.change == LimitChange::Configured => drop(self.limits.remove(&set.scope)),
+            Record::LimitSet(set) => drop(self.limits.insert(set.scope.clone(), set)),
             Record::Attempted { seq, attempt, at, account, corp, .. } => {
                 self.life(seq).attempts.push((record.clone(), None));
                 self.attempts.push(Attempt { seq, attempt, account, corp, started_at: at, ended_at: None });
@@ -86,7 +96,7 @@ impl Model {
             }
             Record::RefusalAnswered { number } => drop(self.refusals.remove(&number)),
             Record::Held(hold) => {
-                self.last.hold = hold.id.0;
+                self.last.hold = self.last.hold.max(hold.id.0);
                 self.holds.insert(hold.id.0, hold);
             }
             Record::Released { hold, .. } => drop(self.holds.remove(&hold.0)),
@@ -116,6 +126,8 @@ impl Model {
             records.push(Record::Located { account, corp, sender, at: *at });
         }
         records.extend(self.holds.values().cloned().map(Record::Held));
+        records.extend(self.blocks.values().cloned().map(Record::Blocked));
+        records.extend(self.limits.values().cloned().map(Record::LimitSet));
         for attempt in &self.attempts {
             let ended_at = attempt.ended_at.unwrap_or(now);
             let is_recent = ended_at >= now - SPENT_WINDOW && attempt.started_at >= now - SPENT_WINDOW - ATTEMPT_MAX;
@@ -143,7 +155,7 @@ impl Model {
         for (number, (at, refusal)) in &self.refusals {
             records.push(Record::Refused { number: *number, at: *at, refusal: refusal.clone() });
         }
-        let is_recent = |(at, _): &&(Time, Record)| *at > now - dedup_window;
+        let is_recent = |(at, _): &&(Time, Record)| *at > now - TRANSACTION_WINDOW;
         records.extend(self.commands.iter().filter(is_recent).map(|(_, record)| record.clone()));
         records
     }

@@ -1,6 +1,6 @@
 use super::{HOUR, START, accepted, commit, copy_as_after_a_crash, directory, life, open, replayed, settings};
 use crate::journal::{Anchor, Batch, CommitError, Journal, OpenError, UnknownCause, check};
-use crate::model::{LastNumbers, Record, Seq};
+use crate::model::{CommandOrigin, Corp, LastNumbers, LimitChange, LimitOverride, LimitScope, Record, Seq};
 use rusqlite::Connection;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -62,11 +62,82 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     let directory = directory();
     open(directory.path()).close().await.expect("a clean end");
     let path = settings(directory.path()).path;
-    Connection::open(&path).and_then(|file| file.pragma_update(None, "user_version", 2)).expect("a newer schema");
+    Connection::open(&path).and_then(|file| file.pragma_update(None, "user_version", 4)).expect("a newer schema");
     let before = std::fs::read(&path).expect("the file");
     let refused = Journal::open(settings(directory.path()));
-    assert!(matches!(refused, Err(OpenError::Newer { found: 2, known: 1, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(OpenError::Newer { found: 4, known: 3, .. })), "{refused:?}");
     assert_eq!(std::fs::read(&path).expect("the file"), before);
+}
+
+/// Takes a file back to what version 1 wrote.
+fn as_version_one(path: &Path) {
+    let back =
+        "DROP TABLE block; DROP TABLE retry; DROP TABLE limit_override; ALTER TABLE command DROP COLUMN fingerprint;
+        PRAGMA user_version = 1;";
+    Connection::open(path).and_then(|file| file.execute_batch(back)).expect("an older file");
+}
+
+fn tables(path: &Path) -> Vec<String> {
+    let file = Connection::open(path).expect("the file");
+    let mut statement = file
+        .prepare(
+            "SELECT name || '(' || group_concat(column) || ')' FROM (SELECT s.name AS name,
+        c.name || ' ' || c.type AS column FROM sqlite_schema s JOIN pragma_table_info(s.name) c ORDER BY 1, c.cid)
+        GROUP BY name",
+        )
+        .expect("the schema");
+    statement.query_map([], |row| row.get(0)).and_then(Iterator::collect).expect("names")
+}
+
+#[tokio::test]
+async fn a_file_of_version_one_is_taken_over_and_a_step_that_fails_leaves_it_alone() {
+    let directory = directory();
+    let path = settings(directory.path()).path;
+    let journal = open(directory.path());
+    let origin = CommandOrigin { name: "pause".into(), reply_to: None, transaction: Some("1".into()), by: None };
+    let done = |fingerprint| Record::Commanded { at: START, origin: origin.clone(), fingerprint, reply: "{}".into() };
+    commit(&journal, [life(1, START), vec![done([7; 16])]].concat()).await;
+    journal.close().await.expect("a clean end");
+    let fresh = tables(&path);
+    as_version_one(&path);
+    let old = tables(&path);
+    assert_ne!(old, fresh);
+
+    // A table of that name cannot be made twice, so no step is taken, and the file stays what it was.
+    let in_the_way = Connection::open(&path).expect("the file");
+    in_the_way.execute_batch("CREATE TABLE limit_override (x)").expect("a table in the way");
+    assert!(matches!(Journal::open(settings(directory.path())), Err(OpenError::Database { .. })));
+    let version: i64 = in_the_way.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a version");
+    assert_eq!(version, 1);
+    in_the_way.execute_batch("DROP TABLE limit_override").expect("out of the way");
+    drop(in_the_way);
+    assert_eq!(tables(&path), old);
+
+    let journal = open(directory.path());
+    // What version 1 kept of a command says nothing of what it was.
+    assert_eq!(
+        replayed(&journal, START),
+        [life(1, START).as_slice(), &[done([0; 16])]].concat().into_iter().map(without_body).collect::<Vec<_>>()
+    );
+    let set = LimitOverride {
+        scope: LimitScope::Corp(Corp::new("corp")),
+        change: LimitChange::PerHour(5),
+        by: None,
+        since: START,
+        until: None,
+    };
+    commit(&journal, vec![Record::LimitSet(set.clone())]).await;
+    assert!(replayed(&journal, START).contains(&Record::LimitSet(set)));
+    journal.close().await.expect("a clean end");
+    assert_eq!(tables(&path), fresh);
+}
+
+/// A replay brings no bodies.
+fn without_body(record: Record) -> Record {
+    let Record::Accepted(message) = record else { return record };
+    let mut message = (*message).clone();
+    message.request.body = bytes::Bytes::new();
+    Record::Accepted(std::sync::Arc::new(message))
 }
 
 #[test]
@@ -135,6 +206,7 @@ async fn a_record_that_contradicts_the_file_stops_the_journal() {
         ("Answered", super::answered(9)),
         ("RefusalAnswered", Record::RefusalAnswered { number: 9 }),
         ("Released", Record::Released { hold: crate::model::HoldId(9), at: START, by: None }),
+        ("Unblocked", Record::Unblocked { block: crate::model::HoldId(9), at: START, by: None }),
         ("Readdressed", Record::Readdressed { seq: Seq(9), reply_to: None, again: false }),
     ] {
         let directory = directory();

@@ -4,7 +4,8 @@ use super::{
 };
 use crate::journal::{Batch, Journal, Pruned};
 use crate::model::{
-    Code, CommandOrigin, Fault, Hold, HoldId, LastNumbers, Origin, Record, Refusal, Scope, Seq, Time, Verdict,
+    Block, Code, CommandOrigin, Fault, Hold, HoldId, LastNumbers, Origin, Record, Refusal, Scope, Selection, Seq, Time,
+    Verdict,
 };
 use rusqlite::Connection;
 use std::path::Path;
@@ -106,6 +107,10 @@ async fn everything_goes_after_its_retention_but_numbers_and_what_is_live() {
         let (scope, reason) = (Scope::All, Box::from("a test"));
         Record::Held(Hold { id: HoldId(id), scope, reason, by: None, since: START, until: None })
     };
+    let block = |id| {
+        let (id, selection, until) = (HoldId(id), Selection::default(), START + HOUR);
+        Record::Blocked(Block { id, selection, reason: None, by: None, since: START, until })
+    };
     let origin = CommandOrigin { name: Box::from("pause"), reply_to: None, transaction: None, by: None };
     let doubt = Verdict::Unknown { why: crate::model::Doubt::Timeout, detail: Box::from("") };
     let others = vec![
@@ -118,7 +123,10 @@ async fn everything_goes_after_its_retention_but_numbers_and_what_is_live() {
         hold(3),
         hold(4),
         Record::Released { hold: HoldId(4), at: START, by: None },
-        Record::Commanded { at: START, origin, reply: Box::from("{}") },
+        Record::Commanded { at: START, origin, fingerprint: [1; 16], reply: Box::from("{}") },
+        block(5),
+        block(6),
+        Record::Unblocked { block: HoldId(6), at: START, by: None },
     ];
     commit(&journal, others).await;
     for first in (2..2602).step_by(100) {
@@ -128,14 +136,15 @@ async fn everything_goes_after_its_retention_but_numbers_and_what_is_live() {
     let expected = Pruned { bodies_erased: 2600, messages_moved: 2600, ..Pruned::default() };
     assert_eq!(prune(&journal, soon).await, expected);
     let late = START + 7 * 24 * HOUR + MINUTE;
-    let expected = Pruned { attempts_removed: 2600, history_removed: 2600, others_removed: 2, ..Pruned::default() };
+    let expected = Pruned { attempts_removed: 2600, history_removed: 2600, others_removed: 3, ..Pruned::default() };
     assert_eq!(prune(&journal, late).await, expected);
-    assert_eq!(replayed(&journal, late).len(), 4, "a hold, a message, its attempt and the end of it");
+    assert_eq!(replayed(&journal, late).len(), 5, "a hold, a block, a message, its attempt and the end of it");
 
     // All rows with the highest numbers are gone.
-    let rows = ["message", "attempt", "refusal", "hold", "history"].map(|table| count(directory.path(), table));
-    assert_eq!(rows, [1, 1, 0, 1, 0]);
-    let last = LastNumbers { seq: Seq(2601), refusal: 5, hold: 4 };
+    let rows =
+        ["message", "attempt", "refusal", "hold", "block", "history"].map(|table| count(directory.path(), table));
+    assert_eq!(rows, [1, 1, 0, 1, 1, 0]);
+    let last = LastNumbers { seq: Seq(2601), refusal: 5, hold: 6 };
     journal.close().await.expect("a clean end");
     assert_eq!(open(directory.path()).last_numbers(), last);
 }

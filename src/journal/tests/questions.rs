@@ -1,5 +1,8 @@
 use super::{HOUR, START, accepted, attempted, commit, directory, ended, life, message, open};
-use crate::model::{Account, Doubt, MessageId, Record, Seq, State, Verdict};
+use crate::journal::Reader;
+use crate::journal::list::Wanted;
+use crate::model::{Account, Doubt, Message, MessageId, Page, Record, Retry, Selection, Seq, State, Verdict};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 fn id(seq: u64) -> MessageId {
@@ -55,4 +58,65 @@ async fn a_message_is_found_wherever_it_lies() {
 
 fn confirmed() -> Verdict {
     Verdict::Confirmed { msg_id: Some(Box::from("msg-1")) }
+}
+
+fn listed(reader: &Reader, selection: &Selection, states: &[State], page: &Page) -> (Vec<u64>, Option<String>) {
+    let wanted = Wanted { selection, members: &BTreeSet::new(), states };
+    let listed = reader.list(wanted, page).expect("an answer").expect("a page");
+    assert!(listed.complete);
+    (listed.rows.iter().map(|row| row.seq.0).collect(), listed.next)
+}
+
+#[tokio::test]
+async fn a_list_goes_from_the_newest_to_the_history_page_by_page() {
+    let directory = directory();
+    let journal = open(directory.path());
+    let later = START + 2 * HOUR;
+    for seq in 1..=4 {
+        commit(&journal, life(seq, START)).await;
+    }
+    journal.prune(later).await.expect("a pass");
+    for seq in 5..=6 {
+        commit(&journal, life(seq, later)).await;
+    }
+    commit(&journal, vec![accepted(7, later), attempted(7, 1, later), accepted(8, later)]).await;
+    let reader = journal.reader().expect("a reader");
+    let page = |limit: usize, after: Option<String>| Page { limit, after: after.map(String::into_boxed_str) };
+    let all = Selection::default();
+    let (first, next) = listed(&reader, &all, &[], &page(3, None));
+    assert_eq!(first, [8, 7, 6]);
+    let (second, next) = listed(&reader, &all, &[], &page(3, next));
+    assert_eq!(second, [5, 4, 3]);
+    assert_eq!(listed(&reader, &all, &[], &page(3, next)), (vec![2, 1], None));
+    assert_eq!(listed(&reader, &all, &[State::Sending], &page(9, None)), (vec![7], None));
+    assert_eq!(listed(&reader, &all, &[State::Queued, State::Sending], &page(9, None)), (vec![8, 7], None));
+    let of_one = Selection { account: Some(Account::new("account-2")), ..Selection::default() };
+    assert_eq!(listed(&reader, &of_one, &[State::Sent], &page(9, None)), (vec![5, 2], None));
+    let none = Selection { tag: Some(Box::from("no such")), ..Selection::default() };
+    assert_eq!(listed(&reader, &none, &[], &page(9, None)), (vec![], None));
+    let wanted = Wanted { selection: &all, members: &BTreeSet::new(), states: &[] };
+    for after in ["", "m", "x1", "m-1", "m1x", "你"] {
+        assert_eq!(reader.list(wanted, &page(1, Some(after.to_owned()))).expect("an answer"), None, "{after}");
+    }
+}
+
+#[tokio::test]
+async fn what_can_be_sent_again_comes_with_its_text_until_that_is_erased() {
+    let directory = directory();
+    let journal = open(directory.path());
+    let retry = Some(Retry { of: Seq(1), possibly_duplicate: true, in_doubt: true });
+    let again = Message { retry, request: message(1, START).request, ..message(2, START) };
+    let mut records = life(1, START);
+    records.extend([Record::Accepted(Arc::new(again.clone())), attempted(2, 1, START)]);
+    commit(&journal, records).await;
+    let reader = journal.reader().expect("a reader");
+    let (kept, gone) = reader.find_kept(&id(1), None, &[]).expect("an answer");
+    let shown: Vec<_> = kept.iter().map(|kept| (kept.message.seq.0, kept.has_body(), kept.doubted)).collect();
+    assert_eq!((shown, gone), (vec![(1, true, false), (2, true, true)], false));
+    assert_eq!((kept[1].message.retry, &kept[1].message.request.body), (retry, &again.request.body));
+    assert!(kept[0].outcome.is_some() && kept[1].outcome.is_none());
+    // The first is moved to the history, the second still waits.
+    journal.prune(START + 3 * HOUR).await.expect("a pass");
+    let (kept, gone) = reader.find_kept(&id(1), None, &[]).expect("an answer");
+    assert_eq!((kept.len(), kept[0].message.retry, gone), (1, retry, true));
 }

@@ -54,6 +54,28 @@ async fn an_empty_batch_tells_whether_the_disk_has_room() {
     assert!(journal.commit(Batch::default()).await.expect("a look").low_space);
 }
 
+/// Pages of the file that hold nothing, after a message with a large body was erased.
+async fn free_pages(low_space_bytes: u64) -> i64 {
+    let directory = directory();
+    let settings = super::Settings { low_space_bytes, ..settings(directory.path()) };
+    let path = settings.path.clone();
+    let journal = Journal::open(settings).expect("a journal");
+    let mut records = life(1, START);
+    records[0] = large(1);
+    super::commit(&journal, records).await;
+    let pruned = journal.prune(START + 2 * super::HOUR).await.expect("a pass");
+    assert_eq!(pruned.bodies_erased, 1);
+    journal.close().await.expect("a clean end");
+    let connection = rusqlite::Connection::open(path).expect("a file");
+    connection.pragma_query_value(None, "freelist_count", |row| row.get(0)).expect("a count")
+}
+
+#[tokio::test]
+async fn free_pages_are_kept_for_the_next_messages_and_given_back_where_space_is_low() {
+    assert!(free_pages(0).await > 20);
+    assert_eq!(free_pages(u64::MAX).await, 0);
+}
+
 #[tokio::test]
 async fn a_journal_that_was_removed_while_open_takes_nothing_more() {
     let directory = directory();

@@ -17,7 +17,8 @@ fn topics() -> Topics {
 
 #[test]
 fn subscribes_to_messages_and_commands() {
-    assert_eq!(topics().subscriptions(), ["SendMessage", "SendMessage/+", "sendbridge/request/#"]);
+    assert_eq!(topics().message_filters(), ["SendMessage", "SendMessage/+"]);
+    assert_eq!(topics().command_filter(), "sendbridge/request/#");
 }
 
 #[test]
@@ -68,6 +69,39 @@ fn builds_what_goes_out() {
     assert_eq!(topics.account("1688850407900545"), "sendbridge/account/1688850407900545");
     assert_eq!(topics.account("a/+#%\0\n"), "sendbridge/account/a%2F%2B%23%25%00%0A");
     assert_eq!(topics.corp("企业\u{FFFF}"), "sendbridge/corp/企业%EF%BF%BF");
+}
+
+#[test]
+fn tells_whose_status_a_topic_is() {
+    let topics = topics();
+    let account = |id| Some(StatusTopic::Account(Account::new(id)));
+    for (topic, status) in [
+        ("sendbridge/account/1688", account("1688")),
+        ("sendbridge/account/a%2F%2B%23%25%00%0A", account("a/+#%\0\n")),
+        ("sendbridge/account/%EF%BF%BF", account("\u{FFFF}")),
+        ("sendbridge/account/", account("")),
+        ("sendbridge/corp/%2F", Some(StatusTopic::Corp(Corp::new("/")))),
+        // None of these is what the bridge would write for any id.
+        ("sendbridge/account/%2f", None),
+        ("sendbridge/account/%41", None),
+        ("sendbridge/account/%", None),
+        ("sendbridge/account/%FF", None),
+        ("sendbridge/account/a/b", None),
+        ("sendbridge/account", None),
+        ("sendbridge/hold/1", None),
+        ("other/account/1", None),
+    ] {
+        assert_eq!(topics.status_of(topic), status, "{topic}");
+    }
+    assert_eq!(topics.status_filters(), ["sendbridge/account/+", "sendbridge/corp/+"]);
+}
+
+#[test]
+fn names_all_of_them() {
+    let report = serde_json::to_value(topics().report()).expect("JSON");
+    assert_eq!(report["send"], serde_json::json!(["SendMessage", "SendMessage/+"]));
+    assert_eq!(report["account"], "sendbridge/account/{wxId}");
+    assert_eq!(report["sendEvent"], "sendbridge/event/send/{state}");
 }
 
 #[test]
@@ -183,7 +217,21 @@ proptest! {
         let topic = topics().account(&id);
         let level = topic.strip_prefix("sendbridge/account/").expect("the base");
         prop_assert!(!level.contains(['/', '+', '#', '\0']) && !level.chars().any(char::is_control));
-        prop_assert_eq!(decode_level(level), Some(id));
+        prop_assert_eq!(decode_level(level), Some(id.clone()));
+        prop_assert_eq!(topics().status_of(&topic), Some(StatusTopic::Account(Account::new(&id))));
+        let corp = topics().corp(&id);
+        prop_assert_eq!(topics().status_of(&corp), Some(StatusTopic::Corp(Corp::new(&id))));
+    }
+
+    #[test]
+    fn any_topic_is_a_status_only_if_it_is_exactly_the_one_that_would_be_made(topic in any::<String>(), level in "[%0-9A-Fa-f/a]{0,12}") {
+        for topic in [topic, format!("sendbridge/account/{level}"), format!("sendbridge/corp/{level}")] {
+            match topics().status_of(&topic) {
+                Some(StatusTopic::Account(account)) => prop_assert_eq!(topics().account(account.as_str()), topic),
+                Some(StatusTopic::Corp(corp)) => prop_assert_eq!(topics().corp(corp.as_str()), topic),
+                None => {}
+            }
+        }
     }
 
     #[test]

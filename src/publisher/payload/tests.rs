@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::{
-    Account, CommandOrigin, Corp, HoldId, OnDoubt, Options, Origin, Request, Sender, SenderName, Seq, Time,
+    AccountReport, AccountState, CommandOrigin, Corp, HoldId, OnDoubt, Options, Origin, Request, Sender, SenderName,
+    Seq, Time,
 };
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ fn message() -> Message {
         priority: 4,
         on_doubt: OnDoubt::Report,
         body_bytes: 8,
+        retry: None,
         request: Request {
             id: MessageId::from_json(r#""a\u0062""#),
             kind: Arc::from("roomAt"),
@@ -162,7 +164,7 @@ fn a_reply_carries_the_transaction_only_if_there_was_one() {
 
 #[test]
 fn holds_name_their_scope_as_the_command_does() {
-    assert_eq!(text(&holds(&[])), r#"{"holds":[]}"#);
+    assert_eq!(text(&holds(&[], &[])), r#"{"holds":[],"blocks":[]}"#);
     let of = |scope| Hold { id: HoldId(1), scope, reason: Box::from("r"), by: None, since: AT, until: None };
     for (scope, wanted) in [
         (Scope::All, r#"{"all":true}"#),
@@ -172,16 +174,16 @@ fn holds_name_their_scope_as_the_command_does() {
         (Scope::Conversation(Account::new("w"), Box::from("R:1")), r#"{"account":"w","conversation":"R:1"}"#),
     ] {
         assert_eq!(
-            text(&holds(&[of(scope)])),
+            text(&holds(&[of(scope)], &[])),
             format!(
-                r#"{{"holds":[{{"id":1,"scope":{wanted},"reason":"r","by":null,"since":"2023-11-14T22:13:20.123Z","until":null}}]}}"#
+                r#"{{"holds":[{{"id":1,"scope":{wanted},"reason":"r","by":null,"since":"2023-11-14T22:13:20.123Z","until":null}}],"blocks":[]}}"#
             )
         );
     }
     let mut ordered = of(Scope::All);
     ordered.by = Some(Box::from("ops"));
     ordered.until = Some(AT);
-    let both = holds(&[ordered.clone(), ordered]);
+    let both = holds(&[ordered.clone(), ordered], &[]);
     assert_eq!(
         text(&both)
             .matches(r#""by":"ops","since":"2023-11-14T22:13:20.123Z","until":"2023-11-14T22:13:20.123Z"}"#)
@@ -199,4 +201,52 @@ fn alarms_and_states_are_short() {
     );
     assert_eq!(text(&state("online")), r#"{"state":"online"}"#);
     assert_eq!(text(&state("stopped")), r#"{"state":"stopped"}"#);
+}
+
+#[test]
+fn a_block_names_its_selection_as_the_command_does() {
+    let block = Block {
+        id: HoldId(2),
+        selection: Selection {
+            id: Some(MessageId::from_json("1.0")),
+            tag: Some(Box::from("t")),
+            ..Selection::of_id(MessageId::from_json("1.0"), Some(Account::new("w")))
+        },
+        reason: None,
+        by: None,
+        since: AT,
+        until: AT,
+    };
+    assert_eq!(
+        text(&holds(&[], &[block])),
+        r#"{"holds":[],"blocks":[{"id":2,"selection":{"id":1.0,"account":"w","tag":"t"},"reason":null,"by":null,"since":"2023-11-14T22:13:20.123Z","until":"2023-11-14T22:13:20.123Z"}]}"#
+    );
+}
+
+#[test]
+fn a_status_is_its_report_and_nothing_when_it_goes_away() {
+    let report = AccountReport {
+        at: AT,
+        account: Account::new("168"),
+        corp: None,
+        sender: None,
+        state: AccountState::Held,
+        reason: Some("paused".to_owned()),
+        hold: Some(1),
+        until: None,
+        queued: 1,
+        sending: 0,
+        in_doubt: 0,
+        next_send_at: None,
+        drain_eta: Some(AT),
+        sent_last_hour: 2,
+        interval_ms: 500,
+    };
+    let shown = status(&Status::Account(Account::new("168"), Some(Box::new(report))));
+    assert_eq!(
+        text(&shown),
+        r#"{"at":"2023-11-14T22:13:20.123Z","account":"168","corp":null,"sender":null,"state":"held","reason":"paused","hold":1,"queued":1,"sending":0,"inDoubt":0,"nextSendAt":null,"drainEta":"2023-11-14T22:13:20.123Z","sentLastHour":2,"intervalMs":500}"#
+    );
+    assert!(status(&Status::Account(Account::new("168"), None)).is_empty());
+    assert!(status(&Status::Corp(Corp::new("c"), None)).is_empty());
 }

@@ -109,7 +109,7 @@ async fn a_broker_that_forgets_the_session_costs_nothing_when_ids_are_repeated()
     let sender = start_server(slow_server()).await;
     let publisher = Publisher::connect(broker.port(), TOPICS).await;
     let bridge = Bridge::start_ready(&Config::new(&broker, &sender)).await;
-    let mut scene = Scene { bridge, publisher, sender, broker };
+    let mut scene = Scene { bridge, publisher, _observer: None, sender, broker };
     for number in 0..MESSAGES {
         let id = format!("m{number}");
         scene.publisher.send(text(&account(number), &id, &id)).await;
@@ -138,7 +138,7 @@ async fn a_broker_that_is_down_at_the_start_is_waited_for() {
     tokio::task::block_in_place(|| broker.start_again());
     bridge.ready().await;
     let publisher = Publisher::connect(broker.port(), TOPICS).await;
-    let scene = Scene { bridge, publisher, sender, broker };
+    let scene = Scene { bridge, publisher, _observer: None, sender, broker };
     scene.still_sends("1", "first").await;
 }
 

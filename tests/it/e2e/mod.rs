@@ -4,10 +4,19 @@ mod answers;
 mod broker;
 mod commands;
 mod crash;
+mod disk;
 mod input;
 mod limits;
+mod links;
+mod messages;
+mod metrics;
+mod operator;
+mod retained;
 mod secure;
 mod sender;
+mod space;
+mod sys;
+mod watch;
 
 use crate::bridge::{Bridge, Config, DEADLINE};
 use crate::mosquitto::{Mosquitto, free_port};
@@ -35,6 +44,8 @@ fn server(accounts: &[&str]) -> Settings {
 struct Scene {
     bridge: Bridge,
     publisher: Publisher,
+    /// Hears everything that the bridge says of itself, which must be as its schemas say.
+    _observer: Option<Publisher>,
     sender: Pretend,
     broker: Mosquitto,
 }
@@ -45,8 +56,9 @@ impl Scene {
         let broker = Mosquitto::start(&["max_inflight_messages 1000"]);
         let sender = start_server(server).await;
         let publisher = Publisher::connect(broker.port(), TOPICS).await;
+        let observer = Publisher::connect(broker.port(), &["sendbridge/#"]).await;
         let bridge = Bridge::start_ready(&configure(Config::new(&broker, &sender))).await;
-        Self { bridge, publisher, sender, broker }
+        Self { bridge, publisher, _observer: Some(observer), sender, broker }
     }
 
     /// The reply to `health`, which must balance.

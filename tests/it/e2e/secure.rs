@@ -45,7 +45,7 @@ async fn sends_through(broker: Mosquitto, url: &str, configure: impl FnOnce(Conf
     let publisher = Publisher::connect(broker.port(), TOPICS).await;
     let config = configure(Config::new(&broker, &sender).with("mqtt.url", &format!("{url:?}")));
     let bridge = Bridge::start_ready(&config).await;
-    let scene = Scene { bridge, publisher, sender, broker };
+    let scene = Scene { bridge, publisher, _observer: None, sender, broker };
     scene.still_sends("1", "first").await;
     assert_eq!(scene.health().await["broker"]["outgoing"], "up");
 }

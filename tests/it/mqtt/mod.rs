@@ -6,8 +6,8 @@ mod outgoing;
 mod peers;
 
 use sendbridge::mqtt::{
-    Acknowledger, BrokerUrl, Incoming, Lost, OutgoingEvent, Outlet, Overrun, Packet, Publish, PublishRefusal, Settings,
-    Task, connect_incoming, connect_outgoing,
+    Acknowledger, BrokerUrl, Incoming, Lost, OutgoingEvent, Outlet, Overrun, Packet, Publish, PublishRefusal, Session,
+    Settings, Stored, Task, connect_incoming, connect_outgoing_and_look,
 };
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -42,6 +42,12 @@ impl Inbox {
     }
 
     fn open_with_room(settings: &Settings, filter: &str, room: usize) -> Self {
+        let session = Session::new("in", vec![filter.to_owned()], settings.receive_maximum);
+        let session = Session { asks_version: true, ..session };
+        Self::open_session(settings, session, room)
+    }
+
+    fn open_session(settings: &Settings, session: Session, room: usize) -> Self {
         let (sender, events) = mpsc::channel(room);
         let (overrun, overruns) = watch::channel(0);
         let on_event = move |event| {
@@ -50,7 +56,7 @@ impl Inbox {
                 Overrun
             })
         };
-        let (acknowledger, task) = connect_incoming(settings, vec![filter.to_owned()], on_event).expect("usable");
+        let (acknowledger, task) = connect_incoming(settings, session, on_event).expect("usable");
         Self { acknowledger, events, overruns, task }
     }
 
@@ -106,10 +112,14 @@ struct Outbox {
 
 impl Outbox {
     fn open(settings: &Settings) -> Self {
+        Self::open_looking_for(settings, Stored::new(Vec::new(), |_| ()))
+    }
+
+    fn open_looking_for(settings: &Settings, stored: Stored) -> Self {
         let (sender, events) = mpsc::channel(ROOM);
         let will = Publish { retain: true, ..Publish::new("state", "offline") };
         let on_event = move |event| sender.try_send(event).expect("room for every event");
-        let (outlet, task) = connect_outgoing(settings, &will, on_event).expect("usable");
+        let (outlet, task) = connect_outgoing_and_look(settings, &will, stored, on_event).expect("usable");
         Self { outlet, events, task, connection: 0 }
     }
 

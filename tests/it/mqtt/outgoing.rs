@@ -30,7 +30,7 @@ async fn no_token_is_acknowledged_falsely_over_a_connection_that_is_cut_again_an
                 assert!(open.remove(&token), "acknowledged twice: {token}");
                 assert!(under_way.remove(&token), "not under way on this connection: {token}");
             }
-            OutgoingEvent::Room => {}
+            OutgoingEvent::Room | OutgoingEvent::Broker(_) => {}
         }
         for &token in &open {
             if under_way.contains(&token) {
@@ -71,7 +71,9 @@ async fn a_full_window_is_refused_and_room_is_told() {
         match outbox.event().await {
             OutgoingEvent::Acknowledged { token, .. } => tokens.push(token),
             OutgoingEvent::Room => rooms += 1,
-            event @ (OutgoingEvent::Connected { .. } | OutgoingEvent::Disconnected { .. }) => panic!("{event:?}"),
+            event @ (OutgoingEvent::Connected { .. }
+            | OutgoingEvent::Disconnected { .. }
+            | OutgoingEvent::Broker(_)) => panic!("{event:?}"),
         }
     }
     assert_eq!((tokens, rooms), (vec![0, 1, 2, 3, 4], 1));

@@ -1,7 +1,7 @@
 //! Peers that behave as no real broker can be made to.
 
 use super::{Inbox, Outbox, settings};
-use sendbridge::mqtt::{Incoming, Lost, Publish, Refused, Settings};
+use sendbridge::mqtt::{Incoming, Lost, Publish, Refused, Settings, Stored};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -132,4 +132,34 @@ async fn acknowledgements_leave_in_the_order_given() {
         let [high, low] = id.to_be_bytes();
         assert_eq!(read_packet(&mut socket).await, [0x40, high, low]);
     }
+}
+
+/// What is stored may come some time after the SUBACK, and our own publishes come back meanwhile.
+#[tokio::test]
+async fn stored_messages_are_listened_for_until_a_ping_is_answered() {
+    let (told, mut topics) = tokio::sync::mpsc::channel(10);
+    let peer = Peer::new().await;
+    let stored = Stored::new(vec!["s/+".to_owned()], move |topic| told.try_send(topic.to_owned()).expect("room"));
+    let mut outbox = Outbox::open_looking_for(&peer.settings(), stored);
+    let mut socket = peer.accept().await;
+    socket.write_all(&CONNACK).await.expect("written");
+    outbox.connected().await;
+    let subscribe = read_packet(&mut socket).await;
+    // At QoS 0, everything stored, and nothing of "no local".
+    assert_eq!((subscribe[0], &subscribe[4..]), (0x82, &[0, 3, b's', b'/', b'+', 0][..]), "{subscribe:?}");
+    socket.write_all(&[0x90, 4, subscribe[1], subscribe[2], 0, 0]).await.expect("written");
+    for (first, name, payload) in [(0x31, b'a', b'1'), (0x30, b'b', b'1'), (0x31, b'c', b'1')] {
+        socket.write_all(&[first, 7, 0, 3, b's', b'/', name, 0, payload]).await.expect("written");
+    }
+    // A stored message without payload is none.
+    socket.write_all(&[0x31, 6, 0, 3, b's', b'/', b'd', 0]).await.expect("written");
+    assert_eq!(topics.recv().await.as_deref(), Some("s/a"));
+    assert_eq!(topics.recv().await.as_deref(), Some("s/c"));
+
+    tokio::time::pause();
+    assert_eq!(read_packet(&mut socket).await, [0xC0], "the ping of the keep-alive");
+    socket.write_all(&[0xD0, 0]).await.expect("written");
+    let unsubscribe = read_packet(&mut socket).await;
+    assert_eq!((unsubscribe[0], &unsubscribe[4..]), (0xA2, &[0, 3, b's', b'/', b'+'][..]), "{unsubscribe:?}");
+    assert!(topics.try_recv().is_err());
 }

@@ -1,0 +1,128 @@
+//! Counts anew, from time to time, what is really there, and compares.
+//!
+//! A pass goes through the live messages in slices, so that millions of them never hold up a turn. What changes behind
+//! it is changed in its count too; when an account changes company it starts again.
+
+use super::Engine;
+use super::health::Book;
+use super::ledger::{LIVE, Ledger, live_index};
+use super::tables::{AccountKey, CorpKey};
+use crate::model::{Seq, State, Time};
+use std::time::Duration;
+
+/// Messages that one slice looks at.
+const SLICE: usize = 5_000;
+/// Between two slices.
+const SLICE_INTERVAL: Duration = Duration::from_millis(100);
+/// A pass that had to start again so often compares nothing: the next one will.
+const RESTARTS_MAX: u32 = 10;
+
+/// A pass under way.
+#[derive(Debug)]
+pub(super) struct Recount {
+    found: Found,
+    /// All up to this one were looked at.
+    cursor: Seq,
+    next_at: Time,
+    restarts: u32,
+}
+
+/// Live messages by company and state, as they were found.
+#[derive(Debug)]
+pub(super) struct Found {
+    corps: Vec<[u64; LIVE.len()]>,
+    unknown: [u64; LIVE.len()],
+}
+
+impl Found {
+    pub(super) fn new(corps: usize) -> Self {
+        Self { corps: vec![[0; LIVE.len()]; corps], unknown: [0; LIVE.len()] }
+    }
+
+    pub(super) fn add(&mut self, corp: Option<CorpKey>, state: State) {
+        if let Some(index) = live_index(state) {
+            self.row(corp)[index] += 1;
+        }
+    }
+
+    fn remove(&mut self, corp: Option<CorpKey>, state: State) {
+        if let Some(index) = live_index(state) {
+            let row = self.row(corp);
+            row[index] = row[index].saturating_sub(1);
+        }
+    }
+
+    fn row(&mut self, corp: Option<CorpKey>) -> &mut [u64; LIVE.len()] {
+        let Some(corp) = corp else { return &mut self.unknown };
+        if self.corps.len() <= corp.index() {
+            self.corps.resize(corp.index() + 1, [0; LIVE.len()]);
+        }
+        &mut self.corps[corp.index()]
+    }
+
+    /// The parts of the books that say something else.
+    pub(super) fn compare(&self, ledger: &Ledger) -> Vec<Book> {
+        let counted = |states: &super::status::StateCounts| LIVE.map(|state| states.get(state));
+        let mut different = Vec::new();
+        if counted(&ledger.unknown.states) != self.unknown {
+            different.push(Book::Unknown);
+        }
+        for (index, counters) in ledger.corps.iter().enumerate() {
+            if counted(&counters.states) != self.corps.get(index).copied().unwrap_or_default() {
+                different.push(Book::Corp(CorpKey(index as u32)));
+            }
+        }
+        different
+    }
+}
+
+impl Engine {
+    pub(super) fn start_recount(&mut self) {
+        if self.recount.is_none() {
+            let found = Found::new(self.corps.len());
+            self.recount = Some(Recount { found, cursor: Seq(0), next_at: self.now, restarts: 0 });
+        }
+    }
+
+    /// When the pass wants to go on.
+    pub(super) fn recount_due(&self) -> Option<Time> {
+        self.recount.as_ref().map(|recount| recount.next_at)
+    }
+
+    /// Looks at the next slice, if it is due. Returns what is wrong once a pass is complete.
+    pub(super) fn recount(&mut self) -> Option<Vec<Book>> {
+        let due = self.recount_due()? <= self.now;
+        let mut recount = self.recount.take_if(|_| due)?;
+        let mut looked_at = 0;
+        for (seq, live) in self.live.range(Seq(recount.cursor.0 + 1)..).take(SLICE) {
+            recount.found.add(self.account(live.account).corp, live.state());
+            recount.cursor = *seq;
+            looked_at += 1;
+        }
+        if looked_at == SLICE {
+            recount.next_at = self.now + SLICE_INTERVAL;
+            self.recount = Some(recount);
+            return None;
+        }
+        (recount.restarts < RESTARTS_MAX).then(|| recount.found.compare(&self.ledger))
+    }
+
+    /// A message that was looked at already changed.
+    pub(super) fn recount_change(&mut self, seq: Seq, account: AccountKey, from: State, to: State) {
+        let corp = self.account(account).corp;
+        if let Some(recount) = self.recount.as_mut().filter(|recount| seq <= recount.cursor) {
+            recount.found.remove(corp, from);
+            recount.found.add(corp, to);
+        }
+    }
+
+    /// What was found belongs to other companies than it did.
+    pub(super) fn recount_again(&mut self) {
+        let corps = self.corps.len();
+        if let Some(recount) = self.recount.as_mut().filter(|recount| recount.cursor > Seq(0)) {
+            recount.found = Found::new(corps);
+            recount.cursor = Seq(0);
+            recount.restarts += 1;
+        }
+    }
+}
