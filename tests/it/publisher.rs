@@ -64,7 +64,7 @@ impl Heard {
 }
 
 /// Everything heard so far.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Seen {
     /// How often the subscriptions were confirmed.
     pub subscribed: u64,
@@ -173,18 +173,20 @@ impl Publisher {
         self.publish(Message::send(payload)).await;
     }
 
-    pub fn seen(&self) -> watch::Ref<'_, Seen> {
-        self.seen.borrow()
+    /// A copy, so that nobody holds the lock.
+    pub fn seen(&self) -> Seen {
+        self.seen.borrow().clone()
     }
 
     /// Returns once `is_there` holds of what was heard.
     pub async fn wait(&self, what: &str, mut is_there: impl FnMut(&Seen) -> bool) {
         let mut seen = self.seen.clone();
         let is_there = |seen: &Seen| seen.invalid.is_some() || is_there(seen);
-        let waiting = tokio::time::timeout(DEADLINE, seen.wait_for(is_there)).await;
+        // What it returns is a lock: whoever reads again under it waits for the writer that waits for it.
+        let was_heard = tokio::time::timeout(DEADLINE, seen.wait_for(is_there)).await.is_ok();
         self.assert_valid();
-        if waiting.is_err() {
-            let seen = self.seen.borrow();
+        if !was_heard {
+            let seen = self.seen();
             let last: Vec<&Heard> = seen.all.iter().rev().take(20).collect();
             panic!("{what}: not heard in time; {} answers, last heard: {last:#?}", seen.answers.len());
         }

@@ -31,6 +31,11 @@ pub(super) fn in_flight(journal: &Path) -> BTreeSet<String> {
     texts(journal, "SELECT m.id FROM attempt a JOIN message m ON m.seq = a.seq WHERE a.ended_at IS NULL")
 }
 
+/// The ids of the messages whose answer is due and not closed, as JSON.
+pub(super) fn unanswered(journal: &Path) -> BTreeSet<String> {
+    texts(journal, "SELECT m.id FROM outcome o JOIN message m ON m.seq = o.seq WHERE o.answered = 0")
+}
+
 /// A file system in memory.
 pub(super) struct SmallDisk {
     directory: TempDir,
