@@ -19,8 +19,14 @@ const COMPARABLE: [(&str, &str, &[(&str, &str)]); 5] = [
     ("videoNum", "video_num_msg", &[("url", "url"), ("nickname", "nickname")]),
 ];
 
+/// Stands in a text for names that the sender puts there.
+const PLACEHOLDER: &str = "{$@}";
+
 /// Of a request of this type. `field` gives the text of a field by its name; `None` where it is missing.
 pub fn of_request(kind: &str, field: impl Fn(&str) -> Option<String>) -> Option<Shown> {
+    if kind == "text" && field("content").is_some_and(|content| content.contains(PLACEHOLDER)) {
+        return None;
+    }
     let (kind, _, fields) = COMPARABLE.iter().find(|(name, _, _)| *name == kind)?;
     digest(kind, fields.iter().map(|(name, _)| field(name)))
 }

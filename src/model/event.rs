@@ -1,8 +1,10 @@
 //! What the vendors' systems report, in one vocabulary, and what of it steers sending.
 
+use super::words::one_of;
 use super::{Account, Corp, SenderName, Time};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Every event there is, by what follows `<base>/event/` in its topic. `raw/unknown` stands for all that the vendors
 /// report beyond it: passed on, never dropped.
@@ -85,7 +87,9 @@ pub const EVENTS: [&str; 71] = [
 /// Invariants: `event` is one of [`EVENTS`]; every id is a string, whatever it was.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "CallbackEvent")]
 pub struct Event {
+    #[schemars(schema_with = "event_words")]
     pub event: &'static str,
     /// `requested` where the system asks before it acts, so that it may still come to nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +120,10 @@ pub struct Event {
     /// What was taken out of `data`, by path.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub withheld: Vec<String>,
+}
+
+fn event_words(_: &mut SchemaGenerator) -> Schema {
+    one_of(&EVENTS)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -160,7 +168,8 @@ pub struct Party {
 pub type Shown = [u8; 16];
 
 /// What of a callback steers sending. Only an authenticated source makes one.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// A message that an account sent, by whatever means.
     Seen(Seen),
@@ -174,7 +183,7 @@ pub enum Signal {
 }
 
 /// A message that the system saw leave an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     pub account: Account,
     pub conversation: Option<Box<str>>,
@@ -189,6 +198,12 @@ pub struct Seen {
     pub error_text: Option<Box<str>>,
     pub at: Time,
 }
+
+/// A callback that comes again within this is known to be the same, at least: as long as any system tries again.
+pub const CALLBACK_WINDOW: Duration = Duration::from_secs(3600);
+
+/// So many callbacks are known again, at most: the oldest are forgotten first.
+pub const CALLBACKS_KNOWN_MAX: usize = 200_000;
 
 /// Who waits to hear that a callback is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -39,6 +39,11 @@ impl Taken {
         }
     }
 
+    /// The callback was not taken.
+    pub fn refuse(&self, ticket: CallbackTicket) {
+        self.forget(ticket);
+    }
+
     fn wait(&self, ticket: CallbackTicket) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(ticket.0, sender);

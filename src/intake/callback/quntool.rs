@@ -126,7 +126,12 @@ fn signals(kind: &str, envelope: Fields<'_>, data: Fields<'_>, account: &str, re
                 conversation: data.text("conversation_id").map(String::into_boxed_str),
                 send_msg_id: send_msg_id.map(|id| id.to_ascii_lowercase().into_boxed_str()),
                 by_api: data.is_true("isOpenApi") || envelope.is_true("isOpenApi"),
-                shown: shown::of_callback(kind, |field| data.text(field)),
+                // Who is named in it stands in its content, too: it came from another type than a text.
+                shown: if data.list("at_list").is_empty() {
+                    shown::of_callback(kind, |field| data.text(field))
+                } else {
+                    None
+                },
                 error: data.integer("error_code").unwrap_or(0),
                 error_text: data.text("error_message").map(String::into_boxed_str),
                 at: data.time("send_time").or_else(|| envelope.time("timestamp")).unwrap_or(received_at),
