@@ -34,7 +34,7 @@ pub use outcome::{Code, Doubt, Fault, NotSent, Outcome, Receipt, Sender, State, 
 pub use report::{
     AccountReport, AccountState, AttemptReport, AttemptWord, BrokerReport, CorpReport, Counts, ErrorReport,
     HealthReport, InfoLimits, InfoReport, LatencyReport, LinkWord, MessageReport, MessagesReport, Mode, Percentiles,
-    ProcessReport, Rates, SenderReport, SenderWord, TopicReport,
+    ProcessReport, Rates, ReceiptReport, SenderReport, SenderWord, TopicReport,
 };
 pub use time::Time;
 pub use words::{ALARMS, EventWord, one_of};

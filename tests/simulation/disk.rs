@@ -480,6 +480,7 @@ fn report(kept: &Kept) -> MessageReport {
         answered: outcome.map(|_| kept.answered),
         msg_id: outcome.and_then(|outcome| outcome.msg_id.as_deref()).map(str::to_owned),
         error: None,
+        receipt: None,
         history: None,
     }
 }

@@ -153,6 +153,7 @@ fn settings(random: &mut Random, servers: usize, accounts: &[AccountTruth]) -> S
         .map(|index| SenderSettings {
             name: sender_name(index),
             connections: 1 + random.below(6),
+            callbacks: false,
             doubt_window,
             default_corp: None,
         })
