@@ -18,9 +18,11 @@ mod block;
 mod board;
 mod breaker;
 mod call;
+mod callback;
 mod command;
 mod correct;
 mod directory;
+mod evidence;
 mod forecast;
 mod health;
 mod hold;
@@ -33,6 +35,8 @@ mod lookup;
 mod outbox;
 mod overrides;
 mod poison;
+mod presence;
+mod receipt;
 mod report;
 mod restore;
 mod retry;
@@ -45,14 +49,15 @@ mod tables;
 mod timer;
 mod transaction;
 
+pub use evidence::EVIDENCE_KEPT;
 pub use forecast::{Forecast, Play};
 pub use health::CorpGauges;
 pub use poison::{AtHand, delivery_key, poison_fault};
 #[cfg(test)]
 pub(crate) use sabotage::Sabotage;
 pub use settings::{
-    AccountLimits, AccountSettings, BrokerLimits, CallSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom,
-    MessageSettings, SenderSettings, Settings, StatusSettings,
+    AccountLimits, AccountSettings, BrokerLimits, CallSettings, CorpLimits, EventLevel, IdConflict, LimitSettings,
+    MeasuredFrom, MessageSettings, SenderSettings, Settings, StatusSettings,
 };
 pub use status::Counters;
 
@@ -63,7 +68,9 @@ use crate::model::{
 use audit::Recount;
 use board::Board;
 use call::Calls;
+use callback::Callbacks;
 use command::{Drain, Sweep};
+use evidence::Evidence;
 use forecast::Forecasts;
 use health::{Health, Rates};
 use hold::Holds;
@@ -71,6 +78,7 @@ use ledger::Ledger;
 use limits::{Hours, Spacing};
 use lookup::Lookups;
 use outbox::Outbox;
+use presence::Asked;
 use status::Latch;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -132,6 +140,11 @@ pub struct Engine {
     forecasts: Forecasts,
     board: Board,
     outbox: Outbox,
+    callbacks: Callbacks,
+    /// Whether any server has a source of callbacks: without one nothing is kept for them.
+    has_callbacks: bool,
+    evidence: Evidence,
+    asked: Asked,
     /// Questions that the journal has not answered yet.
     lookups: Lookups,
     calls: Calls,
@@ -197,6 +210,10 @@ impl Engine {
             forecasts: Forecasts::default(),
             board: Board::new(settings.status),
             outbox: Outbox::new(settings.publish_window),
+            callbacks: Callbacks::default(),
+            has_callbacks: settings.senders.iter().any(|sender| sender.callbacks),
+            evidence: Evidence::default(),
+            asked: Asked::default(),
             lookups: Lookups::default(),
             calls: Calls::default(),
             transactions: Transactions::default(),
@@ -236,6 +253,7 @@ impl Engine {
             }
             Input::Directory { sender, entries } => self.handle_directory(&sender, entries),
             Input::DirectoryFailed { sender, trouble } => self.handle_directory_failed(&sender, trouble),
+            Input::Callback { ticket, callback } => self.handle_callback(ticket, *callback),
             Input::StorageLow(low) => self.handle_storage_low(low),
             Input::Link { which, up } => self.handle_link(which, up),
             Input::Broker(fact) => self.handle_broker(fact),

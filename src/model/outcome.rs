@@ -333,7 +333,8 @@ impl fmt::Display for Fault {
 
 /// How a message ended. Its answer is made from this and the request alone.
 ///
-/// Invariant: `state` is final; `fault` is `Some` exactly when `state` is neither `Sent` nor a receipt of it.
+/// Invariant: `state` is final; `fault` is `Some` when `state` is neither `Sent` nor a receipt of it. The event of an
+/// `Undelivered` has one, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub state: State,
@@ -342,4 +343,16 @@ pub struct Outcome {
     pub fault: Option<Fault>,
     pub attempts: u32,
     pub possibly_duplicate: bool,
+}
+
+/// What a callback tells of a message that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// `Delivered` or `Undelivered`.
+    pub state: State,
+    pub at: Time,
+    /// The system's code for it: 0 for what was delivered.
+    pub error: i64,
+    /// The system's own words, where it is an error.
+    pub text: Option<Box<str>>,
 }

@@ -12,8 +12,8 @@ pub(crate) use parse::{default_settings, request_of};
 
 use crate::engine::{Engine, Settings};
 use crate::model::{
-    Action, BrokerFact, Code, Command, CommandOrigin, CommandRequest, Fault, Found, Input, Link, Origin, Outgoing,
-    Question, Ready, Refusal, SenderName, SenderTrouble, Seq, Ticket, Time, Verdict,
+    Action, BrokerFact, CallbackTicket, Code, Command, CommandOrigin, CommandRequest, Fault, Found, Input, Link,
+    Origin, Outgoing, Question, Ready, Refusal, SenderName, SenderTrouble, Seq, Ticket, Time, Verdict,
 };
 use crate::simulation::disk::Disk;
 use parse::{Line, duration, number};
@@ -138,10 +138,15 @@ impl Dialogue {
             "published" => {
                 let what = match line.word(1) {
                     "answer" => Outgoing::Answer(Seq(number(line.word(2)))),
+                    "event" => Outgoing::Event(number(line.word(2))),
                     _ => Outgoing::Refusal(number(line.word(2))),
                 };
                 Input::Published { what, refused: line.value("refused").map(Box::from) }
             }
+            "callback" => Input::Callback {
+                ticket: CallbackTicket(self.packet.into()),
+                callback: Box::new(parse::callback(line, self.now)),
+            },
             "connected" => Input::Connected(true),
             "disconnected" => Input::Connected(false),
             "directory" => {

@@ -2,8 +2,8 @@
 
 use super::random::Random;
 use crate::engine::{
-    AccountLimits, AccountSettings, BrokerLimits, CallSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom,
-    MessageSettings, SenderSettings, Settings, StatusSettings,
+    AccountLimits, AccountSettings, BrokerLimits, CallSettings, CorpLimits, EventLevel, IdConflict, LimitSettings,
+    MeasuredFrom, MessageSettings, SenderSettings, Settings, StatusSettings,
 };
 use crate::model::{
     Account, Code, Command, Corp, Fault, Lifetime, LimitChange, LimitScope, MessageId, OnDoubt, Options, Origin,
@@ -86,6 +86,7 @@ pub fn request(account: &Account, id: u64, body: u8) -> Request {
         origin: Origin::default(),
         options: Options::default(),
         fingerprint,
+        shown: None,
         body: Bytes::from_static(b"{\"content\":\"x\"}"),
     }
 }
@@ -152,6 +153,7 @@ fn settings(random: &mut Random, servers: usize, accounts: &[AccountTruth]) -> S
         .map(|index| SenderSettings {
             name: sender_name(index),
             connections: 1 + random.below(6),
+            callbacks: false,
             doubt_window,
             default_corp: None,
             calls: CallSettings::default(),

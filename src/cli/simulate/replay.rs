@@ -5,8 +5,8 @@
 
 use super::summary::{Fate, Request as Made};
 use crate::engine::{
-    AccountSettings, BrokerLimits, CallSettings, Engine, EventLevel, IdConflict, LimitSettings, MessageSettings, SenderSettings,
-    Settings, StatusSettings,
+    AccountSettings, BrokerLimits, CallSettings, Engine, EventLevel, IdConflict, LimitSettings, MessageSettings,
+    SenderSettings, Settings, StatusSettings,
 };
 use crate::journal::Arrival;
 use crate::model::{
@@ -185,6 +185,13 @@ impl World {
             | Record::LimitSet(_)
             | Record::Located { .. }
             | Record::Commanded { .. }
+            | Record::Reported { .. }
+            | Record::EventPublished { .. }
+            | Record::EventOpen { .. }
+            | Record::Receipt { .. }
+            | Record::Proven { .. }
+            | Record::Presence { .. }
+            | Record::CooledDown { .. }
             | Record::Spent { .. } => {}
         }
     }
@@ -210,6 +217,8 @@ impl World {
             | Action::LogLevel(_)
             | Action::Alarm(_)
             | Action::RefreshDirectory { .. }
+            | Action::CallbackTaken(_)
+            | Action::CallbackRefused(_)
             | Action::Intake { .. }
             | Action::Call(_) => {}
         }
@@ -234,6 +243,7 @@ fn request(position: usize, arrival: &Arrival, at: Time) -> Request {
             ..Options::default()
         },
         fingerprint,
+        shown: None,
         body: Bytes::new(),
     }
 }
@@ -260,6 +270,7 @@ fn settings(arrivals: &[Arrival], assumptions: &Assumptions) -> Settings {
         senders: vec![SenderSettings {
             name: sender.clone(),
             connections: assumptions.connections,
+            callbacks: false,
             doubt_window: Duration::ZERO,
             default_corp: Some(unknown.clone()),
             calls: CallSettings::default(),

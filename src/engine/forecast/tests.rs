@@ -3,7 +3,9 @@
 use super::{AT_ONCE_MAX, Flaw, Play, Watch};
 use crate::engine::limits::GUARD;
 use crate::engine::settings::{AccountLimits, CorpLimits, LimitSettings, MeasuredFrom, MessageSettings};
-use crate::engine::{BrokerLimits, CallSettings, Engine, EventLevel, IdConflict, SenderSettings, Settings, StatusSettings};
+use crate::engine::{
+    BrokerLimits, CallSettings, Engine, EventLevel, IdConflict, SenderSettings, Settings, StatusSettings,
+};
 use crate::model::{
     Account, Action, Command, CommandOrigin, CommandRequest, Corp, DirectoryEntry, Input, LastNumbers, Lifetime,
     MessageId, OnDoubt, Options, Origin, Request, Scope, SenderName, Seq, Time, Verdict,
@@ -49,6 +51,7 @@ pub(in crate::engine) fn settings() -> Settings {
         senders: vec![SenderSettings {
             name: SenderName::new("main"),
             connections: 256,
+            callbacks: false,
             doubt_window: Duration::ZERO,
             default_corp: None,
             calls: CallSettings::default(),
@@ -129,6 +132,7 @@ impl World {
             origin: Origin::default(),
             options,
             fingerprint,
+            shown: None,
             body: bytes::Bytes::from_static(b"{}"),
         };
         self.handle(Input::Request { ticket: None, request: Box::new(request) });

@@ -2,6 +2,7 @@
 
 mod answers;
 mod broker;
+mod callbacks;
 mod calls;
 mod commands;
 mod crash;
