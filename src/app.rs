@@ -4,10 +4,11 @@ use crate::bridge::metrics::Format;
 use crate::bridge::{self, Bridge, BridgeError, Edges, MetricsWindow};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::intake::callback::http as callbacks;
 use crate::intake::http::{self, Readiness};
 use crate::intake::mqtt::{Acknowledgements, Intake, tell_link};
 use crate::journal::{self, Journal};
-use crate::model::{Input, Job, LOOKUPS_MAX, Link, Lookup, Publication, SenderName};
+use crate::model::{CallbackTicket, Input, Job, LOOKUPS_MAX, Link, Lookup, Publication, SenderName};
 use crate::mqtt::broker::Broker;
 use crate::publisher::{self, Publisher};
 use crate::sender::Sender;
@@ -34,6 +35,9 @@ const PUBLISH_WINDOW: usize = 1000;
 /// beyond them.
 const BRIDGE_STOP_MAX: Duration = Duration::from_secs(12);
 
+/// A callback may be so large. The largest of the vendors' samples have some kilobytes.
+const CALLBACK_BYTES_MAX: usize = 1024 * 1024;
+
 /// The wait before an account list that could not be had is asked for again.
 const DIRECTORY_RETRY: Duration = Duration::from_secs(5);
 
@@ -57,6 +61,8 @@ pub struct App {
 #[derive(Debug)]
 pub enum AppError {
     Topics(Vec<mqtt::topics::TopicError>),
+    /// The `EncodingAESKey` of this callback is none.
+    CallbackKey(String),
     BrokerUrl(mqtt::UrlError),
     Tls(mqtt::TlsError),
     Sender(SenderName, crate::sender::SettingsError),
@@ -81,7 +87,7 @@ impl AppError {
     /// lock or an address that the process before has not let go of yet, is not.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Self::Topics(_) | Self::BrokerUrl(_) | Self::Tls(_) | Self::Sender(..) => true,
+            Self::Topics(_) | Self::CallbackKey(_) | Self::BrokerUrl(_) | Self::Tls(_) | Self::Sender(..) => true,
             Self::Journal(error) => error.is_lasting(),
             Self::Restore(_)
             | Self::Broker { .. }
@@ -100,6 +106,7 @@ impl fmt::Display for AppError {
                 let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 write!(f, "topics: {}", errors.join("; "))
             }
+            Self::CallbackKey(name) => write!(f, "callbacks: the aes_key of {name} is not 43 characters of base64"),
             Self::BrokerUrl(error) => write!(f, "mqtt.url: {error}"),
             Self::Tls(error) => write!(f, "mqtt: {error}"),
             Self::Sender(name, error) => write!(f, "sender {name}: {error}"),
@@ -155,10 +162,12 @@ impl App {
         let (intake_end, intake_ended) = oneshot::channel();
         let counted = publisher.clone();
         let (watchers, took, metrics) = bridge::watch(clock, move || counted.dropped());
+        let taken = callbacks::Taken::default();
         let edges = Edges {
             acknowledge: Box::new(move |ticket| acknowledgements.acknowledge(ticket)),
             send: perform_sends(&senders, inputs.clone(), clock, took),
             publish: publish_through(publisher),
+            answer_callback: answer_callbacks(taken.clone()),
             look_up: look_up_in(&journal, orders.clone())?,
             refresh_directory: refresh_through(senders),
             set_log_level: Box::new(telemetry::log_from),
@@ -172,7 +181,9 @@ impl App {
         let readiness =
             Readiness { subscribed: subscribed.clone(), commanded: commanded.clone(), publishing: publishing.clone() };
         let listen = settings.http;
-        let http = http::serve(listen, readiness, metrics_page(metrics))
+        let callbacks =
+            callbacks::routes(settings.callbacks, CALLBACK_BYTES_MAX, inputs.clone(), clock, taken);
+        let http = http::serve(listen, readiness, metrics_page(metrics), callbacks)
             .await
             .map_err(|error| AppError::Http { listen, error })?;
         telemetry::http_listening(http.address());
@@ -336,6 +347,10 @@ fn perform_sends(
             let _ = inputs.send(Input::Ended { seq, attempt, verdict }).await;
         });
     })
+}
+
+fn answer_callbacks(taken: callbacks::Taken) -> Box<dyn FnMut(CallbackTicket, bool) + Send> {
+    Box::new(move |ticket, is_taken| if is_taken { taken.tell(ticket) } else { taken.refuse(ticket) })
 }
 
 fn publish_through(publisher: Publisher) -> Box<dyn FnMut(Publication) + Send> {

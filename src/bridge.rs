@@ -37,7 +37,7 @@ use crate::contain;
 use crate::engine::Engine;
 use crate::journal::{self, Anchor, Batch, CommitError, Committed, Journal, Suspect};
 use crate::model::{
-    Action, Alarm, Input, Job, LogLevel, Lookup, Outgoing, Publication, Ready, Record, Refusal, SenderName, Seq,
+    Action, Alarm, CallbackTicket, Input, Job, LogLevel, Lookup, Outgoing, Publication, Ready, Record, Refusal, SenderName, Seq,
     Status, Ticket, Time,
 };
 use crate::telemetry;
@@ -71,6 +71,8 @@ pub struct Edges {
     pub acknowledge: Box<dyn FnMut(Ticket) + Send>,
     pub send: Box<dyn FnMut(Job) + Send>,
     pub publish: Box<dyn FnMut(Publication) + Send>,
+    /// Tells whoever brought a callback whether it was taken.
+    pub answer_callback: Box<dyn FnMut(CallbackTicket, bool) + Send>,
     pub look_up: Box<dyn FnMut(Lookup) + Send>,
     pub refresh_directory: Box<dyn FnMut(SenderName) + Send>,
     pub open_intake: Box<dyn FnMut(bool) + Send>,
@@ -85,6 +87,8 @@ pub enum BridgeError {
     Commit(CommitError),
     /// The journal does not hold what it was told to keep.
     Missing(Seq),
+    /// The same for an event of a callback.
+    MissingEvent(u64),
     /// The journal cannot be read back.
     Restore(journal::ReadError),
     /// The engine panicked, over this if that is known; what it holds is not to be trusted any more.
@@ -96,6 +100,7 @@ impl fmt::Display for BridgeError {
         match self {
             Self::Commit(error) => write!(f, "a commit of the journal failed: {error}"),
             Self::Missing(seq) => write!(f, "the journal has no body for message {seq}, which is to be sent"),
+            Self::MissingEvent(number) => write!(f, "the journal has no event {number}, which is to be published"),
             Self::Restore(error) => write!(f, "the journal cannot be read back: {error}"),
             Self::Panicked(Some(suspect)) => write!(f, "handling {suspect} failed, which is a mistake of the bridge"),
             Self::Panicked(None) => f.write_str("the engine failed, which is a mistake of the bridge"),
@@ -293,7 +298,8 @@ impl Bridge {
             }
             Record::Finished { seq, outcome } => self.letters.finish(*seq, outcome),
             Record::Readdressed { seq, .. } => self.letters.forget(*seq),
-            Record::Answered { seq } => self.letters.forget(*seq),
+            // The journal knows the state that the message has now.
+            Record::Answered { seq } | Record::Receipt { seq, .. } => self.letters.forget(*seq),
             Record::Refused { number, refusal, .. } => {
                 self.refusals.insert(*number, Arc::clone(refusal));
             }
@@ -309,6 +315,12 @@ impl Bridge {
             | Record::LimitSet(_)
             | Record::Located { .. }
             | Record::Commanded { .. }
+            | Record::Reported { .. }
+            | Record::EventPublished { .. }
+            | Record::EventOpen { .. }
+            | Record::Proven { .. }
+            | Record::Presence { .. }
+            | Record::CooledDown { .. }
             | Record::Spent { .. } => {}
         }
     }
@@ -320,6 +332,7 @@ impl Bridge {
             records: std::mem::take(&mut self.deferred),
             load: wanted.messages,
             load_answers: wanted.answers,
+            load_events: wanted.events,
             anchor,
         });
         let mut was_full = false;
@@ -350,7 +363,7 @@ impl Bridge {
             self.alarm_room("storage_ok", "the disk has room again")?;
         }
         self.notice_space(&committed);
-        self.letters.load(committed.messages, committed.answers);
+        self.letters.load(committed.messages, committed.answers, committed.events);
         Ok(())
     }
 
@@ -398,6 +411,12 @@ impl Bridge {
                     (self.edges.publish)(Publication::Refusal { number, refusal: Arc::clone(refusal) });
                 }
             }
+            Action::Publish(Outgoing::Event(number)) => match self.letters.event(number) {
+                Some(event) => (self.edges.publish)(Publication::Reported(event)),
+                None => return Err(BridgeError::MissingEvent(number)),
+            },
+            Action::CallbackTaken(ticket) => (self.edges.answer_callback)(ticket, true),
+            Action::CallbackRefused(ticket) => (self.edges.answer_callback)(ticket, false),
             Action::Event(event) => {
                 let message = event.seq.and_then(|seq| self.letters.message(seq));
                 (self.edges.publish)(Publication::Event { event, message });

@@ -108,6 +108,16 @@ pub fn intake_not_opened(error: &dyn std::error::Error) {
     tracing::error!(error = error.to_string(), "intake cannot be opened");
 }
 
+/// A callback did not prove where it comes from, and changed nothing.
+pub fn callback_forged(source: &str) {
+    tracing::warn!(source, "callback refused: wrong secret or signature");
+}
+
+/// A genuine callback could not be read.
+pub fn callback_unreadable(source: &str, why: &str) {
+    tracing::warn!(source, why, "callback refused");
+}
+
 // Publisher.
 
 /// Events, replies or alarms were dropped, so many in all, because the broker did not take them fast enough.

@@ -9,7 +9,9 @@ use crate::engine::{
 use crate::model::{InfoReport, SenderName};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{self, BrokerUrl, ClientIdentity, TlsSettings};
+use crate::intake::callback;
 use crate::{intake, journal, sender};
+use secrecy::ExposeSecret;
 use info::Described;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ pub(super) struct Settings {
     pub(super) journal: journal::Settings,
     /// Each server, and how often its account list is read.
     pub(super) senders: Vec<(sender::Settings, Duration)>,
+    pub(super) callbacks: Vec<callback::Source>,
     /// Room in the channel of inputs.
     pub(super) inputs_max: usize,
 }
@@ -34,7 +37,7 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) fn from(config: Config) -> Result<Self, AppError> {
         let (mut engine, described) = (engine_settings(&config), Described::of(&config));
-        let Config { mqtt, topics, messages, senders, store, http, broker, .. } = config;
+        let Config { mqtt, topics, messages, senders, store, http, broker, callbacks, .. } = config;
         let topics =
             Topics::new(&topics.send, &topics.answer, &topics.base, &topics.reply_topics).map_err(AppError::Topics)?;
         let extra_types = senders.iter().flat_map(|sender| sender.types.keys()).map(|kind| Arc::from(kind.as_str()));
@@ -60,6 +63,7 @@ impl Settings {
             },
             engine,
             info,
+            callbacks: callbacks.into_iter().map(callback_source).collect::<Result<_, _>>()?,
             mqtt: mqtt_settings(mqtt)?,
             senders: senders.into_iter().map(sender_settings).collect(),
             inputs_max,
@@ -87,6 +91,28 @@ pub fn mqtt_settings(config: config::Mqtt) -> Result<mqtt::Settings, AppError> {
         watch_broker: true,
         ..mqtt::Settings::new(url, config.client_id)
     })
+}
+
+fn callback_source(config: config::Callback) -> Result<callback::Source, AppError> {
+    let sender = config.of.sender().cloned();
+    let text = |secret: &config::Secret| Box::<str>::from(secret.value.expose_secret());
+    let kind = match &config.of {
+        config::CallbackOf::Quntool { .. } => callback::Kind::Quntool,
+        config::CallbackOf::Guid => callback::Kind::Guid(callback::Logins::default()),
+        config::CallbackOf::Yunxin { app_key, app_secret, tolerance } => callback::Kind::Yunxin {
+            app_key: Box::from(app_key.as_str()),
+            app_secret: text(app_secret),
+            tolerance: *tolerance,
+        },
+        config::CallbackOf::Wecom { token, aes_key, receivers } => {
+            let aes_key = callback::AesKey::parse(aes_key.value.expose_secret())
+                .ok_or_else(|| AppError::CallbackKey(config.name.clone()))?;
+            let keys = callback::WecomKeys { token: text(token), aes_key, receivers: receivers.clone() };
+            callback::Kind::Wecom(keys)
+        }
+    };
+    let secret = text(&config.secret);
+    Ok(callback::Source { name: config.name.into(), secret, sender, personal_data: config.personal_data, kind })
 }
 
 fn sender_settings(config: config::Sender) -> (sender::Settings, Duration) {
@@ -119,7 +145,7 @@ fn sender_settings(config: config::Sender) -> (sender::Settings, Duration) {
 
 fn engine_settings(config: &Config) -> engine::Settings {
     let messages = &config.messages;
-    let has_callbacks = |name: &SenderName| config.callbacks.iter().any(|callback| callback.sender == *name);
+    let has_callbacks = |name: &SenderName| config.callbacks.iter().any(|callback| callback.of.sender() == Some(name));
     let senders = config.senders.iter().map(|sender| engine::SenderSettings {
         name: sender.name.clone(),
         connections: sender.connections.into(),

@@ -25,6 +25,7 @@ fn edges(seen: mpsc::SyncSender<String>, limit_pages: impl Fn(i64) + Send + 'sta
                 limit_pages(1_000_000);
             }
         }),
+        answer_callback: Box::new(|_, _| {}),
         look_up: Box::new(|_| {}),
         refresh_directory: Box::new(|_| {}),
         open_intake: Box::new(|_| {}),

@@ -191,6 +191,13 @@ impl Gauges {
             | Record::LimitSet(_)
             | Record::Located { .. }
             | Record::Commanded { .. }
+            | Record::Reported { .. }
+            | Record::EventPublished { .. }
+            | Record::EventOpen { .. }
+            | Record::Receipt { .. }
+            | Record::Proven { .. }
+            | Record::Presence { .. }
+            | Record::CooledDown { .. }
             | Record::Spent { .. } => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Messages at hand: those that are on their way or about to be, so that the journal need not be read for each.
 
 use crate::journal::Answered;
-use crate::model::{Action, Message, Outcome, Outgoing, Seq};
+use crate::model::{Action, Message, Outcome, Outgoing, ReportedEvent, Seq};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -17,11 +17,12 @@ const EVENTS_MAX: usize = 1000;
 pub(super) struct Wanted {
     pub(super) messages: Vec<Seq>,
     pub(super) answers: Vec<Seq>,
+    pub(super) events: Vec<u64>,
 }
 
 impl Wanted {
     pub(super) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.answers.is_empty()
+        self.messages.is_empty() && self.answers.is_empty() && self.events.is_empty()
     }
 }
 
@@ -37,6 +38,8 @@ pub(super) struct Letters {
     bytes: usize,
     /// Let go at the end of the turn, whose actions may still speak of them.
     leaving: BTreeSet<Seq>,
+    /// Events of callbacks, for this turn.
+    events: BTreeMap<u64, ReportedEvent>,
 }
 
 impl Letters {
@@ -62,7 +65,7 @@ impl Letters {
 
     /// What these actions need and is not at hand.
     pub(super) fn wanted(&self, actions: &[Action]) -> Wanted {
-        let (mut messages, mut answers) = (BTreeSet::new(), BTreeSet::new());
+        let (mut messages, mut answers, mut events) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
         for action in actions {
             match action {
                 Action::Send { seq, .. } if !self.letters.contains_key(seq) => {
@@ -76,6 +79,7 @@ impl Letters {
                         answers.insert(seq);
                     }
                 }
+                Action::Publish(Outgoing::Event(number)) => events.push(*number),
                 Action::Send { .. }
                 | Action::Publish(_)
                 | Action::Event(_)
@@ -87,14 +91,17 @@ impl Letters {
                 | Action::LogLevel(_)
                 | Action::Alarm(_)
                 | Action::RefreshDirectory { .. }
+                | Action::CallbackTaken(_)
+                | Action::CallbackRefused(_)
                 | Action::Intake { .. } => {}
             }
         }
         answers.retain(|seq| !messages.contains(seq));
-        Wanted { messages: messages.into_iter().collect(), answers: answers.into_iter().collect() }
+        Wanted { messages: messages.into_iter().collect(), answers: answers.into_iter().collect(), events }
     }
 
-    pub(super) fn load(&mut self, messages: Vec<Message>, answers: Vec<Answered>) {
+    pub(super) fn load(&mut self, messages: Vec<Message>, answers: Vec<Answered>, events: Vec<ReportedEvent>) {
+        self.events.extend(events.into_iter().map(|event| (event.number, event)));
         for message in messages {
             self.insert(message.seq, Letter { message: Arc::new(message), outcome: None });
         }
@@ -112,6 +119,10 @@ impl Letters {
 
     pub(super) fn answer(&self, seq: Seq) -> Option<(Arc<Message>, Arc<Outcome>)> {
         Some((self.message(seq)?, self.outcome(seq)?))
+    }
+
+    pub(super) fn event(&mut self, number: u64) -> Option<ReportedEvent> {
+        self.events.remove(&number)
     }
 
     fn outcome(&self, seq: Seq) -> Option<Arc<Outcome>> {

@@ -27,6 +27,7 @@ pub(super) enum Name {
     Nobody,
     Request(MessageId, Fingerprint),
     Command(Box<CommandRequest>),
+    Callback([u8; 16]),
 }
 
 impl Name {
@@ -34,6 +35,7 @@ impl Name {
         match input {
             Input::Request { request, .. } => Self::Request(request.id.clone(), request.fingerprint),
             Input::Command { request, .. } => Self::Command(request.clone()),
+            Input::Callback { callback, .. } => Self::Callback(callback.key),
             Input::Refused { .. }
             | Input::Ignored { .. }
             | Input::Ended { .. }
@@ -56,6 +58,7 @@ impl Name {
             Self::Nobody => None,
             Self::Request(id, fingerprint) => Some(Suspect::Delivery(delivery_key(id, *fingerprint))),
             Self::Command(request) => Some(Suspect::Delivery(command_key(request))),
+            Self::Callback(key) => Some(Suspect::Delivery(u128::from_le_bytes(*key))),
         }
     }
 }
@@ -136,6 +139,13 @@ impl Guard {
             let about = Box::from(format!("command {}", request.origin.name));
             request.command = Err(poison_fault());
             return (Input::Command { ticket, request }, Some(about));
+        }
+        if let Input::Callback { ticket, mut callback } = input {
+            let about = Box::from(format!("callback {:032x}", u128::from_be_bytes(callback.key)));
+            // Taken for nothing, so that its system does not bring it for ever.
+            callback.signals.clear();
+            callback.events.clear();
+            return (Input::Callback { ticket, callback }, Some(about));
         }
         (input, None)
     }

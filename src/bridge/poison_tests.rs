@@ -22,6 +22,7 @@ fn delivery(packet: u16, id: &str) -> Input {
         options: Options::default(),
         // The same text in all of them: what tells them apart is the id.
         fingerprint: [7; 16],
+        shown: None,
         body: Bytes::from_static(b"{}"),
     };
     Input::Request { ticket: Some(Ticket { generation: 1, packet }), request: Box::new(request) }
@@ -52,8 +53,13 @@ fn edges(seen: std_mpsc::SyncSender<String>) -> Edges {
                 say(&seen, format!("refused {id:?} {}", refusal.fault.code.as_str()));
             }
             Publication::Alarm(alarm) => say(&seen, format!("alarm {} {}", alarm.what, alarm.about)),
-            Publication::Event { .. } | Publication::Reply(_) | Publication::Holds(..) | Publication::Status(_) => {}
+            Publication::Event { .. }
+            | Publication::Reported(_)
+            | Publication::Reply(_)
+            | Publication::Holds(..)
+            | Publication::Status(_) => {}
         }),
+        answer_callback: Box::new(|_, _| {}),
         look_up: Box::new(|_| {}),
         refresh_directory: Box::new(|_| {}),
         open_intake: Box::new(|_| {}),

@@ -4,7 +4,8 @@
 //! written twice, to the write-ahead log and from there to the file, and the log may hold some megabytes of earlier
 //! turns that are still to be written to the file. An eighth of what is free leaves room for all of it.
 
-use crate::model::{Input, Origin};
+use crate::model::{Event, Input, Origin};
+use serde_json::Value;
 
 /// What a turn may take of the free space, counted once.
 const SHARE: u64 = 8;
@@ -49,6 +50,8 @@ fn bytes(input: &Input) -> u64 {
             request.body.len() + request.conversation.len() + request.kind.len() + address_len(&request.origin)
         }
         Input::Refused { refusal, .. } => refusal.fault.message.len() + address_len(&refusal.origin),
+        // Not measured exactly: its data is at most as large as what came.
+        Input::Callback { callback, .. } => callback.events.iter().map(size_of_event).sum(),
         Input::Command { .. }
         | Input::Ignored { .. }
         | Input::Ended { .. }
@@ -65,6 +68,20 @@ fn bytes(input: &Input) -> u64 {
         | Input::Stop => 0,
     };
     INPUT_BYTES + texts as u64
+}
+
+/// About what an event takes as JSON.
+fn size_of_event(event: &Event) -> usize {
+    400 + size_of_value(&event.data)
+}
+
+fn size_of_value(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => items.iter().map(size_of_value).sum(),
+        Value::Object(members) => members.iter().map(|(name, value)| name.len() + 4 + size_of_value(value)).sum(),
+    }
 }
 
 fn address_len(origin: &Origin) -> usize {

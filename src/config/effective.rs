@@ -3,9 +3,11 @@
 use super::files::HIDDEN;
 use super::schema::{Key, ROOT, Shape};
 use super::settings::choices::{self, word};
-use super::settings::{AccountOf, Callback, Config, CorpLimit, Limits, Messages, Mqtt, Secret, Sender, Sign};
+use super::settings::{
+    AccountOf, Callback, CallbackOf, Config, CorpLimit, Limits, Messages, Mqtt, Secret, Sender, Sign,
+};
 use super::units::{show_duration, show_size};
-use crate::model::{Account, Corp};
+use crate::model::{Account, Corp, SenderName};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -154,13 +156,31 @@ fn interval_json(account: &Account, span: Duration) -> Value {
 
 fn callback_json(callback: &Callback) -> Value {
     let (secret, secret_file) = secret_json(Some(&callback.secret));
-    json!({
+    let mut shown = json!({
         "name": callback.name,
-        "kind": word(choices::CALLBACK_KIND, &callback.kind),
-        "sender": callback.sender.as_str(),
+        "kind": word(choices::CALLBACK_KIND, &callback.of.kind()),
+        "sender": callback.of.sender().map(SenderName::as_str),
         "secret": secret,
         "secret_file": secret_file,
-    })
+        "personal_data": callback.personal_data,
+    });
+    let own = match &callback.of {
+        CallbackOf::Quntool { .. } | CallbackOf::Guid => json!({}),
+        CallbackOf::Yunxin { app_key, app_secret, tolerance } => {
+            let (secret, file) = secret_json(Some(app_secret));
+            let tolerance = show_duration(*tolerance);
+            json!({ "app_key": app_key, "app_secret": secret, "app_secret_file": file, "tolerance": tolerance })
+        }
+        CallbackOf::Wecom { token, aes_key, receivers } => {
+            let ((token, token_file), (key, key_file)) = (secret_json(Some(token)), secret_json(Some(aes_key)));
+            json!({ "token": token, "token_file": token_file, "aes_key": key, "aes_key_file": key_file,
+                    "receivers": receivers })
+        }
+    };
+    if let (Some(shown), Value::Object(own)) = (shown.as_object_mut(), own) {
+        shown.extend(own);
+    }
+    shown
 }
 
 /// The key itself, hidden, or the file it came from: never both, because the two exclude each other.

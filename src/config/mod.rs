@@ -38,8 +38,8 @@ mod effective;
 pub use effective::{effective, effective_json};
 pub use problem::{Origin, Problem, Problems};
 pub use settings::{
-    AccountOf, Broker, Callback, CallbackKind, ClientCertificate, Config, CorpLimit, Events, Format, Http, IdConflict,
-    Level, Limits, Log, MeasuredFrom, Messages, Mqtt, Pem, Secret, Sender, SenderKind, Sign, Store, Topics,
+    AccountOf, Broker, Callback, CallbackKind, CallbackOf, ClientCertificate, Config, CorpLimit, Events, Format, Http,
+    IdConflict, Level, Limits, Log, MeasuredFrom, Messages, Mqtt, Pem, Secret, Sender, SenderKind, Sign, Store, Topics,
 };
 
 use section::Section;

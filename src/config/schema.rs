@@ -132,7 +132,23 @@ const STORE: &[Key] = &[value("path"), value("retention"), value("body_retention
 
 const HTTP: &[Key] = &[value("listen")];
 
-const CALLBACKS: &[Key] = &[value("name"), value("kind"), value("sender"), secret("secret"), value("secret_file")];
+const CALLBACKS: &[Key] = &[
+    value("name"),
+    value("kind"),
+    value("sender"),
+    secret("secret"),
+    value("secret_file"),
+    value("personal_data"),
+    value("app_key"),
+    secret("app_secret"),
+    value("app_secret_file"),
+    value("tolerance"),
+    secret("token"),
+    value("token_file"),
+    secret("aes_key"),
+    value("aes_key_file"),
+    value("receivers"),
+];
 
 const BROKER: &[Key] = &[value("listen")];
 

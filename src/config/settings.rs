@@ -213,18 +213,62 @@ pub struct Http {
     pub listen: SocketAddr,
 }
 
-/// Where the sender reports what became of a message.
+/// Where a vendor's system reports what happened.
 #[derive(Clone, Debug)]
 pub struct Callback {
     pub name: String,
-    pub kind: CallbackKind,
     pub secret: Secret,
-    pub sender: SenderName,
+    /// Whether mobile numbers and the like are published.
+    pub personal_data: bool,
+    pub of: CallbackOf,
+}
+
+/// Which system, and what it is known by.
+#[derive(Clone, Debug)]
+pub enum CallbackOf {
+    Quntool {
+        /// Whose messages and accounts it reports about.
+        sender: SenderName,
+    },
+    Guid,
+    Yunxin {
+        app_key: String,
+        app_secret: Secret,
+        /// How far its clock may be off; zero takes any time.
+        tolerance: Duration,
+    },
+    Wecom {
+        token: Secret,
+        aes_key: Secret,
+        receivers: Vec<String>,
+    },
+}
+
+impl CallbackOf {
+    pub fn kind(&self) -> CallbackKind {
+        match self {
+            Self::Quntool { .. } => CallbackKind::Quntool,
+            Self::Guid => CallbackKind::Guid,
+            Self::Yunxin { .. } => CallbackKind::Yunxin,
+            Self::Wecom { .. } => CallbackKind::Wecom,
+        }
+    }
+
+    /// The server of ours that it reports about, if it is about one.
+    pub fn sender(&self) -> Option<&SenderName> {
+        match self {
+            Self::Quntool { sender } => Some(sender),
+            Self::Guid | Self::Yunxin { .. } | Self::Wecom { .. } => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallbackKind {
     Quntool,
+    Guid,
+    Yunxin,
+    Wecom,
 }
 
 /// The built-in broker.
@@ -264,7 +308,12 @@ pub(super) mod choices {
     pub const ON_DOUBT: &[(&str, OnDoubt)] =
         &[("report", OnDoubt::Report), ("resend", OnDoubt::Resend), ("hold", OnDoubt::Hold)];
     pub const SENDER_KIND: &[(&str, SenderKind)] = &[("quntool", SenderKind::Quntool)];
-    pub const CALLBACK_KIND: &[(&str, CallbackKind)] = &[("quntool", CallbackKind::Quntool)];
+    pub const CALLBACK_KIND: &[(&str, CallbackKind)] = &[
+        ("quntool", CallbackKind::Quntool),
+        ("guid", CallbackKind::Guid),
+        ("yunxin", CallbackKind::Yunxin),
+        ("wecom", CallbackKind::Wecom),
+    ];
     pub const MEASURED_FROM: &[(&str, MeasuredFrom)] =
         &[("response", MeasuredFrom::Response), ("request", MeasuredFrom::Request)];
     pub const LEVEL: &[(&str, Level)] = &[

@@ -154,7 +154,7 @@ impl Engine {
             corps: self.corps.len() as u64,
             queued_bytes: self.live_bytes,
             oldest_queued_at: self.oldest_queued_at(),
-            answers_open: self.outbox.len() as u64,
+            answers_open: self.outbox.answers() as u64,
             holds: self.holds.len() as u64,
             blocks: self.blocks.len() as u64,
             drain_eta: self.drain_eta_all(),

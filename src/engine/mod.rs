@@ -17,6 +17,7 @@ mod audit;
 mod block;
 mod board;
 mod breaker;
+mod callback;
 mod command;
 mod correct;
 mod directory;
@@ -59,6 +60,7 @@ use crate::model::{
 };
 use audit::Recount;
 use board::Board;
+use callback::Callbacks;
 use command::{Drain, Sweep};
 use forecast::Forecasts;
 use health::{Health, Rates};
@@ -128,6 +130,7 @@ pub struct Engine {
     forecasts: Forecasts,
     board: Board,
     outbox: Outbox,
+    callbacks: Callbacks,
     /// Questions that the journal has not answered yet.
     lookups: Lookups,
     transactions: Transactions,
@@ -192,6 +195,7 @@ impl Engine {
             forecasts: Forecasts::default(),
             board: Board::new(settings.status),
             outbox: Outbox::new(settings.publish_window),
+            callbacks: Callbacks::default(),
             lookups: Lookups::default(),
             transactions: Transactions::default(),
             last,
@@ -230,6 +234,7 @@ impl Engine {
             }
             Input::Directory { sender, entries } => self.handle_directory(&sender, entries),
             Input::DirectoryFailed { sender, trouble } => self.handle_directory_failed(&sender, trouble),
+            Input::Callback { ticket, callback } => self.handle_callback(ticket, *callback),
             Input::StorageLow(low) => self.handle_storage_low(low),
             Input::Link { which, up } => self.handle_link(which, up),
             Input::Broker(fact) => self.handle_broker(fact),

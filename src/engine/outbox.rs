@@ -1,11 +1,14 @@
-//! What the broker must have: answers, published until it acknowledges them.
+//! What the broker must have: answers, and events of callbacks behind them, published until it acknowledges them.
 
 use super::Engine;
 use super::sabotage::Sabotage;
 use crate::model::{Action, Outgoing, Record};
 use std::collections::BTreeSet;
 
-/// Answers on their way to the broker.
+/// Events published and not yet acknowledged, at most. They have a window of their own, so that they keep no answer waiting.
+const EVENTS_WINDOW: usize = 100;
+
+/// Answers and events on their way to the broker.
 ///
 /// ```text
 /// due --publish--> outstanding --acknowledged--> closed
@@ -18,6 +21,9 @@ pub(super) struct Outbox {
     connected: bool,
     due: BTreeSet<Outgoing>,
     outstanding: BTreeSet<Outgoing>,
+    /// Of the due and the outstanding, how many are events; and of the outstanding alone.
+    events: usize,
+    events_outstanding: usize,
     /// Outstanding ones that were asked for again: their next acknowledgement may be of the first copy.
     again: BTreeSet<Outgoing>,
 }
@@ -25,31 +31,35 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn new(window: usize) -> Self {
         let (due, outstanding, again) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        Self { window, connected: false, due, outstanding, again }
+        Self { window, connected: false, due, outstanding, events: 0, events_outstanding: 0, again }
     }
 
     pub(super) fn push(&mut self, what: Outgoing) {
         if self.outstanding.contains(&what) {
             self.again.insert(what);
-        } else {
-            self.due.insert(what);
+        } else if self.due.insert(what) {
+            self.events += usize::from(is_event(what));
         }
     }
 
     pub(super) fn remove(&mut self, what: Outgoing) {
-        self.due.remove(&what);
+        if self.due.remove(&what) {
+            self.events -= usize::from(is_event(what));
+        }
     }
 
     /// A new connection knows nothing of what an old one published.
     pub(super) fn connected(&mut self, connected: bool) {
         self.connected = connected;
         self.due.append(&mut self.outstanding);
+        self.events_outstanding = 0;
         self.again.clear();
     }
 
     /// The broker did not take it this time.
     pub(super) fn again(&mut self, what: Outgoing) {
         if self.outstanding.remove(&what) {
+            self.events_outstanding -= usize::from(is_event(what));
             self.again.remove(&what);
             self.due.insert(what);
         }
@@ -59,8 +69,14 @@ impl Outbox {
         self.due.is_empty() && self.outstanding.is_empty()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.due.len() + self.outstanding.len()
+    /// Answers that the broker does not have yet.
+    pub(super) fn answers(&self) -> usize {
+        self.due.len() + self.outstanding.len() - self.events
+    }
+
+    /// Events that the broker does not have yet.
+    pub(super) fn events(&self) -> usize {
+        self.events
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -68,11 +84,19 @@ impl Outbox {
     }
 
     fn next(&mut self) -> Option<Outgoing> {
-        if !self.connected || self.outstanding.len() >= self.window {
+        // Answers come first in their order, so an event is next only when no answer is due.
+        let what = *self.due.first().filter(|_| self.connected)?;
+        let has_room = if is_event(what) {
+            self.events_outstanding < EVENTS_WINDOW
+        } else {
+            self.outstanding.len() - self.events_outstanding < self.window
+        };
+        if !has_room {
             return None;
         }
-        let what = self.due.pop_first()?;
+        self.due.remove(&what);
         self.outstanding.insert(what);
+        self.events_outstanding += usize::from(is_event(what));
         Some(what)
     }
 
@@ -81,11 +105,20 @@ impl Outbox {
         if !self.outstanding.remove(&what) {
             return false;
         }
+        self.events_outstanding -= usize::from(is_event(what));
         if self.again.remove(&what) {
             self.due.insert(what);
             return false;
         }
+        self.events -= usize::from(is_event(what));
         true
+    }
+}
+
+fn is_event(what: Outgoing) -> bool {
+    match what {
+        Outgoing::Answer(_) | Outgoing::Refusal(_) => false,
+        Outgoing::Event(_) => true,
     }
 }
 
@@ -107,11 +140,14 @@ impl Engine {
             let about = match what {
                 Outgoing::Answer(seq) => format!("message {seq}"),
                 Outgoing::Refusal(number) => format!("refusal {number}"),
+                Outgoing::Event(number) => format!("event {number}"),
             };
-            let message = format!("the broker refuses this answer for good ({reason}); it is not published again");
+            let message = format!("the broker refuses this for good ({reason}); it is not published again");
             self.alarm("answer_refused", &about, message);
         }
-        self.rates.answered.add(self.now);
+        if !is_event(what) {
+            self.rates.answered.add(self.now);
+        }
         match what {
             Outgoing::Answer(seq) => {
                 if let Some(past) = self.past.get_mut(&seq) {
@@ -120,6 +156,7 @@ impl Engine {
                 self.record(Record::Answered { seq });
             }
             Outgoing::Refusal(number) => self.record(Record::RefusalAnswered { number }),
+            Outgoing::Event(number) => self.record(Record::EventPublished { number }),
         }
     }
 }

@@ -62,6 +62,10 @@ impl Engine {
             Record::Commanded { at, origin, fingerprint, reply } => {
                 self.replay_commanded(at, &origin, fingerprint, reply);
             }
+            Record::Reported { at, callback, .. } => self.replay_reported(at, &callback),
+            Record::EventOpen { number } => self.outbox.push(Outgoing::Event(number)),
+            Record::EventPublished { number } => self.outbox.remove(Outgoing::Event(number)),
+            Record::Receipt { .. } | Record::Proven { .. } | Record::Presence { .. } | Record::CooledDown { .. } => {}
             Record::Spent { account, corp, ended_at } => self.replay_spent(&account, &corp, ended_at),
         }
     }

@@ -58,18 +58,24 @@ impl Drop for Server {
     }
 }
 
-/// Starts to listen.
+/// Starts to listen, also for callbacks.
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub async fn serve(listen: SocketAddr, readiness: Readiness, page: Metrics) -> io::Result<Server> {
+pub async fn serve(
+    listen: SocketAddr,
+    readiness: Readiness,
+    page: Metrics,
+    callbacks: Router,
+) -> io::Result<Server> {
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
     let router = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(readiness)
-        .route("/metrics", get(metrics).with_state(page));
+        .route("/metrics", get(metrics).with_state(page))
+        .merge(callbacks);
     let task = tokio::spawn(async move {
         // Only ever ends with the task: accepting is tried again after an error.
         let _ = axum::serve(listener, router).await;

@@ -10,9 +10,11 @@ pub mod http;
 
 mod request;
 
+pub mod callback;
 pub mod command;
 
 mod rules;
+mod shown;
 
 mod options;
 

@@ -3,7 +3,7 @@
 use super::fingerprint::fingerprint;
 use super::object::{Member, Object};
 use super::options::parse_options;
-use super::{PacketMeta, Settings, allowed_reply, field, rules};
+use super::{PacketMeta, Settings, allowed_reply, field, object, rules, shown};
 use crate::model::{Account, Code, Fault, Input, MessageId, Origin, Refusal, Request};
 use bytes::Bytes;
 use std::time::Duration;
@@ -79,9 +79,18 @@ fn build(settings: &Settings, expiry: Option<Duration>, object: &Object<'_>) -> 
     let options = parse_options(object.given("bridge"), expiry)?;
     let forwarded = object.sorted().filter(|(name, _)| !RESERVED.contains(name));
     let fingerprint = fingerprint(&kind, forwarded);
+    let shown = shown::of_request(&kind, |name| object.get(name).and_then(written));
     let body = forward(object.members());
     let origin = Origin::default();
-    Ok(Request { id, kind, account, conversation, origin, options, fingerprint, body })
+    Ok(Request { id, kind, account, conversation, origin, options, fingerprint, shown, body })
+}
+
+/// A string, or a number as it was written.
+fn written(raw: &str) -> Option<String> {
+    match object::decode(raw) {
+        Some(text) => Some(text.into_owned()),
+        None => field::is_number(raw).then(|| raw.to_owned()),
+    }
 }
 
 /// The object without what is for us: names and values byte for byte, in their order.

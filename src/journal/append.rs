@@ -3,7 +3,7 @@
 //! A record that finds another state than it speaks of is a [`UnknownCause::Contradiction`]: the engine and the disk
 //! disagree about what happened, and going on would make it worse.
 
-use super::UnknownCause;
+use super::{UnknownCause, reports};
 use super::codec::{self, FaultColumns, MessageColumns, VerdictColumns, signed, time_in};
 use crate::model::{
     Account, Block, CommandOrigin, Corp, Fingerprint, Hold, HoldId, LimitChange, LimitOverride, Message, MessageId,
@@ -46,6 +46,16 @@ pub(super) fn apply(connection: &Connection, record: &Record) -> Result<()> {
             Ok(())
         }
         Record::Commanded { at, origin, fingerprint, reply } => write.commanded(*at, origin, fingerprint, reply),
+        Record::Reported { number, at, callback } => reports::reported(connection, *number, *at, callback),
+        Record::EventPublished { number } => reports::published(connection, *number),
+        Record::Receipt { seq, receipt } => reports::receipt(connection, *seq, receipt),
+        Record::Proven { seq, at, msg_id } => reports::proven(connection, *seq, *at, msg_id.as_deref()),
+        Record::Presence { account, at, online } => reports::presence(connection, account, *at, *online),
+        Record::CooledDown { account, at, until, times } => {
+            reports::cooled_down(connection, account, *at, *until, *times)
+        }
+        // Only replayed: it is there already.
+        Record::EventOpen { number } => Err(UnknownCause::Contradiction { record: "EventOpen", number: *number }),
         // Only replayed: it is made from attempts that are on disk already.
         Record::Spent { .. } => Err(UnknownCause::Contradiction { record: "Spent", number: 0 }),
     }
@@ -68,8 +78,8 @@ impl Write<'_> {
     fn accepted(&self, message: &Message) -> Result<()> {
         const SQL: &str = "INSERT INTO message (seq, received_at, expires_at, not_before, priority, on_doubt,
             id, kind, account, conversation, suffix, reply_topic, reply_correlation, weak, tag,
-            asked_priority, asked_not_before, asked_lifetime, asked_until, asked_on_doubt, fingerprint, body_bytes)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)";
+            asked_priority, asked_not_before, asked_lifetime, asked_until, asked_on_doubt, fingerprint, body_bytes, shown)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)";
         const BODY_SQL: &str = "INSERT INTO body (seq, body) VALUES (?1, ?2)";
         const RETRY_SQL: &str =
             "INSERT INTO retry (n, at, of, possibly_duplicate, in_doubt) VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -101,7 +111,8 @@ impl Write<'_> {
                 columns.asked_until,
                 columns.asked_on_doubt,
                 &request.fingerprint[..],
-                message.body_bytes
+                message.body_bytes,
+                request.shown
             ],
         )?;
         // The body has a table of its own, so that a replay does not read it and erasing it frees whole pages.

@@ -127,13 +127,13 @@ impl Names {
 pub(super) const MESSAGE_COLUMNS: &str = "m.seq, m.received_at, m.expires_at, m.not_before, m.priority, m.on_doubt,
     m.id, m.kind, m.account, m.conversation, m.suffix, m.reply_topic, m.reply_correlation, m.weak, m.tag,
     m.asked_priority, m.asked_not_before, m.asked_lifetime, m.asked_until, m.asked_on_doubt,
-    m.fingerprint, m.body_bytes, r.of, r.possibly_duplicate, r.in_doubt";
+    m.fingerprint, m.body_bytes, r.of, r.possibly_duplicate, r.in_doubt, m.shown";
 
 /// Where [`MESSAGE_COLUMNS`] come from.
 pub(super) const MESSAGE_TABLES: &str = "message m LEFT JOIN retry r ON r.n = m.seq";
 
 /// How many [`MESSAGE_COLUMNS`] there are: the index of the first column after them.
-pub(super) const MESSAGE_COLUMNS_COUNT: usize = 25;
+pub(super) const MESSAGE_COLUMNS_COUNT: usize = 26;
 
 /// The columns of a message that SQLite does not take as they are.
 pub(super) struct MessageColumns {
@@ -196,6 +196,7 @@ pub(super) fn message(row: &Row<'_>, names: &mut Names, body: Bytes) -> Result<M
         origin: origin(row, 10)?,
         options,
         fingerprint: row.get(20)?,
+        shown: row.get(25)?,
         body,
     };
     let retry = match row.get::<_, Option<i64>>(22)? {

@@ -36,6 +36,7 @@ mod list;
 mod lookup;
 mod query;
 mod replay;
+mod reports;
 mod space;
 mod story;
 
@@ -51,7 +52,7 @@ pub use query::{Attempt, Found, Reader, Row};
 pub use space::Space;
 pub use story::{Arrival, Made, Story};
 
-use crate::model::{LastNumbers, Message, Outcome, Record, Seq, Time};
+use crate::model::{LastNumbers, Message, Outcome, Record, ReportedEvent, Seq, Time};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,6 +98,8 @@ pub struct Batch {
     pub load: Vec<Seq>,
     /// Messages that are wanted back without their bodies, with how they ended.
     pub load_answers: Vec<Seq>,
+    /// Events of callbacks that are wanted back.
+    pub load_events: Vec<u64>,
     pub anchor: Option<Anchor>,
 }
 
@@ -114,6 +117,8 @@ pub struct Committed {
     pub messages: Vec<Message>,
     /// What `load_answers` asked for, in that order; what is not there any more is left out.
     pub answers: Vec<Answered>,
+    /// What `load_events` asked for, in that order; what is not there any more is left out.
+    pub events: Vec<ReportedEvent>,
     /// Whether the file system has less room than `low_space_bytes`; once it had, whether less than an eighth more.
     pub low_space: bool,
     /// The room of the file system, in bytes.
@@ -187,13 +192,17 @@ impl Journal {
 
     /// Hands over what the engine has to know again, on this thread, one record at a time:
     ///
-    /// 1. every `Located`, every `Held` and `Blocked` that was not released, every `LimitSet` that is in force;
+    /// 1. every `Located`, `Presence` and `CooledDown`, every `Held` and `Blocked` that was not released, every
+    ///    `LimitSet` that is in force;
     /// 2. `Spent` for each attempt of the last 3,601 s whose message is not live; one without an end counts as
     ///    ended at `now`;
     /// 3. per live message in ascending `seq`: `Accepted` (with an empty body and the right `body_bytes`), its
     ///    `Attempted` and `Ended` in order, then `Finished` and `Answered` where it is so;
     /// 4. `Refused` of every refusal not yet answered, and `Commanded` of the last
-    ///    [`TRANSACTION_WINDOW`](crate::model::TRANSACTION_WINDOW).
+    ///    [`TRANSACTION_WINDOW`](crate::model::TRANSACTION_WINDOW);
+    /// 5. `Reported` without events of every callback of the dedup window, or of
+    ///    [`CALLBACK_WINDOW`](crate::model::CALLBACK_WINDOW) if that is longer, and `EventOpen` of every event that was
+    ///    not published.
     ///
     /// A message is live until it is final, answered, and older than `dedup_window`. A `Readdressed` is never
     /// replayed: its address is in the `Accepted`, and an answer due `again` is a `Finished` without `Answered`.

@@ -180,7 +180,8 @@ fn read_progress(connection: &Connection) -> Result<(Option<Anchor>, LastNumbers
     const SQL: &str = "SELECT time, boot_id, since_boot, clean,
         max(seq, (SELECT coalesce(max(seq), 0) FROM message)),
         max(refusal, (SELECT coalesce(max(number), 0) FROM refusal)),
-        max(hold, (SELECT coalesce(max(id), 0) FROM hold), (SELECT coalesce(max(id), 0) FROM block))
+        max(hold, (SELECT coalesce(max(id), 0) FROM hold), (SELECT coalesce(max(id), 0) FROM block)),
+        max(event, (SELECT coalesce(max(number), 0) FROM event))
         FROM progress";
     connection.query_row(SQL, [], |row| {
         let anchor = match row.get::<_, Option<i64>>(0)? {
@@ -193,6 +194,7 @@ fn read_progress(connection: &Connection) -> Result<(Option<Anchor>, LastNumbers
             seq: Seq(unsigned(row.get(4)?)),
             refusal: unsigned(row.get(5)?),
             hold: unsigned(row.get(6)?),
+            event: unsigned(row.get(7)?),
         };
         Ok((anchor, last_numbers, row.get(3)?))
     })

@@ -10,7 +10,7 @@
 
 use super::codec::{span_in, time_in};
 use super::writer::{Reply, Store};
-use super::{CommitError, Settings, UnknownCause};
+use super::{CommitError, Settings, UnknownCause, reports};
 use crate::model::{TRANSACTION_WINDOW, Time};
 use rusqlite::{Connection, params};
 use std::mem;
@@ -49,7 +49,7 @@ pub struct Pruned {
     pub messages_moved: u64,
     pub attempts_removed: u64,
     pub history_removed: u64,
-    /// Commands, ended holds and blocks, and suspects of crashes.
+    /// Commands, callbacks, ended holds and blocks, and suspects of crashes.
     pub others_removed: u64,
 }
 
@@ -166,6 +166,7 @@ struct Cutoffs {
     attempt: i64,
     kept: i64,
     retry: i64,
+    callback: i64,
 }
 
 impl Cutoffs {
@@ -180,6 +181,7 @@ impl Cutoffs {
             attempt: before(now, settings.retention.max(ATTEMPTS_KEPT_MIN)),
             kept: before(now, kept),
             retry: before(now, kept.saturating_add(RETRY_LIFE)),
+            callback: before(now, reports::window(settings).saturating_add(MARGIN)),
         }
     }
 }
@@ -194,9 +196,11 @@ fn messages(connection: &Connection, cursor: i64, cutoffs: &Cutoffs) -> Result<S
     const ERASE_SQL: &str = "DELETE FROM body WHERE seq IN
         (SELECT seq FROM outcome WHERE seq > ?1 AND seq <= ?2 AND at < ?3)";
     const MOVE_SQL: &str = "INSERT INTO history (seq, id, account, kind, tag, received_at, state, at, msg_id, attempts,
-        possibly_duplicate, fault_code, fault_message, fault_field, sender_http, sender_code, sender_msg)
+        possibly_duplicate, fault_code, fault_message, fault_field, sender_http, sender_code, sender_msg,
+        receipt_at, receipt_error, receipt_text)
         SELECT m.seq, m.id, m.account, m.kind, m.tag, m.received_at, o.state, o.at, o.msg_id, o.attempts,
-        o.possibly_duplicate, o.fault_code, o.fault_message, o.fault_field, o.sender_http, o.sender_code, o.sender_msg
+        o.possibly_duplicate, o.fault_code, o.fault_message, o.fault_field, o.sender_http, o.sender_code, o.sender_msg,
+        o.receipt_at, o.receipt_error, o.receipt_text
         FROM outcome o CROSS JOIN message m ON m.seq = o.seq
         WHERE o.seq > ?1 AND o.seq <= ?2 AND o.answered AND o.at < ?3 ORDER BY o.seq";
     const MESSAGE_SQL: &str = "DELETE FROM message WHERE seq IN
@@ -270,19 +274,22 @@ fn history(connection: &Connection, cutoffs: &Cutoffs) -> Result<Slice, UnknownC
     Ok(Slice { pruned, cursor: 0, over: removed < u64::from(DELETES_PER_SLICE) })
 }
 
-/// Commands, holds and blocks that were released, what made the process end, and what retries inherited. There are few
-/// of each.
+/// Commands, callbacks, holds and blocks that were released, what made the process end, what retries inherited, and which
+/// ends rest on a callback.
 fn rest(connection: &Connection, cutoffs: &Cutoffs) -> Result<Slice, UnknownCause> {
     const RETRY_SQL: &str = "DELETE FROM retry WHERE at < ?1 AND n NOT IN (SELECT seq FROM message)";
+    const PROOF_SQL: &str = "DELETE FROM proof WHERE at < ?1 AND n NOT IN (SELECT seq FROM message)";
     let commands = remove_head(connection, "command", cutoffs.kept)?;
     let remove = |sql: &str| connection.prepare_cached(sql)?.execute([cutoffs.kept]);
     let holds = remove("DELETE FROM hold WHERE released_at < ?1")?;
     let blocks = remove("DELETE FROM block WHERE released_at < ?1")?;
     let suspects = remove("DELETE FROM poison WHERE at < ?1")?;
     let retries = connection.prepare_cached(RETRY_SQL)?.execute([cutoffs.retry])?;
-    let others_removed = commands + (holds + blocks + suspects + retries) as u64;
+    let proofs = connection.prepare_cached(PROOF_SQL)?.execute([cutoffs.retry])?;
+    let callbacks = remove_head(connection, "callback", cutoffs.callback)?;
+    let others_removed = commands + callbacks + (holds + blocks + suspects + retries + proofs) as u64;
     let pruned = Pruned { others_removed, ..Pruned::default() };
-    Ok(Slice { pruned, cursor: 0, over: commands < u64::from(DELETES_PER_SLICE) })
+    Ok(Slice { pruned, cursor: 0, over: commands.max(callbacks) < u64::from(DELETES_PER_SLICE) })
 }
 
 /// Deletes rows from the beginning of a table up to the first that is not old, at most one slice of them.

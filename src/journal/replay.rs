@@ -3,7 +3,7 @@
 //! Everything is streamed: a million live messages need no more memory than one.
 
 use super::codec::{self, Names};
-use super::{Answered, ReadError, Settings, open};
+use super::{Answered, ReadError, Settings, open, reports};
 use crate::model::{
     Account, Block, CommandOrigin, Corp, Fingerprint, Hold, HoldId, LimitOverride, Message, MessageId, Outcome, Record,
     Refusal, Selection, SenderName, Seq, TRANSACTION_WINDOW, Time,
@@ -30,6 +30,7 @@ pub(super) fn replay(settings: &Settings, now: Time, mut sink: impl FnMut(Record
     connection.execute_batch("BEGIN").map_err(doing("the file"))?;
     let mut replay = Replay { connection: &connection, names: Names::default(), settings, now };
     replay.located(&mut sink).map_err(doing("accounts"))?;
+    reports::replay_accounts(&connection, &mut replay.names, &mut sink).map_err(doing("accounts"))?;
     replay.held(&mut sink).map_err(doing("holds"))?;
     replay.blocked(&mut sink).map_err(doing("blocks"))?;
     replay.limits(&mut sink).map_err(doing("limits"))?;
@@ -37,6 +38,7 @@ pub(super) fn replay(settings: &Settings, now: Time, mut sink: impl FnMut(Record
     replay.messages(&mut sink).map_err(doing("messages"))?;
     replay.refused(&mut sink).map_err(doing("refusals"))?;
     replay.commanded(&mut sink).map_err(doing("commands"))?;
+    reports::replay(&connection, now, settings, &mut sink).map_err(doing("callbacks"))?;
     connection.execute_batch("COMMIT").map_err(doing("the file"))
 }
 

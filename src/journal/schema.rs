@@ -10,7 +10,7 @@
 pub(super) const APPLICATION_ID: i64 = 0x5345_4e44;
 
 /// The version of the tables below. Raised by every change that an older program could not read or keep.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// What must be set before the first table, for the life of the file.
 pub(super) const BEFORE_TABLES: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;";
@@ -31,6 +31,37 @@ CREATE TABLE retry (
     n INTEGER PRIMARY KEY,
     at INTEGER NOT NULL, of INTEGER NOT NULL, possibly_duplicate INTEGER NOT NULL, in_doubt INTEGER NOT NULL
 ) STRICT;
+";
+
+/// A callback is kept for what it says about our messages and accounts, and so that its repeats are known; an event only
+/// until the broker has it. `shown` is what a message shows in its chat, `proof` says which ends rest on a callback.
+const CALLBACKS: &str = "
+ALTER TABLE progress ADD COLUMN event INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE callback (
+    n INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL, key BLOB NOT NULL, sender TEXT, signals TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE event (number INTEGER PRIMARY KEY, word TEXT NOT NULL, payload TEXT NOT NULL) STRICT;
+
+ALTER TABLE message ADD COLUMN shown BLOB;
+ALTER TABLE outcome ADD COLUMN receipt_at INTEGER;
+ALTER TABLE outcome ADD COLUMN receipt_error INTEGER;
+ALTER TABLE outcome ADD COLUMN receipt_text TEXT;
+ALTER TABLE history ADD COLUMN receipt_at INTEGER;
+ALTER TABLE history ADD COLUMN receipt_error INTEGER;
+ALTER TABLE history ADD COLUMN receipt_text TEXT;
+
+CREATE TABLE proof (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, msg_id TEXT) STRICT;
+
+CREATE TABLE presence (
+    account TEXT PRIMARY KEY, at INTEGER NOT NULL, online INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE cool_down (
+    account TEXT PRIMARY KEY, at INTEGER NOT NULL, until INTEGER NOT NULL, times INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// What version 1 had. A new file gets these, and then every step after them, so that it is like one that grew.
@@ -130,7 +161,7 @@ FROM history;
 ";
 
 /// The steps from each version to the next, beginning with the one from 1 to 2.
-pub(super) const STEPS: [&str; 2] = [
+pub(super) const STEPS: [&str; 3] = [
     "
 CREATE TABLE block (
     id INTEGER PRIMARY KEY,
@@ -149,6 +180,7 @@ CREATE TABLE limit_override (
 ALTER TABLE command ADD COLUMN fingerprint BLOB;
 ",
     RETRY,
+    CALLBACKS,
 ];
 
 // Whoever adds a step raises the version.

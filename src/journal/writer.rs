@@ -1,7 +1,7 @@
 //! The one thread that writes. It takes requests in order and prunes in between.
 
 use super::prune::{Pass, Pruned};
-use super::{Anchor, Batch, CommitError, Committed, Settings, Suspect, UnknownCause, append, codec, poison, replay};
+use super::{Anchor, Batch, CommitError, Committed, Settings, Suspect, UnknownCause, append, codec, poison, replay, reports};
 use crate::model::{LastNumbers, Message, Seq, Time};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -157,8 +157,10 @@ impl Store {
         let messages = self.load(&batch.load).map_err(|error| self.stop(UnknownCause::Database(error)))?;
         let answers = replay::answered(&self.connection, &batch.load_answers)
             .map_err(|error| self.stop(UnknownCause::Database(error)))?;
+        let events =
+            reports::load(&self.connection, &batch.load_events).map_err(|error| self.stop(UnknownCause::Database(error)))?;
         self.read_space();
-        Ok(Committed { messages, answers, low_space: self.low_space, free_bytes: self.free_bytes })
+        Ok(Committed { messages, answers, events, low_space: self.low_space, free_bytes: self.free_bytes })
     }
 
     /// Runs `work` in one durable transaction, or rolls back and says what is certain.
@@ -218,12 +220,16 @@ impl Store {
     }
 
     fn shift_times(&mut self, nanos: i64, anchor: &Anchor) -> Result<(), CommitError> {
-        const SHIFTS: [&str; 5] = [
+        const SHIFTS: [&str; 9] = [
             "UPDATE attempt SET started_at = max(0, started_at + ?1), ended_at = max(0, ended_at + ?1)",
-            "UPDATE outcome SET at = max(0, at + ?1)",
-            "UPDATE history SET at = max(0, at + ?1)",
+            "UPDATE outcome SET at = max(0, at + ?1), receipt_at = max(0, receipt_at + ?1)",
+            "UPDATE history SET at = max(0, at + ?1), receipt_at = max(0, receipt_at + ?1)",
             "UPDATE command SET at = max(0, at + ?1)",
             "UPDATE retry SET at = max(0, at + ?1)",
+            "UPDATE callback SET at = max(0, at + ?1)",
+            "UPDATE proof SET at = max(0, at + ?1)",
+            "UPDATE presence SET at = max(0, at + ?1)",
+            "UPDATE cool_down SET at = max(0, at + ?1), until = max(0, until + ?1)",
         ];
         self.in_transaction(|connection| {
             for sql in SHIFTS {
@@ -251,10 +257,15 @@ fn write(connection: &Connection, batch: &Batch, last: Option<LastNumbers>) -> R
     for record in &batch.records {
         append::apply(connection, record)?;
     }
-    if let Some(LastNumbers { seq, refusal, hold }) = last {
-        let numbers =
-            [codec::signed("Accepted", seq.0)?, codec::signed("Refused", refusal)?, codec::signed("Held", hold)?];
-        connection.prepare_cached("UPDATE progress SET seq = ?1, refusal = ?2, hold = ?3")?.execute(numbers)?;
+    if let Some(LastNumbers { seq, refusal, hold, event }) = last {
+        const SQL: &str = "UPDATE progress SET seq = ?1, refusal = ?2, hold = ?3, event = ?4";
+        let numbers = [
+            codec::signed("Accepted", seq.0)?,
+            codec::signed("Refused", refusal)?,
+            codec::signed("Held", hold)?,
+            codec::signed("Reported", event)?,
+        ];
+        connection.prepare_cached(SQL)?.execute(numbers)?;
     }
     if let Some(anchor) = &batch.anchor {
         write_anchor(connection, anchor)?;

@@ -1,9 +1,9 @@
 //! The contract between the engine and the edges.
 
 use super::{
-    Account, AccountReport, Block, CommandOrigin, CommandRequest, Corp, CorpReport, Fault, Fingerprint, HealthReport,
-    Hold, HoldId, Kept, LimitOverride, LogLevel, Message, MessageId, MessagesReport, Outcome, Page, Refusal, Reply,
-    ReplyTo, Request, Selection, SenderName, Seq, State, Time, Verdict,
+    Account, AccountReport, Block, Callback, CallbackTicket, CommandOrigin, CommandRequest, Corp, CorpReport, Fault,
+    Fingerprint, HealthReport, Hold, HoldId, Kept, LimitOverride, LogLevel, Message, MessageId, MessagesReport, Outcome,
+    Page, Receipt, Refusal, Reply, ReplyTo, Request, Selection, SenderName, Seq, State, Time, Verdict,
 };
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -65,6 +65,11 @@ pub enum Input {
     DirectoryFailed {
         sender: SenderName,
         trouble: SenderTrouble,
+    },
+    /// A vendor's system reported something. `ticket` is answered once it is durable.
+    Callback {
+        ticket: CallbackTicket,
+        callback: Box<Callback>,
     },
     /// Whether the disk has room for new messages.
     StorageLow(bool),
@@ -198,6 +203,45 @@ pub enum Record {
         fingerprint: Fingerprint,
         reply: Box<str>,
     },
+    /// A callback, durable with all its events and signals. `number` is that of its first event; the others follow.
+    Reported {
+        number: u64,
+        at: Time,
+        callback: Arc<Callback>,
+    },
+    /// The broker has an event of a callback.
+    EventPublished {
+        number: u64,
+    },
+    /// Only replayed: an event of a callback that the broker does not have yet.
+    EventOpen {
+        number: u64,
+    },
+    /// What a callback tells of a message that was sent. Its answer stands.
+    Receipt {
+        seq: Seq,
+        receipt: Receipt,
+    },
+    /// A callback proves that a message in doubt was sent. Its new end follows.
+    Proven {
+        seq: Seq,
+        at: Time,
+        msg_id: Option<Box<str>>,
+    },
+    /// An account went offline at its sender, or came back.
+    Presence {
+        account: Account,
+        at: Time,
+        online: bool,
+    },
+    /// An account sends nothing until then, because the sender called it too frequent so many times in a row; none for
+    /// the end of such a row.
+    CooledDown {
+        account: Account,
+        at: Time,
+        until: Time,
+        times: u32,
+    },
     /// Only replayed: an attempt of the last hour that belongs to a message no longer live. One that never ended counts
     /// as ended at the replay.
     Spent {
@@ -210,7 +254,7 @@ pub enum Record {
 impl Record {
     /// Whether its durability may wait for the next commit: losing it only repeats a publish.
     pub const fn can_wait(&self) -> bool {
-        matches!(self, Self::Answered { .. } | Self::RefusalAnswered { .. })
+        matches!(self, Self::Answered { .. } | Self::RefusalAnswered { .. } | Self::EventPublished { .. })
     }
 }
 
@@ -220,6 +264,8 @@ pub struct LastNumbers {
     pub seq: Seq,
     pub refusal: u64,
     pub hold: u64,
+    /// Of the events of callbacks.
+    pub event: u64,
 }
 
 impl LastNumbers {
@@ -230,6 +276,11 @@ impl LastNumbers {
             Record::Refused { number, .. } => self.refusal = self.refusal.max(*number),
             Record::Held(hold) => self.hold = self.hold.max(hold.id.0),
             Record::Blocked(block) => self.hold = self.hold.max(block.id.0),
+            // What is replayed of a callback is what is left of it: without events its number is none.
+            Record::Reported { number, callback, .. } if !callback.events.is_empty() => {
+                self.event = self.event.max(number + callback.events.len() as u64 - 1);
+            }
+            Record::EventOpen { number } => self.event = self.event.max(*number),
             Record::Attempted { .. }
             | Record::Ended { .. }
             | Record::Finished { .. }
@@ -241,6 +292,12 @@ impl LastNumbers {
             | Record::LimitSet(_)
             | Record::Located { .. }
             | Record::Commanded { .. }
+            | Record::Reported { .. }
+            | Record::EventPublished { .. }
+            | Record::Receipt { .. }
+            | Record::Proven { .. }
+            | Record::Presence { .. }
+            | Record::CooledDown { .. }
             | Record::Spent { .. } => {}
         }
     }
@@ -251,6 +308,8 @@ impl LastNumbers {
 pub enum Outgoing {
     Answer(Seq),
     Refusal(u64),
+    /// An event of a callback.
+    Event(u64),
 }
 
 /// Questions that wait for the journal, at most. The engine refuses what is more, so asking never waits.
@@ -281,6 +340,10 @@ pub enum Action {
     RefreshDirectory {
         sender: SenderName,
     },
+    /// The callback is durable: answer it.
+    CallbackTaken(CallbackTicket),
+    /// The callback cannot be taken now: have it brought again.
+    CallbackRefused(CallbackTicket),
     /// Take deliveries from the broker, or leave them with it.
     Intake {
         open: bool,
@@ -364,6 +427,16 @@ pub struct Ready {
     pub actions: Vec<Action>,
 }
 
+/// An event of a callback as the journal keeps it until the broker has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportedEvent {
+    pub number: u64,
+    /// One of [`EVENTS`](super::EVENTS).
+    pub word: Box<str>,
+    /// An [`Event`](super::Event) as JSON.
+    pub payload: Bytes,
+}
+
 /// One request to make.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -379,6 +452,8 @@ pub struct Job {
 pub enum Publication {
     Answer { seq: Seq, message: Arc<Message>, outcome: Arc<Outcome> },
     Refusal { number: u64, refusal: Arc<Refusal> },
+    /// An event of a callback, as JSON, below the topic of events.
+    Reported(ReportedEvent),
     Event { event: SendEvent, message: Option<Arc<Message>> },
     Reply(Reply),
     Holds(Vec<Hold>, Vec<Block>),

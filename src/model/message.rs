@@ -1,4 +1,4 @@
-use super::{Account, Fault, MessageId, Outcome, Seq, Time};
+use super::{Account, Fault, MessageId, Outcome, Seq, Shown, Time};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,8 @@ pub struct Request {
     pub origin: Origin,
     pub options: Options,
     pub fingerprint: Fingerprint,
+    /// What it shows in its chat, for types whose content a callback shows too.
+    pub shown: Option<Shown>,
     /// The JSON to forward: the payload without `id`, `type` and `bridge`, all else byte for byte.
     pub body: Bytes,
 }

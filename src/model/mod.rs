@@ -4,6 +4,7 @@
 //! records that must be durable, then actions that may leave. Everything between two rooms is one of these.
 
 mod command;
+mod event;
 mod flow;
 mod hold;
 mod ids;
@@ -17,16 +18,19 @@ pub use command::{
     Command, CommandOrigin, CommandRequest, LimitChange, LimitScope, LogLevel, Page, Reply, Scope, Selection, Settled,
     TRANSACTION_WINDOW,
 };
+pub use event::{
+    CALLBACK_WINDOW, CALLBACKS_KNOWN_MAX, Callback, CallbackTicket, Conversation, ConversationKind, EVENTS, Event, Party, Phase, Seen, Shown, Signal, System,
+};
 pub use flow::{
     Action, Alarm, BrokerFact, DirectoryEntry, Findings, Found, Input, Job, LOOKUPS_MAX, LastNumbers, Link, Lookup,
-    Outgoing, Publication, Question, Ready, Record, SendEvent, SenderTrouble, Status, StatusTopic, Ticket,
+    Outgoing, Publication, Question, Ready, Record, ReportedEvent, SendEvent, SenderTrouble, Status, StatusTopic, Ticket,
 };
 pub use hold::{Block, Hold, HoldId, HoldReason, LimitOverride};
 pub use ids::{Account, Corp, MessageId, SenderName, Seq};
 pub use message::{
     BUILT_IN_KINDS, Fingerprint, Kept, Lifetime, Message, OnDoubt, Options, Origin, Refusal, ReplyTo, Request, Retry,
 };
-pub use outcome::{Code, Doubt, Fault, NotSent, Outcome, Sender, State, Verdict};
+pub use outcome::{Code, Doubt, Fault, NotSent, Outcome, Receipt, Sender, State, Verdict};
 pub use report::{
     AccountReport, AccountState, AttemptReport, AttemptWord, BrokerReport, CorpReport, Counts, ErrorReport,
     HealthReport, InfoLimits, InfoReport, LatencyReport, LinkWord, MessageReport, MessagesReport, Mode, Percentiles,

@@ -298,3 +298,15 @@ pub struct Outcome {
     pub attempts: u32,
     pub possibly_duplicate: bool,
 }
+
+/// What a callback tells of a message that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// `Delivered` or `Undelivered`.
+    pub state: State,
+    pub at: Time,
+    /// The system's code for it: 0 for what was delivered.
+    pub error: i64,
+    /// The system's own words, where it is an error.
+    pub text: Option<Box<str>>,
+}

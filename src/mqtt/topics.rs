@@ -175,6 +175,11 @@ impl Topics {
         format!("{}/event/send/{state}", self.base)
     }
 
+    /// Where an event of a callback is told; `word` is one of [`EVENTS`](crate::model::EVENTS).
+    pub fn event(&self, word: &str) -> String {
+        format!("{}/event/{word}", self.base)
+    }
+
     /// The status topic of an account, whose id a stranger chose.
     pub fn account(&self, id: &str) -> String {
         format!("{}/account/{}", self.base, encode_level(id))

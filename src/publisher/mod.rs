@@ -54,6 +54,8 @@ const STATE_TOKEN: u64 = 0;
 #[derive(Clone)]
 pub struct Publisher {
     answers: mpsc::Sender<Publication>,
+    /// Events of callbacks.
+    reported: mpsc::Sender<Publication>,
     notices: mpsc::Sender<Publication>,
     board: Arc<Board>,
     replies: mpsc::Sender<Publication>,
@@ -65,6 +67,7 @@ impl Publisher {
     pub fn publish(&self, publication: Publication) {
         let (is_answer, channel) = match publication {
             Publication::Answer { .. } | Publication::Refusal { .. } => (true, &self.answers),
+            Publication::Reported(_) => (true, &self.reported),
             Publication::Reply(_) => (false, &self.replies),
             Publication::Event { .. } | Publication::Alarm(_) => (false, &self.notices),
             Publication::Status(status) => return self.board.put(Retained::Status(status)),
@@ -128,9 +131,10 @@ pub fn start(
     connected: watch::Sender<bool>,
 ) -> Result<(Publisher, Running), TlsError> {
     let (answers, answers_due) = mpsc::channel(window.max(1));
+    let (reported, reported_due) = mpsc::channel(window.max(1));
     let (notices, notices_due) = mpsc::channel(NOTICES_MAX);
     let (replies, replies_due) = mpsc::channel(REPLIES_MAX);
-    let (events, events_seen) = mpsc::channel(4 * window.max(1) + NOTICES_MAX + REPLIES_MAX);
+    let (events, events_seen) = mpsc::channel(6 * window.max(1) + NOTICES_MAX + REPLIES_MAX);
     let will = state(&topics, "offline");
     let (seen_set, seen) = mpsc::channel(SEEN_MAX);
     let (outlet, connection) =
@@ -159,9 +163,9 @@ pub fn start(
         next_token: STATE_TOKEN + 1,
         state_acknowledged: false,
     };
-    let due = Due { answers: answers_due, replies: replies_due, notices: notices_due, seen };
+    let due = Due { answers: answers_due, reported: reported_due, replies: replies_due, notices: notices_due, seen };
     let task = tokio::spawn(run(desk, connection, due, events_seen, stop_seen));
-    Ok((Publisher { answers, notices, replies, board, dropped }, Running { stop, task }))
+    Ok((Publisher { answers, reported, notices, replies, board, dropped }, Running { stop, task }))
 }
 
 /// Tells of the statuses that the broker still has from before a connection.
@@ -185,6 +189,7 @@ fn answered_by(publication: &Publication) -> Option<Outgoing> {
     match publication {
         Publication::Answer { seq, .. } => Some(Outgoing::Answer(*seq)),
         Publication::Refusal { number, .. } => Some(Outgoing::Refusal(*number)),
+        Publication::Reported(event) => Some(Outgoing::Event(event.number)),
         Publication::Event { .. }
         | Publication::Reply(_)
         | Publication::Holds(..)
@@ -200,6 +205,7 @@ fn state(topics: &Topics, word: &str) -> Publish {
 /// What is to be published, and told, beside the board.
 struct Due {
     answers: mpsc::Receiver<Publication>,
+    reported: mpsc::Receiver<Publication>,
     replies: mpsc::Receiver<Publication>,
     notices: mpsc::Receiver<Publication>,
     seen: mpsc::Receiver<StatusTopic>,
@@ -254,13 +260,14 @@ async fn run(
         let has_room = desk.pending.is_empty();
         let takes_replies = desk.connection.is_some() && desk.pending.len() < REPLIES_BEHIND_MAX;
         let shows = desk.connection.is_some() && desk.retained.has_room();
-        let Due { answers, replies, notices, seen } = &mut due;
+        let Due { answers, reported, replies, notices, seen } = &mut due;
         tokio::select! {
             biased;
             Some(event) = events.recv() => desk.handle_event(event).await,
             Some(reply) = replies.recv(), if takes_replies => desk.publish(reply).await,
             Some(publication) = answers.recv() => desk.publish(publication).await,
             () = desk.retained.waited() => {}
+            Some(event) = reported.recv(), if has_room => desk.publish(event).await,
             next = next(notices, seen, &desk.board, shows), if has_room => match next {
                 Next::Notice(publication) => desk.publish(publication).await,
                 Next::Retained(retained) => desk.publish_retained(retained).await,
@@ -480,7 +487,8 @@ mod tests {
         let (notices, _notices_due) = mpsc::channel(1);
         let (replies, _replies_due) = mpsc::channel(1);
         let (board, dropped) = (Arc::default(), Arc::default());
-        let publisher = Publisher { answers, notices, replies, board, dropped };
+        let (reported, _reported_due) = mpsc::channel(1);
+        let publisher = Publisher { answers, reported, notices, replies, board, dropped };
         for number in 1..=3 {
             publisher.publish(refusal(number));
             publisher.publish(Publication::Alarm(alarm()));

@@ -2,7 +2,7 @@
 
 use super::board::Retained;
 use super::payload;
-use crate::model::{EventWord, Message, Outgoing, Publication, Refusal, Reply, ReplyTo, SendEvent, State, Status};
+use crate::model::{EventWord, Message, Outgoing, Publication, Refusal, Reply, ReplyTo, ReportedEvent, SendEvent, State, Status};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{Publish, Qos};
 use bytes::Bytes;
@@ -59,6 +59,10 @@ impl Outbound {
                 let body = payload::refusal(&refusal);
                 let topic = self.topics.answer(origin.suffix.as_deref());
                 answer(Outgoing::Refusal(number), topic, origin.reply_to.as_ref(), &body)
+            }
+            Publication::Reported(ReportedEvent { number, word, payload }) => {
+                let publish = Publish::new(self.topics.event(&word), payload);
+                vec![Part { what: Some(Outgoing::Event(number)), publish }]
             }
             Publication::Event { event, message } => vec![self.event(&event, message.as_deref())],
             Publication::Reply(reply) => self.reply(&reply),

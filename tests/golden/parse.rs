@@ -173,6 +173,7 @@ pub fn request(line: &Line<'_>, now: Time) -> Request {
             tag: line.value("tag").map(Box::from),
         },
         fingerprint,
+        shown: None,
         body: Bytes::from(text.to_owned()),
     }
 }

@@ -62,6 +62,20 @@ impl Printer {
             Record::LimitSet(set) => format!("limit {:?} {:?}", set.scope, set.change),
             Record::Located { account, corp, sender, .. } => format!("located {account} of {corp} at {sender}"),
             Record::Commanded { origin, reply, .. } => format!("commanded {} {reply}", origin.name),
+            Record::Reported { number, callback, .. } => {
+                let words: Vec<_> = callback.events.iter().map(|event| event.event).collect();
+                format!("reported {number} [{}]", words.join(" "))
+            }
+            Record::EventPublished { number } => format!("event {number} published"),
+            Record::EventOpen { number } => format!("event {number} open"),
+            Record::Receipt { seq, receipt } => format!("receipt {seq} {} {}", receipt.state.as_str(), receipt.error),
+            Record::Proven { seq, msg_id, .. } => format!("proven {seq} {}", msg_id.as_deref().unwrap_or("-")),
+            Record::Presence { account, online, .. } => {
+                format!("{account} is {}", if *online { "online" } else { "offline" })
+            }
+            Record::CooledDown { account, until, times, .. } => {
+                format!("{account} cools down until {} the {times}. time", self.time(*until))
+            }
             Record::Spent { account, corp, .. } => format!("spent {account} of {corp}"),
         }
     }
@@ -72,6 +86,9 @@ impl Printer {
             Action::Send { seq, attempt, sender } => format!("send {seq}/{attempt} to {sender}"),
             Action::Publish(Outgoing::Answer(seq)) => format!("publish answer {seq}"),
             Action::Publish(Outgoing::Refusal(number)) => format!("publish refusal {number}"),
+            Action::Publish(Outgoing::Event(number)) => format!("publish event {number}"),
+            Action::CallbackTaken(ticket) => format!("callback {} taken", ticket.0),
+            Action::CallbackRefused(ticket) => format!("callback {} refused", ticket.0),
             Action::Event(event) => {
                 let seq = event.seq.map_or("-".to_owned(), |seq| seq.to_string());
                 let state = event.state.map_or("rejected", |state| state.as_str());

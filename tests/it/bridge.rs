@@ -201,6 +201,17 @@ impl Bridge {
         (status, head.to_ascii_lowercase(), body.to_owned())
     }
 
+    /// The status of a callback that is brought to this path.
+    pub async fn post(&self, path: &str, body: &str) -> u16 {
+        let mut stream = tokio::net::TcpStream::connect(self.http()).await.expect("it listens");
+        let length = body.len();
+        let request = format!("POST {path} HTTP/1.1\r\nhost: bridge\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+        stream.write_all(format!("{request}{body}").as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("text");
+        answer.get(9..12).and_then(|digits| digits.parse().ok()).expect("a status")
+    }
+
     /// Ends it like a crash (SIGKILL).
     pub fn kill(&mut self) {
         let status = self.end(Signal::SIGKILL);

@@ -1,9 +1,10 @@
 //! The virtual disk: what was committed, checked record by record, and fed back at a start as a journal would.
 
 use super::promises::{Promise, Violation, broken};
+use super::reports::Reports;
 use crate::model::{
     Account, Block, Corp, Findings, Found, Hold, HoldId, LimitChange, LimitOverride, LimitScope, Lookup, Message,
-    MessageId, MessageReport, MessagesReport, NotSent, OnDoubt, Outcome, Question, Record, Refusal, Request, Retry,
+    MessageId, MessageReport, MessagesReport, NotSent, OnDoubt, Outcome, Question, Receipt, Record, Refusal, Request, Retry,
     Scope, SenderName, Seq, Settled, State, Time, Verdict,
 };
 use bytes::Bytes;
@@ -21,6 +22,7 @@ pub struct Disk {
     pub located: BTreeMap<Account, (Corp, SenderName, Time)>,
     commanded: Vec<Record>,
     hold_last: u64,
+    pub reports: Reports,
     /// All shifts of all starts. Times are kept without them: each life wrote on an axis of its own, and one shift would
     /// be right for the last life only.
     shifted_nanos: i128,
@@ -42,6 +44,8 @@ pub struct Kept {
     finished: Time,
     pub answered: bool,
     again: bool,
+    /// Whether a callback proves that it was sent.
+    pub proven: bool,
 }
 
 pub struct Attempt {
@@ -71,7 +75,7 @@ impl Kept {
 /// A commit takes less, so this much may lie between a decision and its record.
 const COMMIT_MAX: Duration = Duration::from_secs(1);
 
-fn moved(at: Time, nanos: i128) -> Time {
+pub fn moved(at: Time, nanos: i128) -> Time {
     Time::from_nanos(u64::try_from(i128::from(at.as_nanos()) + nanos).unwrap_or_default())
 }
 
@@ -90,6 +94,7 @@ impl Disk {
             seq: self.messages.last_key_value().map_or(Seq(0), |(seq, _)| *seq),
             refusal: self.refusals.last_key_value().map_or(0, |(number, _)| *number),
             hold: self.hold_last,
+            event: self.reports.event_last,
         }
     }
 
@@ -157,6 +162,16 @@ impl Disk {
                 self.located.insert(account, (corp, sender, at));
             }
             Record::Commanded { .. } => self.commanded.push(record),
+            Record::Reported { .. }
+            | Record::EventPublished { .. }
+            | Record::Presence { .. }
+            | Record::CooledDown { .. } => self.reports.append(record, self.shifted_nanos)?,
+            Record::Receipt { seq, receipt } => self.receipt(seq, receipt)?,
+            Record::Proven { seq, .. } => match self.messages.get_mut(&seq) {
+                Some(kept) => kept.proven = true,
+                None => return broken(Promise::Durable, format!("a proof for {seq}, which is not kept")),
+            },
+            Record::EventOpen { .. } => return broken(Promise::Durable, "an open event is only replayed".to_owned()),
             Record::Spent { .. } => return broken(Promise::Durable, "spent is only replayed".to_owned()),
         }
         Ok(())
@@ -177,7 +192,7 @@ impl Disk {
         let queue = self.queues.entry(message.request.account.clone()).or_default();
         queue.insert((9 - message.priority, seq));
         self.unfinished += 1;
-        let kept = Kept { message, attempts: Vec::new(), outcome: None, finished: now, answered: false, again: false };
+        let kept = Kept { message, attempts: Vec::new(), outcome: None, finished: now, answered: false, again: false, proven: false };
         self.messages.insert(seq, kept);
         Ok(())
     }
@@ -322,7 +337,8 @@ impl Disk {
         let said_sent = said(|settled| matches!(settled, Settled::Sent { .. }));
         let said_failed = said(|settled| matches!(settled, Settled::Failed { .. }));
         let before = kept.outcome.as_ref().map(|outcome| outcome.state);
-        let is_correction = before == Some(State::Unresolved) && (said_sent || said_failed);
+        let proven = kept.proven;
+        let is_correction = before == Some(State::Unresolved) && (said_sent || said_failed || proven);
         if before.is_some() && !is_correction {
             return broken(Promise::Kept, format!("{seq} ends twice"));
         }
@@ -334,7 +350,7 @@ impl Disk {
         let doubts = doubtful.count() + usize::from(inherited);
         let confirmed = kept.attempts.iter().any(|one| matches!(one.end, Some((_, Verdict::Confirmed { .. }))));
         let is_true = match outcome.state {
-            State::Sent => confirmed || said_sent,
+            State::Sent => confirmed || said_sent || proven,
             State::Failed if said_failed && doubts > 0 => !confirmed,
             State::Failed | State::Expired | State::Cancelled => doubts == 0 && !confirmed,
             State::Unresolved => doubts > 0,
@@ -354,6 +370,15 @@ impl Disk {
         Ok(())
     }
 
+    /// What a callback says of a message that was sent.
+    fn receipt(&mut self, seq: Seq, receipt: Receipt) -> Result<(), Violation> {
+        match self.messages.get_mut(&seq).and_then(|kept| kept.outcome.as_mut()) {
+            Some(outcome) if outcome.state == State::Sent => outcome.state = receipt.state,
+            _ => return broken(Promise::True, format!("a receipt for {seq}, which is not called sent")),
+        }
+        Ok(())
+    }
+
     /// A new life begins: brings all times onto the axis that it writes by, in one commit with its clock.
     pub fn begin_life(&mut self, clock: Time, now: Time, shift_nanos: i128) {
         self.anchor = Some((clock, now));
@@ -367,6 +392,7 @@ impl Disk {
             let (account, corp, sender) = (account.clone(), corp.clone(), sender.clone());
             records.push(Record::Located { account, corp, sender, at: *at });
         }
+        self.reports.replay_accounts(self.shifted_nanos, &mut records);
         records.extend(self.holds.values().cloned().map(Record::Held));
         records.extend(self.blocks.values().cloned().map(Record::Blocked));
         records.extend(self.limits.values().cloned().map(Record::LimitSet));
@@ -393,6 +419,7 @@ impl Disk {
             records.push(Record::Refused { number: *number, at: kept.at, refusal: Arc::clone(&kept.refusal) });
         }
         records.extend(self.commanded.iter().cloned());
+        self.reports.replay(now, dedup_window, self.shifted_nanos, &mut records);
         records
     }
 

@@ -11,6 +11,7 @@ mod network;
 mod orders;
 mod promises;
 mod random;
+mod reports;
 mod scenario;
 mod server;
 mod trace;

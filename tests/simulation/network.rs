@@ -283,6 +283,7 @@ impl World {
                 self.check_reply(&reply)?;
                 return self.reply(reply);
             }
+            Action::CallbackTaken(_) | Action::CallbackRefused(_) => {}
             Action::Holds(..) | Action::Status(_) | Action::LogLevel(_) | Action::Alarm(_) => {}
         }
         Ok(())
@@ -373,7 +374,10 @@ impl World {
             Outgoing::Refusal(number) if !self.disk.refusals.contains_key(&number) => {
                 return broken(Promise::Durable, format!("refusal {number} is published and not on disk"));
             }
-            Outgoing::Refusal(_) => {}
+            Outgoing::Event(number) if !self.disk.reports.open.contains(&number) => {
+                return broken(Promise::Durable, format!("event {number} is published and not on disk"));
+            }
+            Outgoing::Refusal(_) | Outgoing::Event(_) => {}
         }
         if self.broker.outgoing_up {
             let after = self.random.millis(0, 30);

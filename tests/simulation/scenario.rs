@@ -86,6 +86,7 @@ pub fn request(account: &Account, id: u64, body: u8) -> Request {
         origin: Origin::default(),
         options: Options::default(),
         fingerprint,
+        shown: None,
         body: Bytes::from_static(b"{\"content\":\"x\"}"),
     }
 }

@@ -1,7 +1,8 @@
 //! Every topic, by its default name: who speaks on it, how, and what.
 
 use super::payloads::name_of;
-use crate::model::{Command, EventWord};
+use crate::model::{Command, EVENTS, EventWord};
+use std::collections::BTreeSet;
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +81,7 @@ pub(super) fn all() -> Vec<Channel> {
     let mut channels = messages();
     channels.extend(statuses());
     channels.push(events());
+    channels.push(callbacks());
     for command in Command::NAMES {
         channels.extend(of_command(command));
     }
@@ -144,6 +146,17 @@ fn events() -> Channel {
     let state = Parameter { name: "state", description: "the new state", words: EventWord::all() };
     let channel = Channel::of("sendEvent", address, Direction::Out, "SendEvent", description).correlated(BY_ID);
     Channel { qos: 0, parameters: vec![state], ..channel }
+}
+
+fn callbacks() -> Channel {
+    let description = "What the vendors' systems report by callback, in one vocabulary. It comes at least once, and with \
+                       the same id when a system reports it again.";
+    let address = "sendbridge/event/{kind}/{what}";
+    let (kinds, whats): (BTreeSet<&str>, BTreeSet<&str>) = EVENTS.iter().filter_map(|word| word.split_once('/')).unzip();
+    let kind = Parameter { name: "kind", description: "what it is about", words: kinds.into_iter().collect() };
+    let what = Parameter { name: "what", description: "what happened", words: whats.into_iter().collect() };
+    let channel = Channel::of("callbackEvent", address, Direction::Out, "CallbackEvent", description);
+    Channel { parameters: vec![kind, what], ..channel }.correlated(BY_ID)
 }
 
 /// Where a command is given, and where its reply is found.

@@ -1,7 +1,7 @@
 //! Every payload with its schema.
 
 use crate::intake::schema::{self as requests, SendMessage};
-use crate::model::{AccountReport, Command, CorpReport, HealthReport, InfoReport, MessagesReport};
+use crate::model::{AccountReport, Command, CorpReport, EVENTS, Event, HealthReport, InfoReport, MessagesReport};
 use crate::publisher::payload::{data, wire};
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
@@ -65,6 +65,7 @@ pub(super) fn all() -> Vec<Payload> {
         Payload::of::<SendMessage>(),
         answer(),
         Payload::named::<wire::Event<'static>>("SendEvent"),
+        Payload::of::<Event>(),
         Payload::of::<wire::Alarm<'static>>(),
         Payload::of::<wire::BridgeState<'static>>(),
         Payload::of::<InfoReport>(),
@@ -153,6 +154,7 @@ pub fn payload_on(topic: &str) -> Option<String> {
         ("corp", _) => "CorpReport",
         ("hold", "") => "Holds",
         ("event", level) if level.starts_with("send/") => "SendEvent",
+        ("event", level) if EVENTS.contains(&level) => "CallbackEvent",
         ("alarm", "") => "Alarm",
         _ => return None,
     };

@@ -185,6 +185,13 @@ impl World {
             | Record::LimitSet(_)
             | Record::Located { .. }
             | Record::Commanded { .. }
+            | Record::Reported { .. }
+            | Record::EventPublished { .. }
+            | Record::EventOpen { .. }
+            | Record::Receipt { .. }
+            | Record::Proven { .. }
+            | Record::Presence { .. }
+            | Record::CooledDown { .. }
             | Record::Spent { .. } => {}
         }
     }
@@ -210,6 +217,8 @@ impl World {
             | Action::LogLevel(_)
             | Action::Alarm(_)
             | Action::RefreshDirectory { .. }
+            | Action::CallbackTaken(_)
+            | Action::CallbackRefused(_)
             | Action::Intake { .. } => {}
         }
     }
@@ -233,6 +242,7 @@ fn request(position: usize, arrival: &Arrival, at: Time) -> Request {
             ..Options::default()
         },
         fingerprint,
+        shown: None,
         body: Bytes::new(),
     }
 }

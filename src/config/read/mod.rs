@@ -1,5 +1,6 @@
 //! From what was written to what is meant, one file for each part of the configuration.
 
+mod callbacks;
 mod limits;
 mod messages;
 mod mqtt;
@@ -31,7 +32,7 @@ pub(super) fn config(root: &Section<'_>, read: &ReadFile<'_>, problems: &mut Pro
         limits: limits::read(&root.section("limits"), problems),
         store: service::store(&root.section("store"), problems),
         http: service::http(&root.section("http"), problems),
-        callbacks: service::callbacks(root, &senders, read, problems),
+        callbacks: callbacks::callbacks(root, &senders, read, problems),
         broker: service::broker(&root.section("broker"), problems),
         log: service::log(&root.section("log"), problems),
         senders,

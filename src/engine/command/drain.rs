@@ -43,13 +43,13 @@ impl Engine {
             "queued": count(State::Queued),
             "sending": count(State::Sending),
             "inDoubt": count(State::InDoubt),
-            "answersOpen": self.outbox.len(),
+            "answersOpen": self.outbox.answers(),
         })
     }
 
     /// Whether every message is over and answered.
     fn is_empty(&self) -> bool {
-        self.live.is_empty() && self.outbox.is_empty() && self.sweeps.is_empty()
+        self.live.is_empty() && self.outbox.answers() == 0 && self.sweeps.is_empty()
     }
 
     /// Tells those who wait for the end of a drain, once it is there.

@@ -125,6 +125,7 @@ impl World {
             origin: Origin::default(),
             options,
             fingerprint,
+            shown: None,
             body: bytes::Bytes::from_static(b"{}"),
         };
         self.handle(Input::Request { ticket: None, request: Box::new(request) });

@@ -1,9 +1,9 @@
 //! Random values of every type that a record holds.
 
 use crate::model::{
-    Account, Block, Code, CommandOrigin, Corp, Doubt, Fault, HoldId, Lifetime, LimitScope, Message, MessageId, NotSent,
-    OnDoubt, Options, Origin, Outcome, Refusal, ReplyTo, Request, Retry, Scope, Selection, Sender, SenderName, Seq,
-    State, Time, Verdict,
+    Account, Block, Callback, Code, CommandOrigin, Corp, Doubt, Fault, HoldId, Lifetime, LimitScope, Message, MessageId, NotSent,
+    OnDoubt, Options, Origin, Outcome, Receipt, Refusal, ReplyTo, Request, Retry, Scope, Seen, Selection, Sender, SenderName, Seq,
+    Signal, State, Time, Verdict,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -90,8 +90,8 @@ fn options() -> impl Strategy<Value = Options> {
 
 fn request() -> impl Strategy<Value = Request> {
     let names = (message_id(), text(), account(), text());
-    let rest = (origin(), options(), any::<[u8; 16]>(), proptest::collection::vec(any::<u8>(), 0..40));
-    (names, rest).prop_map(|((id, kind, account, conversation), (origin, options, fingerprint, body))| Request {
+    let rest = (origin(), options(), any::<[u8; 16]>(), any::<Option<[u8; 16]>>(), proptest::collection::vec(any::<u8>(), 0..40));
+    (names, rest).prop_map(|((id, kind, account, conversation), (origin, options, fingerprint, shown, body))| Request {
         id,
         kind: Arc::from(kind),
         account,
@@ -99,6 +99,7 @@ fn request() -> impl Strategy<Value = Request> {
         origin,
         options,
         fingerprint,
+        shown,
         body: Bytes::from(body),
     })
 }
@@ -224,4 +225,40 @@ pub(super) fn command_origin() -> impl Strategy<Value = CommandOrigin> {
         transaction,
         by,
     })
+}
+
+/// A receipt whose time is the caller's.
+pub(super) fn receipt() -> impl Strategy<Value = Receipt> {
+    (select(vec![State::Delivered, State::Undelivered]), any::<i64>(), maybe_text())
+        .prop_map(|(state, error, text)| Receipt { state, at: Time::default(), error, text })
+}
+
+fn seen() -> impl Strategy<Value = Seen> {
+    let texts = (maybe_text(), maybe_text(), maybe_text());
+    let rest = (any::<bool>(), any::<Option<[u8; 16]>>(), any::<i64>(), 0..4_000_000_000_000_u64);
+    (account(), texts, rest).prop_map(
+        |(account, (conversation, send_msg_id, error_text), (by_api, shown, error, millis))| Seen {
+            account,
+            conversation,
+            send_msg_id,
+            by_api,
+            shown,
+            error,
+            error_text,
+            at: Time::from_millis(millis),
+        },
+    )
+}
+
+/// A callback with up to two events, which only their publication looks at.
+pub(super) fn callback() -> impl Strategy<Value = Callback> {
+    let signal = prop_oneof![
+        seen().prop_map(Signal::Seen),
+        (account(), proptest::option::of(corp())).prop_map(|(account, corp)| Signal::Online { account, corp }),
+        account().prop_map(|account| Signal::Offline { account }),
+    ];
+    let signals = proptest::collection::vec(signal, 0..3);
+    (proptest::option::of(sender_name()), any::<[u8; 16]>(), 0..3_usize, signals).prop_map(
+        |(sender, key, events, signals)| Callback { sender, key, events: vec![super::event(); events], signals },
+    )
 }

@@ -4,8 +4,8 @@ use super::model::{Life, Model};
 use super::{START, copy_as_after_a_crash, directory, generate, replayed, settings};
 use crate::journal::{Anchor, Batch, Journal};
 use crate::model::{
-    Account, Block, CommandOrigin, Corp, Fingerprint, Hold, HoldId, LimitChange, LimitOverride, LimitScope, Message,
-    Outcome, Record, Refusal, ReplyTo, Scope, SenderName, Seq, Time, Verdict,
+    Account, Block, Callback, CommandOrigin, Corp, Fingerprint, Hold, HoldId, LimitChange, LimitOverride, LimitScope, Message,
+    Outcome, Receipt, Record, Refusal, ReplyTo, Scope, SenderName, Seq, Time, Verdict,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -32,6 +32,12 @@ enum Step {
     SetLimit(LimitScope, u32, Option<Box<str>>, Option<Time>),
     Locate(Account, Corp, SenderName),
     Command(Box<CommandOrigin>, Fingerprint, Box<str>),
+    Report(Box<Callback>),
+    PublishEvent(usize),
+    Receive(usize, Receipt),
+    Prove(usize, Option<Box<str>>),
+    Presence(Account, bool),
+    CoolDown(Account, Duration, u32),
     Pass(Duration),
     Commit,
     Prune,
@@ -63,6 +69,14 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(account, corp, sender)| Step::Locate(account, corp, sender)),
         1 => (generate::command_origin(), any::<[u8; 16]>(), generate::text())
             .prop_map(|(origin, fingerprint, reply)| Step::Command(Box::new(origin), fingerprint, reply)),
+        2 => generate::callback().prop_map(|callback| Step::Report(Box::new(callback))),
+        2 => which().prop_map(Step::PublishEvent),
+        1 => (which(), generate::receipt()).prop_map(|(which, receipt)| Step::Receive(which, receipt)),
+        1 => (which(), generate::maybe_text()).prop_map(|(which, msg_id)| Step::Prove(which, msg_id)),
+        1 => (generate::account(), any::<bool>()).prop_map(|(account, online)| Step::Presence(account, online)),
+        1 => (generate::account(), 0..60_000_u64, 0..4_u32).prop_map(|(account, millis, times)| {
+            Step::CoolDown(account, Duration::from_millis(millis), times)
+        }),
         4 => (0..2_400_000_u64).prop_map(|millis| Step::Pass(Duration::from_millis(millis))),
         3 => Just(Step::Commit),
         2 => Just(Step::Prune),
@@ -122,7 +136,13 @@ impl Bench {
             | Step::Unblock(_)
             | Step::SetLimit(..)
             | Step::Locate(..)
-            | Step::Command(..) => {
+            | Step::Command(..)
+            | Step::Report(_)
+            | Step::PublishEvent(_)
+            | Step::Receive(..)
+            | Step::Prove(..)
+            | Step::Presence(..)
+            | Step::CoolDown(..) => {
                 if let Some(record) = self.record(step) {
                     self.model.apply(&record);
                     self.records.push(record);
@@ -148,7 +168,7 @@ impl Bench {
         let live: Vec<&Life> = self.model.lives.values().filter(|life| life.is_live(self.now, window)).collect();
         let load: Vec<Seq> = live.iter().rev().map(|life| life.message.seq).collect();
         let records = std::mem::take(&mut self.records);
-        let batch = Batch { records, load, load_answers: Vec::new(), anchor: Some(anchor) };
+        let batch = Batch { records, load, load_answers: Vec::new(), load_events: Vec::new(), anchor: Some(anchor) };
         let committed = self.journal.commit(batch).await.expect("a commit");
         let expected: Vec<Message> =
             live.iter().rev().filter(|life| !life.body_erased).map(|life| life.message.clone()).collect();
@@ -221,6 +241,24 @@ impl Bench {
                 Some(Record::Unblocked { block, at, by: None })
             }
             Step::SetLimit(scope, limit, by, until) => Some(limit_set(scope, limit, by, at, until)),
+            Step::Report(callback) => {
+                Some(Record::Reported { number: self.model.last.event + 1, at, callback: Arc::from(callback) })
+            }
+            Step::PublishEvent(which) => {
+                let number = *nth(self.model.open_events.iter().collect(), which)?;
+                Some(Record::EventPublished { number })
+            }
+            Step::Receive(which, mut receipt) => {
+                let life = self.pick(which, |life| self.is_known(life) && life.outcome.is_some())?;
+                receipt.at = at;
+                Some(Record::Receipt { seq: life.message.seq, receipt })
+            }
+            Step::Prove(which, msg_id) => {
+                let life = self.pick(which, |life| self.is_known(life))?;
+                Some(Record::Proven { seq: life.message.seq, at, msg_id })
+            }
+            Step::Presence(account, online) => Some(Record::Presence { account, at, online }),
+            Step::CoolDown(account, wait, times) => Some(Record::CooledDown { account, at, until: at + wait, times }),
             Step::Command(origin, fingerprint, reply) => {
                 Some(Record::Commanded { at, origin: *origin, fingerprint, reply })
             }

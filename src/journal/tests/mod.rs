@@ -84,6 +84,7 @@ fn message(seq: u64, received_at: Time) -> Message {
             origin: Origin::default(),
             options: Options::default(),
             fingerprint: [7; 16],
+            shown: None,
             body,
         },
     }
@@ -117,4 +118,26 @@ fn answered(seq: u64) -> Record {
 /// All that happens to a message that is sent at once.
 fn life(seq: u64, at: Time) -> Vec<Record> {
     vec![accepted(seq, at), attempted(seq, 1, at), ended(seq, 1, at), finished(seq, at), answered(seq)]
+}
+
+/// Something that a vendor's system reports.
+fn event() -> crate::model::Event {
+    crate::model::Event {
+        event: "account/login",
+        phase: None,
+        source: "main".to_owned(),
+        system: crate::model::System::Quntool,
+        id: "00".to_owned(),
+        at: START,
+        received_at: START,
+        instance: None,
+        account: Some("1".to_owned()),
+        corp: None,
+        conversation: None,
+        actor: None,
+        targets: Vec::new(),
+        original_type: "user_login".to_owned(),
+        data: serde_json::Value::Null,
+        withheld: Vec::new(),
+    }
 }

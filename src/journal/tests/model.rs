@@ -1,11 +1,11 @@
 //! What a journal promises, in the plainest way: lists in memory.
 
 use crate::model::{
-    Account, Block, Corp, Hold, LastNumbers, LimitChange, LimitOverride, LimitScope, Message, Outcome, Record, Refusal,
+    Account, Block, CALLBACK_WINDOW, Callback, Corp, Hold, LastNumbers, LimitChange, LimitOverride, LimitScope, Message, Outcome, Record, Refusal,
     SenderName, Seq, TRANSACTION_WINDOW, Time,
 };
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +50,10 @@ pub(super) struct Model {
     pub(super) limits: BTreeMap<LimitScope, LimitOverride>,
     located: BTreeMap<Account, (Corp, SenderName, Time)>,
     commands: Vec<(Time, Record)>,
+    callbacks: Vec<(Time, Arc<Callback>)>,
+    pub(super) open_events: BTreeSet<u64>,
+    offline: BTreeMap<Account, Time>,
+    cool_downs: BTreeMap<Account, Record>,
     pub(super) last: LastNumbers,
 }
 
@@ -104,6 +108,22 @@ impl Model {
                 self.located.insert(account, (corp, sender, at));
             }
             Record::Commanded { at, .. } => self.commands.push((at, record.clone())),
+            Record::Reported { number, at, callback } => {
+                self.last.see(record);
+                self.open_events.extend(number..number + callback.events.len() as u64);
+                let callback = Arc::new(Callback { events: Vec::new(), ..Callback::clone(&callback) });
+                self.callbacks.push((at, callback));
+            }
+            Record::EventPublished { number } => drop(self.open_events.remove(&number)),
+            Record::Receipt { seq, receipt } => {
+                self.life(seq).outcome.as_mut().expect("an outcome").state = receipt.state;
+            }
+            Record::Proven { .. } => {}
+            Record::Presence { account, online: true, .. } => drop(self.offline.remove(&account)),
+            Record::Presence { account, at, .. } => drop(self.offline.insert(account, at)),
+            Record::CooledDown { account, times: 0, .. } => drop(self.cool_downs.remove(&account)),
+            Record::CooledDown { account, .. } => drop(self.cool_downs.insert(account, record.clone())),
+            Record::EventOpen { .. } => unreachable!("never written"),
             Record::Spent { .. } => unreachable!("never written"),
         }
     }
@@ -125,6 +145,10 @@ impl Model {
             let (account, corp, sender) = (account.clone(), corp.clone(), sender.clone());
             records.push(Record::Located { account, corp, sender, at: *at });
         }
+        for (account, at) in &self.offline {
+            records.push(Record::Presence { account: account.clone(), at: *at, online: false });
+        }
+        records.extend(self.cool_downs.values().cloned());
         records.extend(self.holds.values().cloned().map(Record::Held));
         records.extend(self.blocks.values().cloned().map(Record::Blocked));
         records.extend(self.limits.values().cloned().map(Record::LimitSet));
@@ -157,6 +181,11 @@ impl Model {
         }
         let is_recent = |(at, _): &&(Time, Record)| *at > now - TRANSACTION_WINDOW;
         records.extend(self.commands.iter().filter(is_recent).map(|(_, record)| record.clone()));
+        let window = dedup_window.max(CALLBACK_WINDOW);
+        for (at, callback) in self.callbacks.iter().filter(|(at, _)| *at >= now - window) {
+            records.push(Record::Reported { number: 0, at: *at, callback: Arc::clone(callback) });
+        }
+        records.extend(self.open_events.iter().map(|number| Record::EventOpen { number: *number }));
         records
     }
 }

@@ -41,7 +41,7 @@ async fn what_was_committed_survives_a_crash_and_the_anchor_with_it() {
     assert!(journal.was_clean() && journal.anchor().is_none());
     let anchor = Anchor { time: START, boot_id: "a boot".to_owned(), since_boot: Duration::from_millis(1234) };
     let records = vec![accepted(7, START)];
-    let batch = Batch { records, load: vec![Seq(8), Seq(7)], load_answers: vec![Seq(7)], anchor: Some(anchor.clone()) };
+    let batch = Batch { records, load: vec![Seq(8), Seq(7)], load_answers: vec![Seq(7)], load_events: Vec::new(), anchor: Some(anchor.clone()) };
     let committed = journal.commit(batch).await.expect("a commit");
     assert_eq!(committed.messages, [super::message(7, START)]);
     let mut bare = super::message(7, START);
@@ -53,7 +53,7 @@ async fn what_was_committed_survives_a_crash_and_the_anchor_with_it() {
     let recovered = open(copy.path());
     assert!(!recovered.was_clean());
     assert_eq!(recovered.anchor(), Some(anchor));
-    assert_eq!(recovered.last_numbers(), LastNumbers { seq: Seq(7), refusal: 0, hold: 0 });
+    assert_eq!(recovered.last_numbers(), LastNumbers { seq: Seq(7), refusal: 0, hold: 0, event: 0 });
     assert_eq!(replayed(&recovered, START).len(), 1);
 }
 
@@ -62,10 +62,10 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     let directory = directory();
     open(directory.path()).close().await.expect("a clean end");
     let path = settings(directory.path()).path;
-    Connection::open(&path).and_then(|file| file.pragma_update(None, "user_version", 4)).expect("a newer schema");
+    Connection::open(&path).and_then(|file| file.pragma_update(None, "user_version", 5)).expect("a newer schema");
     let before = std::fs::read(&path).expect("the file");
     let refused = Journal::open(settings(directory.path()));
-    assert!(matches!(refused, Err(OpenError::Newer { found: 4, known: 3, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(OpenError::Newer { found: 5, known: 4, .. })), "{refused:?}");
     assert_eq!(std::fs::read(&path).expect("the file"), before);
 }
 
@@ -73,6 +73,11 @@ async fn a_newer_schema_is_refused_and_left_alone() {
 fn as_version_one(path: &Path) {
     let back =
         "DROP TABLE block; DROP TABLE retry; DROP TABLE limit_override; ALTER TABLE command DROP COLUMN fingerprint;
+        DROP TABLE callback; DROP TABLE event; DROP TABLE proof; DROP TABLE presence; DROP TABLE cool_down;
+        ALTER TABLE progress DROP COLUMN event; ALTER TABLE message DROP COLUMN shown;
+        ALTER TABLE outcome DROP COLUMN receipt_at; ALTER TABLE outcome DROP COLUMN receipt_error;
+        ALTER TABLE outcome DROP COLUMN receipt_text; ALTER TABLE history DROP COLUMN receipt_at;
+        ALTER TABLE history DROP COLUMN receipt_error; ALTER TABLE history DROP COLUMN receipt_text;
         PRAGMA user_version = 1;";
     Connection::open(path).and_then(|file| file.execute_batch(back)).expect("an older file");
 }

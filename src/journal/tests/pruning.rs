@@ -46,6 +46,7 @@ async fn a_message_moves_to_the_history_once_nobody_needs_it_live() {
         records: vec![answered(2)],
         load: vec![Seq(2), Seq(3), Seq(4)],
         load_answers: vec![Seq(2), Seq(99)],
+        load_events: Vec::new(),
         anchor: None,
     };
     let committed = journal.commit(batch).await.expect("a commit");
@@ -144,7 +145,7 @@ async fn everything_goes_after_its_retention_but_numbers_and_what_is_live() {
     let rows =
         ["message", "attempt", "refusal", "hold", "block", "history"].map(|table| count(directory.path(), table));
     assert_eq!(rows, [1, 1, 0, 1, 1, 0]);
-    let last = LastNumbers { seq: Seq(2601), refusal: 5, hold: 6 };
+    let last = LastNumbers { seq: Seq(2601), refusal: 5, hold: 6, event: 0 };
     journal.close().await.expect("a clean end");
     assert_eq!(open(directory.path()).last_numbers(), last);
 }

@@ -33,6 +33,7 @@ fn message() -> Message {
             origin: Origin::default(),
             options: Options::default(),
             fingerprint: [0; 16],
+            shown: None,
             body: Bytes::from_static(b"\"secret\""),
         },
     }

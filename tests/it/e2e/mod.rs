@@ -2,6 +2,7 @@
 
 mod answers;
 mod broker;
+mod callbacks;
 mod commands;
 mod crash;
 mod disk;
