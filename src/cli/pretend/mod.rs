@@ -169,7 +169,7 @@ impl Pretend {
     }
 
     /// Lets something happen to an account, and reports it as `report` says. The `msgId` of the callback, where
-    /// callbacks are made.
+    /// callbacks are made. Begins a task, so the caller must be on the runtime.
     pub fn happen(&self, happening: &Happening, report: &Report) -> Option<Box<str>> {
         self.shared.happen(happening, report)
     }

@@ -10,6 +10,8 @@ mod event;
 mod ledger;
 mod message;
 mod other;
+#[cfg(test)]
+mod parsed_tests;
 mod received;
 #[cfg(test)]
 mod tests;
