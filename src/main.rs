@@ -60,12 +60,15 @@ enum Command {
         /// Where the built-in broker listens; it lets everybody in.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1883")]
         mqtt: SocketAddr,
-        /// Where the pretend sender listens, and takes orders for faults.
+        /// Where the pretend sender listens, and takes orders: POST /sandbox/fault and /sandbox/event.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
         http: SocketAddr,
-        /// Where the bridge's own HTTP server listens.
+        /// Where the bridge's own HTTP server listens, and takes callbacks.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8790")]
         listen: SocketAddr,
+        /// Where the pretend sender posts its callbacks; left out, to this sandbox's own bridge.
+        #[arg(long, value_name = "URL")]
+        callback: Option<String>,
         /// Where the journal is kept; left out, it goes with the sandbox.
         #[arg(long, value_name = "FOLDER")]
         data: Option<PathBuf>,
@@ -106,8 +109,8 @@ fn main() -> ExitCode {
         }
         Command::Demo => block_on(cli::demo::run()),
         Command::Watch(options) => block_on(cli::watch::run(options)),
-        Command::Sandbox { mqtt, http, listen, data } => {
-            block_on(cli::sandbox::run(cli::sandbox::Options { mqtt, http, listen, data }))
+        Command::Sandbox { mqtt, http, listen, callback, data } => {
+            block_on(cli::sandbox::run(cli::sandbox::Options { mqtt, http, listen, callback, data }))
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `sendbridge sandbox`: built-in broker, pretend sender and bridge at fixed addresses, to develop a publisher against.
 
-use super::pretend::{self, MessageKey, Pretend, PretendAccount};
+mod callbacks;
+
+use super::pretend::{self, CallbackSettings, MessageKey, Pretend, PretendAccount};
 use super::stop::StopSignals;
 use super::workbench::{self, Bench, TemporaryFolder};
 use super::{print, print_error};
@@ -23,6 +25,8 @@ pub struct Options {
     pub http: SocketAddr,
     /// Of the bridge's own HTTP server.
     pub listen: SocketAddr,
+    /// Where the pretend sender posts its callbacks; `None` for the sandbox's own bridge.
+    pub callback: Option<String>,
     /// `None` for a temporary folder.
     pub data: Option<PathBuf>,
 }
@@ -33,6 +37,7 @@ enum SandboxError {
     Signals(io::Error),
     Folder(io::Error),
     Listen { flag: &'static str, address: SocketAddr, error: io::Error },
+    Callback { url: String, error: io::Error },
     Configuration(Problems),
     Bridge(AppError),
 }
@@ -54,6 +59,7 @@ impl fmt::Display for SandboxError {
             Self::Listen { flag, address, error } => {
                 write!(f, "cannot listen on {address}: {error}; choose another address with {flag}")
             }
+            Self::Callback { url, error } => write!(f, "--callback {url:?}: {error}"),
             Self::Configuration(problems) => write!(f, "the sandbox's own configuration is wrong: {problems}"),
             Self::Bridge(error) => error.fmt(f),
         }
@@ -75,6 +81,9 @@ pub async fn run(options: Options) -> ExitCode {
 }
 
 async fn serve(options: Options) -> Result<(), SandboxError> {
+    if let Some(url) = &options.callback {
+        pretend::callback::target(url).map_err(|error| SandboxError::Callback { url: url.clone(), error })?;
+    }
     let mut stop = StopSignals::listen().map_err(SandboxError::Signals)?;
     let listen = |flag, address| move |error| SandboxError::Listen { flag, address, error };
     let (folder, temporary) = match options.data {
@@ -93,19 +102,24 @@ async fn serve(options: Options) -> Result<(), SandboxError> {
         journal: &folder.join("sendbridge.db"),
     };
     let sender_lines = format!("default_corp = \"{CORP}\"\n");
-    let config = workbench::configuration(&bench, &sender_lines, "").map_err(SandboxError::Configuration)?;
+    let config =
+        workbench::configuration(&bench, &sender_lines, &callbacks::sections()).map_err(SandboxError::Configuration)?;
     let mut app = App::start(config).await.map_err(|error| {
         if let AppError::Http { listen: address, error } = error {
             return SandboxError::Listen { flag: "--listen", address, error };
         }
         SandboxError::Bridge(error)
     })?;
+    let url = options.callback.unwrap_or_else(|| callbacks::url(app.http_address(), "pretend"));
+    sender.set_callback_url(&url).map_err(|error| SandboxError::Callback { url, error })?;
+    sender.set_others(callbacks::others(app.http_address()));
     let told_to_stop = tokio::select! {
         () = app.ready() => false,
         () = stop.requested() => true,
     };
     if !told_to_stop {
         print(&instructions(broker.address(), sender.address(), app.http_address()));
+        print(&callback_instructions(sender.address(), app.http_address()));
     }
     let stopped = app.run_until(async {
         if !told_to_stop {
@@ -132,6 +146,10 @@ fn sender_settings(listen: SocketAddr) -> pretend::Settings {
         message_key: MessageKey::Digest,
         latency: Duration::from_millis(20)..=Duration::from_millis(60),
         admin: true,
+        callbacks: CallbackSettings {
+            latency: Duration::from_millis(200)..=Duration::from_millis(800),
+            ..CallbackSettings::default()
+        },
         ..pretend::Settings::default()
     }
 }
@@ -149,14 +167,35 @@ Publish a message (accounts {ACCOUNT}, …02 and …03):
   mosquitto_pub -h {host} -p {port} -q 1 -t SendMessage -m '{{\"id\":\"1\",\"type\":\"text\",\"wxId\":\"{ACCOUNT}\",\"conversationId\":\"S:customer\",\"content\":\"hello\"}}'
 Let the next two requests fail, the message arriving all the same:
   curl -d '{{\"faults\":[{{\"act\":\"reset\",\"effect\":true,\"times\":2}}]}}' http://{sender}/sandbox/fault
-  (act: answer, code, offline, status, html, cut, silence, reset; {{\"faults\":[]}} ends them)
+XX
 See what the sender saw, and whether the bridge is ready:
   curl http://{sender}/sandbox/ledger
   curl http://{bridge}/readyz
 Watch everything that the bridge says:
   mosquitto_sub -h {host} -p {port} -t 'sendbridge/#' -v
-
-Ctrl-C ends it.
 "
+    )
+}
+
+fn callback_instructions(sender: SocketAddr, bridge: SocketAddr) -> String {
+    let section: String = callbacks::section().lines().map(|line| format!("  {line}\n")).collect();
+    format!(
+        "
+The sender reports by callback what it sent. Let a message get no answer, and its callback come after 5 s:
+  curl -d '{{\"faults\":[{{\"act\":\"reset\",\"effect\":true,\"times\":1,\"callback\":{{\"lateMs\":5000}}}}]}}' http://{sender}/sandbox/fault
+Let the next message be taken, and fail afterwards:
+  curl -d '{{\"faults\":[{{\"times\":1,\"callback\":{{\"errorCode\":-1000999,\"errorMessage\":\"too frequent\"}}}}]}}' http://{sender}/sandbox/fault
+Let an account go offline, and log in again:
+  curl -d '{{\"event\":\"offline\",\"account\":\"{ACCOUNT}\"}}' http://{sender}/sandbox/event
+  curl -d '{{\"event\":\"login\",\"account\":\"{ACCOUNT}\"}}' http://{sender}/sandbox/event
+Let a message come in:
+  curl -d '{{\"event\":\"received\",\"account\":\"{ACCOUNT}\",\"from\":\"7881300000000001\",\"text\":\"hello\"}}' http://{sender}/sandbox/event
+See what became of the callbacks (README, Sandbox: all events, faults and other systems):
+  curl http://{sender}/sandbox/callbacks
+The bridge takes them at {url}, because its configuration has this:
+{section}
+Ctrl-C ends it.
+",
+        url = callbacks::url(bridge, "pretend"),
     )
 }

@@ -151,33 +151,47 @@ fn port_after(instructions: &str, begin: &str) -> u16 {
     digits.parse().expect("a port")
 }
 
-/// Publishes a message and returns the first answer.
-async fn ask(port: u16, payload: &str) -> String {
+/// Publishes a message; its answer, and what its callback became.
+async fn ask(port: u16, payload: &str) -> (String, String) {
     let (client, mut events) = AsyncClient::new(MqttOptions::new("asking", "127.0.0.1", port), 10);
-    client.subscribe("SendMessageResp", QoS::AtLeastOnce).await.expect("room");
+    let (mut answer, mut event, mut granted) = (None, None, 0);
+    for topic in ["SendMessageResp", "sendbridge/event/message/sent"] {
+        client.subscribe(topic, QoS::AtLeastOnce).await.expect("room");
+    }
     loop {
         match events.poll().await.expect("a connection") {
             Event::Incoming(Packet::SubAck(_)) => {
-                client.publish("SendMessage", QoS::AtLeastOnce, false, payload.to_owned()).await.expect("room");
+                granted += 1;
+                if granted == 2 {
+                    client.publish("SendMessage", QoS::AtLeastOnce, false, payload.to_owned()).await.expect("room");
+                }
             }
-            Event::Incoming(Packet::Publish(answer)) => return text(&answer.payload),
+            Event::Incoming(Packet::Publish(said)) => {
+                let place = if said.topic == "SendMessageResp" { &mut answer } else { &mut event };
+                *place = Some(text(&said.payload));
+                if let (Some(answer), Some(event)) = (&answer, &event) {
+                    return (answer.clone(), event.clone());
+                }
+            }
             Event::Incoming(_) | Event::Outgoing(_) => {}
         }
     }
 }
 
 #[tokio::test]
-async fn the_sandbox_answers_and_ends_in_order() {
+async fn the_sandbox_answers_hears_callbacks_and_ends_in_order() {
     let any = "127.0.0.1:0";
     let mut sandbox = Process::start(&["sandbox", "--mqtt", any, "--http", any, "--listen", any]);
     let (instructions, _rest) = sandbox.read_until("Ctrl-C ends it.");
     assert!(instructions.contains("mosquitto_pub -h 127.0.0.1 -p "), "{instructions}");
-    assert!(instructions.contains("/sandbox/fault"), "{instructions}");
+    assert!(instructions.contains("/sandbox/fault") && instructions.contains("[[callbacks]]"), "{instructions}");
     let port = port_after(&instructions, "a broker on 127.0.0.1:");
     let begin = instructions.find("-m '").expect("a message") + 4;
     let message = &instructions[begin..begin + instructions[begin..].find('\'').expect("its end")];
-    let answer = tokio::time::timeout(DEADLINE, ask(port, message)).await.expect("an answer");
+    let asked = tokio::time::timeout(DEADLINE, ask(port, message)).await;
+    let (answer, event) = asked.expect("an answer and an event");
     assert!(answer.starts_with(r#"{"id":"1","msgId":""#), "{answer}");
+    assert!(event.contains(r#""source":"pretend""#) && event.contains(r#""content":"hello""#), "{event}");
     sandbox.signal(Signal::SIGTERM);
     let output = sandbox.output(STOP_DEADLINE);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -201,6 +215,16 @@ fn an_address_in_use_is_named_with_its_flag() {
         assert!(errors.contains(&expected) && errors.contains(&format!("another address with {wrong}")), "{errors}");
         sandbox.assert_nothing_left();
     }
+}
+
+#[test]
+fn callbacks_go_to_an_address_or_the_sandbox_does_not_start() {
+    let mut sandbox = Process::start(&["sandbox", "--callback", "https://example.com/x"]);
+    let output = sandbox.output(DEADLINE);
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("--callback") && errors.contains("begins with http://"), "{errors}");
+    sandbox.assert_nothing_left();
 }
 
 #[test]

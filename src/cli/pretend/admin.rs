@@ -1,8 +1,9 @@
 //! Faults on order over HTTP, and a summary of the ledger. Pure.
 //!
 //! `POST /sandbox/fault` with `{"faults":[{"act":"status","status":503,"retryAfter":"5","probability":0.1}]}`; an empty
-//! list ends all faults.
+//! list ends all faults. `{"faults":[{"callback":{"lateMs":5000,"copies":2}}]}` is about the callback alone.
 
+use super::callback::{Report, When};
 use super::faults::{Act, Behaviour, Faults, Rule};
 use super::ledger::Ledger;
 use serde::Deserialize;
@@ -19,7 +20,9 @@ struct RawOrder {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct RawFault {
-    act: RawAct,
+    /// Left out with a callback: the answer of a send that worked.
+    act: Option<RawAct>,
+    callback: Option<RawReport>,
     /// Whether the message reaches its receiver all the same.
     effect: Option<bool>,
     #[serde(default)]
@@ -33,11 +36,32 @@ struct RawFault {
     times: Option<u32>,
 }
 
+/// How the callback about the message differs from the usual one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct RawReport {
+    late_ms: Option<u64>,
+    #[serde(default)]
+    early: bool,
+    #[serde(default)]
+    out_of_order: bool,
+    #[serde(default)]
+    held: bool,
+    #[serde(default)]
+    never: bool,
+    copies: Option<u32>,
+    error_code: Option<i64>,
+    error_message: Option<Box<str>>,
+    send_msg_id: Option<bool>,
+    is_open_api: Option<bool>,
+}
+
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum RawAct {
     Answer,
     Code,
+    TooFrequent,
     Offline,
     Status,
     Html,
@@ -82,8 +106,12 @@ fn rule(raw: RawFault) -> Result<Rule, &'static str> {
     if !(0.0..=1.0).contains(&probability) {
         return Err("probability must be between 0 and 1");
     }
-    let act = match raw.act {
+    if raw.act.is_none() && raw.callback.is_none() {
+        return Err("name an act, a callback, or both");
+    }
+    let act = match raw.act.unwrap_or(RawAct::Answer) {
         RawAct::Answer => Act::Answer,
+        RawAct::TooFrequent => Behaviour::too_frequent().act,
         RawAct::Offline => Behaviour::offline().act,
         RawAct::Code => match raw.code {
             Some(code) if code != 0 => Act::Code { code, msg: raw.msg.unwrap_or_default() },
@@ -98,10 +126,37 @@ fn rule(raw: RawFault) -> Result<Rule, &'static str> {
         RawAct::Silence => Act::Silence,
         RawAct::Reset => Act::Reset,
     };
-    let effect = raw.effect.unwrap_or(matches!(act, Act::Answer));
-    let behaviour = Behaviour { delay: Duration::from_millis(raw.delay_ms), effect, act };
+    let report = raw.callback.map_or(Ok(Report::USUAL), report)?;
+    // What its callback calls failed did not reach anybody, unless the order says so.
+    let effect = raw.effect.unwrap_or(matches!(act, Act::Answer) && report.error.is_none());
+    let behaviour = Behaviour { delay: Duration::from_millis(raw.delay_ms), effect, act, report };
     Ok(Rule { behaviour, probability, account: raw.account, times: raw.times })
 }
+
+fn report(raw: RawReport) -> Result<Report, &'static str> {
+    let late = raw.late_ms.map(|millis| When::After(Duration::from_millis(millis)));
+    let named = [
+        late,
+        raw.early.then_some(When::Early),
+        raw.out_of_order.then_some(When::AfterNext),
+        raw.held.then_some(When::Held),
+        raw.never.then_some(When::Never),
+    ];
+    let mut named = named.into_iter().flatten();
+    let when = named.next().unwrap_or(Report::USUAL.when);
+    if named.next().is_some() {
+        return Err("a callback is only one of lateMs, early, outOfOrder, held and never");
+    }
+    let copies = raw.copies.unwrap_or(1);
+    if !(1..=COPIES_MAX).contains(&copies) {
+        return Err("copies of a callback must be between 1 and 100");
+    }
+    let error = raw.error_code.filter(|code| *code != 0).map(|code| (code, raw.error_message.unwrap_or_default()));
+    let is_open_api = raw.is_open_api.or(Report::USUAL.is_open_api);
+    Ok(Report { when, copies, error, has_id: raw.send_msg_id.unwrap_or(true), is_open_api })
+}
+
+const COPIES_MAX: u32 = 100;
 
 /// The ledger without its histories, as JSON.
 pub fn summary(ledger: &Ledger) -> String {
@@ -117,6 +172,13 @@ pub fn summary(ledger: &Ledger) -> String {
         "repeated": ledger.repeated().count(),
         "smallestGapMs": millis(ledger.smallest_gap()),
         "largestWindow": ledger.corps.values().map(|corp| corp.largest_window).max(),
+        "callbacks": {
+            "made": ledger.callbacks.made,
+            "delivered": ledger.callbacks.delivered,
+            "refused": ledger.callbacks.refused,
+            "givenUp": ledger.callbacks.given_up,
+            "retries": ledger.callbacks.retries,
+        },
     })
     .to_string()
 }
@@ -150,7 +212,39 @@ mod tests {
             Ok(vec![Rule { account: Some(Box::from("a")), ..Rule::always(late) }, Rule::always(silent).times(2)])
         );
         assert_eq!(rules(r#"{"faults":[{"act":"offline"}]}"#), Ok(vec![Rule::always(Behaviour::offline())]));
+        assert_eq!(
+            rules(r#"{"faults":[{"act":"tooFrequent"}]}"#),
+            Ok(vec![Rule::always(Behaviour::code(-1_000_999, "Abnormal request frequency"))])
+        );
         assert_eq!(rules(r#"{"faults":[]}"#), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_callback_is_ordered_with_an_act_or_alone() {
+        let silent = Behaviour::despite(Act::Silence).reported(Report::late(Duration::from_secs(5)));
+        assert_eq!(
+            rules(r#"{"faults":[{"act":"silence","effect":true,"callback":{"lateMs":5000}}]}"#),
+            Ok(vec![Rule::always(silent)])
+        );
+        let failed = Behaviour::undelivered(-1_000_999, "Abnormal request frequency");
+        assert_eq!(
+            rules(
+                r#"{"faults":[{"callback":{"errorCode":-1000999,"errorMessage":"Abnormal request frequency"},"times":1}]}"#
+            ),
+            Ok(vec![Rule::always(failed).times(1)])
+        );
+        let odd = Report { has_id: false, is_open_api: Some(false), ..Report::twice() };
+        let table = [
+            (r#"{"copies":2,"sendMsgId":false,"isOpenApi":false}"#, odd),
+            (r#"{"early":true}"#, Report::when(When::Early)),
+            (r#"{"outOfOrder":true}"#, Report::when(When::AfterNext)),
+            (r#"{"held":true}"#, Report::when(When::Held)),
+            (r#"{"never":true,"errorCode":0}"#, Report::when(When::Never)),
+        ];
+        for (written, report) in table {
+            let order = format!(r#"{{"faults":[{{"callback":{written}}}]}}"#);
+            assert_eq!(rules(&order), Ok(vec![Rule::always(Behaviour::answer().reported(report))]), "{written}");
+        }
     }
 
     #[test]
@@ -162,6 +256,10 @@ mod tests {
             (r#"{"faults":[{"act":"html","probability":1.5}]}"#, "faults[0]: probability must be"),
             (r#"{"faults":[{"act":"dance"}]}"#, "not an order of faults: unknown variant"),
             (r#"{"faults":[{"act":"html","delay":5}]}"#, "not an order of faults: unknown field"),
+            (r#"{"faults":[{"times":1}]}"#, "faults[0]: name an act, a callback, or both"),
+            (r#"{"faults":[{"callback":{"early":true,"never":true}}]}"#, "faults[0]: a callback is only one of"),
+            (r#"{"faults":[{"callback":{"copies":0}}]}"#, "faults[0]: copies of a callback must be"),
+            (r#"{"faults":[{"callback":{"late":1}}]}"#, "not an order of faults: unknown field"),
             ("", "not an order of faults: EOF"),
         ];
         for (body, expected) in table {

@@ -1,9 +1,13 @@
 //! What the pretend sender does wrong, and when. Pure: the draws come from a seed and from the request itself, so that
 //! the same requests meet the same faults in whatever order they arrive.
 
+use super::callback::Report;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
+
+/// "Too frequent": code and words.
+pub const TOO_FREQUENT: (i64, &str) = (-1_000_999, "Abnormal request frequency");
 
 /// How one request is treated. The effect comes before the delay, so that a client that gives up while it waits has a
 /// message on the screen.
@@ -14,6 +18,8 @@ pub struct Behaviour {
     /// Whether the message reaches its receiver, whatever is answered.
     pub effect: bool,
     pub act: Act,
+    /// The callback about the message, where callbacks are made.
+    pub report: Report,
 }
 
 /// What the client gets to see.
@@ -41,17 +47,17 @@ pub enum Act {
 
 impl Behaviour {
     pub const fn answer() -> Self {
-        Self { delay: Duration::ZERO, effect: true, act: Act::Answer }
+        Self::despite(Act::Answer)
     }
 
     /// `act` without the effect.
     pub const fn refuse(act: Act) -> Self {
-        Self { delay: Duration::ZERO, effect: false, act }
+        Self { delay: Duration::ZERO, effect: false, act, report: Report::USUAL }
     }
 
     /// `act` after the effect.
     pub const fn despite(act: Act) -> Self {
-        Self { delay: Duration::ZERO, effect: true, act }
+        Self { delay: Duration::ZERO, effect: true, act, report: Report::USUAL }
     }
 
     pub fn code(code: i64, msg: &str) -> Self {
@@ -62,12 +68,26 @@ impl Behaviour {
         Self::code(1, "企微不在线")
     }
 
+    /// The platform's code for more than it likes, which it also puts into callbacks.
+    pub fn too_frequent() -> Self {
+        Self::code(TOO_FREQUENT.0, TOO_FREQUENT.1)
+    }
+
+    /// Answered like a message that was sent; the callback says that it was not.
+    pub fn undelivered(code: i64, words: &str) -> Self {
+        Self { report: Report::failed(code, words), ..Self::refuse(Act::Answer) }
+    }
+
     pub const fn status(status: u16) -> Self {
         Self::refuse(Act::Status { status, retry_after: None })
     }
 
     pub fn after(self, delay: Duration) -> Self {
         Self { delay, ..self }
+    }
+
+    pub fn reported(self, report: Report) -> Self {
+        Self { report, ..self }
     }
 }
 

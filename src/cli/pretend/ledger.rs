@@ -4,6 +4,7 @@
 //!   the receiver, and a receiver cannot know which of its answers will be believed.
 //! - The window of a company is exact: it holds the time of each arrival, and one that is as old as the window is out.
 
+use super::callback::{CallbackLedger, Delivery, Made};
 use crate::model::Time;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -49,6 +50,7 @@ pub struct Ledger {
     pub messages: BTreeMap<Box<str>, MessageEntry>,
     pub accounts: BTreeMap<Box<str>, AccountEntry>,
     pub corps: BTreeMap<Box<str>, CorpEntry>,
+    pub callbacks: CallbackLedger,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,6 +157,15 @@ impl Book {
         if self.mode == LedgerMode::Full {
             entry(&mut self.ledger.messages, message).effects += 1;
         }
+    }
+
+    /// Enters a callback that is to be posted, and returns its number.
+    pub fn enter_callback(&mut self, made: &Made) -> u64 {
+        self.ledger.callbacks.enter(made, self.mode == LedgerMode::Full)
+    }
+
+    pub fn attempted_callback(&mut self, number: u64, delivery: Delivery, is_first: bool, is_last: bool) {
+        self.ledger.callbacks.attempted(number, delivery, is_first, is_last);
     }
 
     pub fn count_unauthorized(&mut self) {

@@ -6,17 +6,22 @@
 //! - Everything random comes from a seed and from the request itself.
 
 mod admin;
+pub mod callback;
 mod calls;
 mod connection;
+mod control;
 mod faults;
 mod ledger;
 mod sends;
 mod server;
 
+pub use callback::{CallbackSettings, Happening, Report, When};
 pub use faults::{Act, Behaviour, Faults, RequestInfo, Rule, Script};
 pub use ledger::{AccountEntry, Arrived, CorpEntry, Ledger, LedgerMode, Limits, MessageEntry};
 
 use crate::clock::Clock;
+use bytes::Bytes;
+use callback::{CallbackLedger, Genuine, Others, Outbox};
 use server::{Shared, State};
 use std::collections::BTreeMap;
 use std::io;
@@ -67,8 +72,9 @@ pub struct Settings {
     /// Between arrival and answer.
     pub latency: RangeInclusive<Duration>,
     pub seed: u64,
-    /// Whether `POST /sandbox/fault` and `GET /sandbox/ledger` are answered, to anyone who can connect.
+    /// Whether the paths below `/sandbox/` are answered, to anyone who can connect.
     pub admin: bool,
+    pub callbacks: CallbackSettings,
 }
 
 impl Default for Settings {
@@ -88,6 +94,7 @@ impl Default for Settings {
             latency: Duration::ZERO..=Duration::ZERO,
             seed: 1,
             admin: false,
+            callbacks: CallbackSettings::default(),
         }
     }
 }
@@ -101,11 +108,13 @@ pub struct Pretend {
 
 impl Pretend {
     /// # Errors
-    /// When the address cannot be bound.
+    /// When the address cannot be bound, or that of the callbacks is none.
     pub async fn start(settings: Settings) -> io::Result<Self> {
         let listen = settings.listen;
         let accounts = settings.accounts.iter().map(|known| (known.account.clone(), known.clone()));
-        let state = State::new(&settings, accounts.collect::<BTreeMap<_, _>>());
+        let mut outbox = Outbox::default();
+        outbox.target = settings.callbacks.url.as_deref().map(callback::target).transpose()?;
+        let state = State::new(&settings, accounts.collect::<BTreeMap<_, _>>(), outbox);
         let shared = Arc::new(Shared::new(settings, state, Clock::start()));
         let mut pretend = Self { address: listen, shared, accepting: None };
         pretend.come_up().await?;
@@ -146,7 +155,49 @@ impl Pretend {
         api_key.clone_into(&mut self.shared.state().api_key);
     }
 
-    /// Closes the listener and every connection at once, requests under way included. The ledger stays.
+    /// Where quntool's callbacks go from now on; those that are tried again, too.
+    ///
+    /// # Errors
+    /// When it is no address over plain HTTP.
+    pub fn set_callback_url(&self, url: &str) -> io::Result<()> {
+        self.shared.state().outbox.target = Some(callback::target(url)?);
+        Ok(())
+    }
+
+    /// Where the other systems' callbacks go.
+    pub fn set_others(&self, others: Others) {
+        self.shared.state().outbox.others = others;
+    }
+
+    /// Lets something happen to an account, and reports it as `report` says. The `msgId` of the callback, where
+    /// callbacks are made. Begins a task, so the caller must be on the runtime.
+    pub fn happen(&self, happening: &Happening, report: &Report) -> Option<Box<str>> {
+        self.shared.happen(happening, report)
+    }
+
+    /// Posts the callbacks that are held back.
+    pub fn release_callbacks(&self) {
+        callback::release(&self.shared);
+    }
+
+    /// Returns as soon as the ledger of callbacks is as `is_enough` wants it.
+    pub async fn wait_for_callbacks(&self, is_enough: impl Fn(&CallbackLedger) -> bool) {
+        let mut changes = self.shared.courier.changes();
+        while !self.with_ledger(|ledger| is_enough(&ledger.callbacks)) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Makes any other request once, such as a callback of another system. Status and body of the answer, or `None`
+    /// for no answer.
+    pub async fn request(&self, url: &str, genuine: Genuine) -> Option<(u16, Bytes)> {
+        self.shared.courier.exchange(url, genuine).await
+    }
+
+    /// Closes the listener and every connection at once, requests under way included. The ledger stays, and callbacks
+    /// go on.
     pub async fn go_down(&mut self) {
         if let Some(accepting) = self.accepting.take() {
             accepting.abort();
@@ -177,6 +228,7 @@ impl Pretend {
 
 impl Drop for Pretend {
     fn drop(&mut self) {
+        self.shared.courier.end();
         if let Some(accepting) = self.accepting.take() {
             accepting.abort();
         }

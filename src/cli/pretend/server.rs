@@ -1,11 +1,12 @@
 //! Accepts, routes and answers.
 
+use super::callback::{Courier, Outbox};
 use super::connection::{Ending, Payload, Socket};
-use super::faults::{Act, Behaviour, Faults};
+use super::faults::{Act, Faults};
 use super::ledger::Book;
-use super::sends::{Asked, decide};
-use super::{BASE_PATH, MessageKey, PretendAccount, Settings, admin};
-use crate::clock::{self, Clock};
+use super::sends::{Asked, Decided, decide};
+use super::{BASE_PATH, MessageKey, PretendAccount, Settings, control};
+use crate::clock::Clock;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -28,6 +29,7 @@ pub struct Shared {
     pub message_key: MessageKey,
     pub latency: RangeInclusive<Duration>,
     pub seed: u64,
+    pub courier: Courier,
     admin: bool,
     state: Mutex<State>,
 }
@@ -38,24 +40,34 @@ pub struct State {
     pub accounts: BTreeMap<Box<str>, PretendAccount>,
     pub default_corp: Option<Box<str>>,
     pub api_key: String,
+    pub outbox: Outbox,
+    /// The last `server_id` that was given away.
+    pub server_id: u64,
 }
 
 impl State {
-    pub fn new(settings: &Settings, accounts: BTreeMap<Box<str>, PretendAccount>) -> Self {
+    pub fn new(settings: &Settings, accounts: BTreeMap<Box<str>, PretendAccount>, outbox: Outbox) -> Self {
         Self {
             book: Book::new(settings.ledger, settings.limits),
             faults: Faults::None,
             accounts,
             default_corp: settings.default_corp.clone(),
             api_key: settings.api_key.clone(),
+            outbox,
+            server_id: 1_000_000,
         }
+    }
+
+    pub fn next_server_id(&mut self) -> u64 {
+        self.server_id += 1;
+        self.server_id
     }
 }
 
 impl Shared {
     pub fn new(settings: Settings, state: State, clock: Clock) -> Self {
-        let Settings { message_key, latency, seed, admin, .. } = settings;
-        Self { clock, message_key, latency, seed, admin, state: Mutex::new(state) }
+        let Settings { message_key, latency, seed, admin, callbacks, .. } = settings;
+        Self { clock, message_key, latency, seed, courier: Courier::new(callbacks), admin, state: Mutex::new(state) }
     }
 
     /// The state, also after a script of faults has panicked: the panic is that test's own failure.
@@ -96,7 +108,7 @@ async fn handle(
 ) -> Result<Response<Payload>, BrokenOnPurpose> {
     let path = request.uri().path();
     if shared.admin && path.starts_with("/sandbox/") {
-        return Ok(handle_admin(&shared, request).await);
+        return Ok(control::handle(&shared, request).await);
     }
     let key = request.headers().get("apikey").map(HeaderValue::as_bytes);
     let authorized = key == Some(shared.state().api_key.as_bytes());
@@ -119,7 +131,7 @@ fn is_send(path: &str) -> bool {
 }
 
 async fn handle_send(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     request: Request<Incoming>,
     ending: &Ending,
 ) -> Result<Response<Payload>, BrokenOnPurpose> {
@@ -130,12 +142,16 @@ async fn handle_send(
     };
     let path = head.uri.path().strip_prefix(BASE_PATH).unwrap_or_default();
     let request_id = head.headers.get("x-request-id").and_then(|value| value.to_str().ok());
-    let Behaviour { delay, act, effect: _ } = decide(shared, &Asked { path, request_id, body: &body });
+    let Decided { delay, act, msg_id, early } = decide(shared, &Asked { path, request_id, body: &body });
+    if let Some(early) = early {
+        // It ends by itself; that it does with the whole sender concerns nobody who still waits.
+        let _ = early.await;
+    }
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
     match act {
-        Act::Answer => Ok(json(StatusCode::OK, sent())),
+        Act::Answer => Ok(json(StatusCode::OK, sent(&msg_id))),
         Act::Code { code, msg } => {
             let answer = serde_json::json!({ "msg": msg, "code": code, "data": null });
             Ok(json(StatusCode::OK, answer.to_string()))
@@ -149,7 +165,7 @@ async fn handle_send(
             Ok(answer)
         }
         Act::Html => Ok(Response::new(Payload::whole("<!DOCTYPE html><title>welcome</title>"))),
-        Act::Cut => Ok(Response::new(Payload::cut(sent()))),
+        Act::Cut => Ok(Response::new(Payload::cut(sent(&msg_id)))),
         // Ends when the client closes the connection, because the server then drops this future.
         Act::Silence => std::future::pending().await,
         Act::Reset => {
@@ -159,8 +175,8 @@ async fn handle_send(
     }
 }
 
-fn sent() -> String {
-    format!(r#"{{"msg":"","code":0,"data":{{"msgId":"{}"}}}}"#, clock::random_uuid())
+fn sent(msg_id: &str) -> String {
+    format!(r#"{{"msg":"","code":0,"data":{{"msgId":"{msg_id}"}}}}"#)
 }
 
 /// The account list: those online, unless the query asks for all.
@@ -186,32 +202,11 @@ fn list(shared: &Shared, query: Option<&str>) -> String {
     serde_json::json!({ "msg": "", "code": 0, "data": accounts }).to_string()
 }
 
-async fn handle_admin(shared: &Shared, request: Request<Incoming>) -> Response<Payload> {
-    let (head, body) = request.into_parts();
-    match (&head.method, head.uri.path()) {
-        (&Method::POST, "/sandbox/fault") => {
-            let body = read_body(body).await.unwrap_or_default();
-            match admin::parse_faults(&body) {
-                Ok(faults) => {
-                    shared.state().faults = faults;
-                    json(StatusCode::OK, r#"{"status":"ok"}"#)
-                }
-                Err(error) => {
-                    let answer = serde_json::json!({ "status": "error", "message": error.to_string() });
-                    json(StatusCode::BAD_REQUEST, answer.to_string())
-                }
-            }
-        }
-        (&Method::GET, "/sandbox/ledger") => json(StatusCode::OK, admin::summary(shared.state().book.ledger())),
-        _ => json(StatusCode::NOT_FOUND, r#"{"status":"error","message":"no such path"}"#),
-    }
-}
-
-async fn read_body(body: Incoming) -> Option<Bytes> {
+pub async fn read_body(body: Incoming) -> Option<Bytes> {
     Some(Limited::new(body, BODY_BYTES_MAX).collect().await.ok()?.to_bytes())
 }
 
-fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Payload> {
+pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Payload> {
     let mut answer = Response::new(Payload::whole(body));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

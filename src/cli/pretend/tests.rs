@@ -148,6 +148,7 @@ async fn each_fault_is_what_it_says_with_and_without_the_effect() {
                 delay: Duration::ZERO,
                 effect,
                 act: act.clone(),
+                report: Report::USUAL,
             })]));
             let body = format!(r#"{{"wxId":"1","conversationId":"R:1","content":"{name}"}}"#);
             let body = body.replace("\"5\"", "5").replace("\"no\"", "no");
