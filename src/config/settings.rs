@@ -241,6 +241,8 @@ pub enum CallbackOf {
         token: Secret,
         aes_key: Secret,
         receivers: Vec<String>,
+        /// The same.
+        tolerance: Duration,
     },
 }
 
