@@ -96,7 +96,7 @@ fn wecom(section: &Section<'_>, read: &ReadFile<'_>, problems: &mut Problems) ->
         let name = if section.has("aes_key") { "aes_key" } else { "aes_key_file" };
         section.error(name, "must be the 43 letters and digits of the EncodingAESKey; copy it whole", problems);
     }
-    let receivers = section.texts("receivers", &[], problems);
+    let receivers = section.texts_or_empty("receivers", problems);
     if receivers.is_empty() {
         let message =
             "name whom callbacks may be for: the company's id, the suite's id, or \"\" where WeCom sends none";

@@ -6,6 +6,7 @@ mod callbacks;
 mod commands;
 mod crash;
 mod disk;
+mod door;
 mod input;
 mod limits;
 mod links;
