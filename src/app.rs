@@ -243,7 +243,7 @@ impl App {
         let _ = self.intake.await;
         // Behind the acknowledgements of all that the bridge did.
         self.commands.close().await;
-        self.publisher.stop().await;
+        tokio::join!(self.publisher.stop(), self.http.stop());
         bridge_ended(ended)
     }
 }

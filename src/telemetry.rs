@@ -108,9 +108,19 @@ pub fn intake_not_opened(error: &dyn std::error::Error) {
     tracing::error!(error = error.to_string(), "intake cannot be opened");
 }
 
+/// The system had no connection to give, mostly because too many files are open.
+pub fn http_accept_failed(error: &std::io::Error) {
+    tracing::warn!(%error, "an HTTP connection could not be taken");
+}
+
 /// A callback did not prove where it comes from, and changed nothing.
 pub fn callback_forged(source: &str) {
     tracing::warn!(source, "callback refused: wrong secret or signature");
+}
+
+/// A callback found no room, or was not durable in time; its system brings it again.
+pub fn callback_late(source: &str) {
+    tracing::debug!(source, "callback put off with 503");
 }
 
 /// A genuine callback could not be read.

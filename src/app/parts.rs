@@ -110,11 +110,11 @@ fn callback_source(config: config::Callback) -> Result<callback::Source, AppErro
             app_secret: text(app_secret),
             tolerance: *tolerance,
         },
-        config::CallbackOf::Wecom { token, aes_key, receivers } => {
+        config::CallbackOf::Wecom { token, aes_key, receivers, tolerance } => {
             let aes_key = callback::AesKey::parse(aes_key.value.expose_secret())
                 .ok_or_else(|| AppError::CallbackKey(config.name.clone()))?;
             let keys = callback::WecomKeys { token: text(token), aes_key, receivers: receivers.clone() };
-            callback::Kind::Wecom(keys)
+            callback::Kind::Wecom { keys, tolerance: *tolerance }
         }
     };
     let secret = text(&config.secret);

@@ -179,10 +179,10 @@ fn callback_json(callback: &Callback) -> Value {
             let tolerance = show_duration(*tolerance);
             json!({ "app_key": app_key, "app_secret": secret, "app_secret_file": file, "tolerance": tolerance })
         }
-        CallbackOf::Wecom { token, aes_key, receivers } => {
+        CallbackOf::Wecom { token, aes_key, receivers, tolerance } => {
             let ((token, token_file), (key, key_file)) = (secret_json(Some(token)), secret_json(Some(aes_key)));
             json!({ "token": token, "token_file": token_file, "aes_key": key, "aes_key_file": key_file,
-                    "receivers": receivers })
+                    "receivers": receivers, "tolerance": show_duration(*tolerance) })
         }
     };
     if let (Some(shown), Value::Object(own)) = (shown.as_object_mut(), own) {

@@ -107,6 +107,15 @@ impl<'a> Section<'a> {
 
     /// A list of texts, each as [`Section::text`].
     pub fn texts(&self, name: &str, default: &[&str], problems: &mut Problems) -> Vec<String> {
+        self.list(name, default, false, problems)
+    }
+
+    /// The same, where an empty text means something.
+    pub fn texts_or_empty(&self, name: &str, problems: &mut Problems) -> Vec<String> {
+        self.list(name, &[], true, problems)
+    }
+
+    fn list(&self, name: &str, default: &[&str], may_be_empty: bool, problems: &mut Problems) -> Vec<String> {
         let default = || default.iter().map(|text| (*text).to_owned()).collect();
         let Some(node) = self.get(name) else { return default() };
         let items = match &node.value {
@@ -124,6 +133,9 @@ impl<'a> Section<'a> {
         for (index, item) in items.iter().enumerate() {
             match text_of(item, "a text in quotes") {
                 Ok(text) => found.push(text.to_owned()),
+                Err(_) if may_be_empty && matches!(&item.value, Raw::Text(text) if text.is_empty()) => {
+                    found.push(String::new());
+                }
                 Err(message) => problems.error(item.origin.clone(), format!("{}[{index}]", self.key(name)), message),
             }
         }

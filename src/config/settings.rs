@@ -262,6 +262,8 @@ pub enum CallbackOf {
         token: Secret,
         aes_key: Secret,
         receivers: Vec<String>,
+        /// The same.
+        tolerance: Duration,
     },
 }
 

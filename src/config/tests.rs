@@ -22,6 +22,7 @@ fn files(path: &Path) -> io::Result<Vec<u8>> {
         "short" => "0123456789".to_owned(),
         "umlaut" => "schlüssel-0123456789".to_owned(),
         "empty" => "\n".to_owned(),
+        "aes-key" => "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C\n".to_owned(),
         "cert.pem" => "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n".to_owned(),
         "key.pem" => format!("-----BEGIN PRIVATE KEY-----\n{CANARY}\n-----END PRIVATE KEY-----\n"),
         "binary" => return Ok(vec![0xff, 0xfe]),
@@ -132,6 +133,11 @@ fn the_documented_file_works_uncommented() {
         "senders[0].api_key",
         "senders[0].ca_file",
         "callbacks[0].secret",
+        "callbacks[1].secret_file",
+        "callbacks[1].app_secret",
+        "callbacks[2].secret_file",
+        "callbacks[2].token",
+        "callbacks[2].aes_key",
     ];
     assert_eq!(found, expected, "{problems}");
 }
@@ -169,7 +175,15 @@ fn the_full_file_has_every_key() {
     let text = fs::read_to_string(Path::new(ROOT).join("tests/data/config-full.toml")).expect("the full file");
     for path in schema::paths(schema::ROOT, "") {
         let key = path.rsplit('.').next().expect("a key");
-        let excluded = ["mqtt.password", "senders[].api_key", "callbacks[].secret"].contains(&path.as_str());
+        let excluded = [
+            "mqtt.password",
+            "senders[].api_key",
+            "callbacks[].secret",
+            "callbacks[].app_secret",
+            "callbacks[].token",
+            "callbacks[].aes_key",
+        ]
+        .contains(&path.as_str());
         assert!(excluded || text.lines().any(|line| line.starts_with(&format!("{key} = "))), "{path}");
     }
 }
@@ -190,6 +204,8 @@ fn right_up_to_the_edge() {
         "[http]\nlisten = \"[::1]:0\"\n[broker]\nlisten = \"127.0.0.1:1883\"",
         "[[accounts]]\naccount = \"1\"\ncorp = \"2\"",
         "[[callbacks]]\nname = \"x\"\nsecret = \"0123456789abcdef\"",
+        "[[callbacks]]\nname = \"w\"\nkind = \"wecom\"\nsecret_file = \"api-key\"\ntoken = \"t\"\n\
+         aes_key_file = \"aes-key\"\nreceivers = [\"\"]",
     ] {
         let loaded =
             load_text(&format!("{SENDER}{text}\n"), &[]).unwrap_or_else(|problems| panic!("{text}\n{problems}"));

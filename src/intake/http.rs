@@ -1,4 +1,6 @@
-//! The HTTP server: whether the process lives, whether it works, and how.
+//! The HTTP server: whether the process lives, whether it works, and how; and the callbacks.
+
+mod door;
 
 use axum::Router;
 use axum::extract::State;
@@ -6,13 +8,13 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use door::Door;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 /// What readiness is made of. The server only starts once the journal is restored.
 #[derive(Clone)]
@@ -42,7 +44,7 @@ impl Metrics {
 /// The running server. Dropping it ends it.
 pub struct Server {
     address: SocketAddr,
-    task: JoinHandle<()>,
+    door: Door,
 }
 
 impl Server {
@@ -50,11 +52,10 @@ impl Server {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
-}
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.task.abort();
+    /// Takes no more connections, and returns when the requests that are in have their answers: after 1 s at most.
+    pub async fn stop(self) {
+        self.door.close().await;
     }
 }
 
@@ -71,11 +72,7 @@ pub async fn serve(listen: SocketAddr, readiness: Readiness, page: Metrics, call
         .with_state(readiness)
         .route("/metrics", get(metrics).with_state(page))
         .merge(callbacks);
-    let task = tokio::spawn(async move {
-        // Only ever ends with the task: accepting is tried again after an error.
-        let _ = axum::serve(listener, router).await;
-    });
-    Ok(Server { address, task })
+    Ok(Server { address, door: Door::open(listener, router) })
 }
 
 async fn healthz() -> &'static str {

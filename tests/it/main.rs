@@ -7,6 +7,7 @@ mod e2e;
 mod gateway;
 mod mosquitto;
 mod mqtt;
+mod oracles;
 mod proxy;
 mod publisher;
 mod readme;

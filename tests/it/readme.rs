@@ -1,7 +1,7 @@
 //! The README in two languages: both say the same, and both say what the program does.
 
 use sendbridge::intake::command::{COMMON, fields_of};
-use sendbridge::model::{ALARMS, AccountState, Code, Command, HoldReason};
+use sendbridge::model::{ALARMS, AccountState, Code, Command, EVENTS, HoldReason};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -141,7 +141,7 @@ fn every_word_that_an_operator_meets_is_explained_on_both_pages() {
     for page in Page::both() {
         let names = page.names();
         let words =
-            ALARMS.into_iter().chain(Command::NAMES).chain(HoldReason::WORDS).chain(Code::ALL.map(Code::as_str));
+            ALARMS.into_iter().chain(EVENTS).chain(Command::NAMES).chain(HoldReason::WORDS).chain(Code::ALL.map(Code::as_str));
         let missing: Vec<&str> =
             words.chain(states.iter().map(String::as_str)).filter(|word| !names.contains(word)).collect();
         assert!(missing.is_empty(), "{} does not name {missing:#?}", page.name);

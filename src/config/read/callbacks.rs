@@ -15,17 +15,17 @@ const TOLERANCE: Duration = Duration::from_secs(300);
 const TOLERANCE_MOST: Duration = Duration::from_secs(86_400);
 
 /// Keys that only some kinds have.
-const OWN: [(&str, CallbackKind); 10] = [
-    ("sender", CallbackKind::Quntool),
-    ("app_key", CallbackKind::Yunxin),
-    ("app_secret", CallbackKind::Yunxin),
-    ("app_secret_file", CallbackKind::Yunxin),
-    ("tolerance", CallbackKind::Yunxin),
-    ("token", CallbackKind::Wecom),
-    ("token_file", CallbackKind::Wecom),
-    ("aes_key", CallbackKind::Wecom),
-    ("aes_key_file", CallbackKind::Wecom),
-    ("receivers", CallbackKind::Wecom),
+const OWN: [(&str, &[CallbackKind]); 10] = [
+    ("sender", &[CallbackKind::Quntool]),
+    ("app_key", &[CallbackKind::Yunxin]),
+    ("app_secret", &[CallbackKind::Yunxin]),
+    ("app_secret_file", &[CallbackKind::Yunxin]),
+    ("tolerance", &[CallbackKind::Yunxin, CallbackKind::Wecom]),
+    ("token", &[CallbackKind::Wecom]),
+    ("token_file", &[CallbackKind::Wecom]),
+    ("aes_key", &[CallbackKind::Wecom]),
+    ("aes_key_file", &[CallbackKind::Wecom]),
+    ("receivers", &[CallbackKind::Wecom]),
 ];
 
 pub(super) fn callbacks(
@@ -48,9 +48,10 @@ pub(super) fn callbacks(
         let personal_data = section.flag("personal_data", false, problems);
         let kind = section.choice("kind", choices::CALLBACK_KIND, CallbackKind::Quntool, problems);
         for (key, of) in OWN {
-            if of != kind && section.has(key) {
-                let (own, other) = (word(of), word(kind));
-                section.error(key, format!("goes with kind = {own:?}, this is {other:?}; remove it"), problems);
+            if !of.contains(&kind) && section.has(key) {
+                let own: Vec<String> = of.iter().map(|kind| format!("{:?}", word(*kind))).collect();
+                let (own, other) = (own.join(" or "), word(kind));
+                section.error(key, format!("goes with kind = {own}, this is {other:?}; remove it"), problems);
             }
         }
         let of = match kind {
@@ -77,8 +78,12 @@ fn yunxin(section: &Section<'_>, read: &ReadFile<'_>, problems: &mut Problems) -
     CallbackOf::Yunxin {
         app_key,
         app_secret: needed(section, "app_secret", message, read, problems),
-        tolerance: section.duration("tolerance", TOLERANCE, Duration::ZERO..=TOLERANCE_MOST, problems),
+        tolerance: tolerance(section, problems),
     }
+}
+
+fn tolerance(section: &Section<'_>, problems: &mut Problems) -> Duration {
+    section.duration("tolerance", TOLERANCE, Duration::ZERO..=TOLERANCE_MOST, problems)
 }
 
 fn wecom(section: &Section<'_>, read: &ReadFile<'_>, problems: &mut Problems) -> CallbackOf {
@@ -91,13 +96,13 @@ fn wecom(section: &Section<'_>, read: &ReadFile<'_>, problems: &mut Problems) ->
         let name = if section.has("aes_key") { "aes_key" } else { "aes_key_file" };
         section.error(name, "must be the 43 letters and digits of the EncodingAESKey; copy it whole", problems);
     }
-    let receivers = section.texts("receivers", &[], problems);
+    let receivers = section.texts_or_empty("receivers", problems);
     if receivers.is_empty() {
         let message =
             "name whom callbacks may be for: the company's id, the suite's id, or \"\" where WeCom sends none";
         section.missing("receivers", message, problems);
     }
-    CallbackOf::Wecom { token, aes_key, receivers }
+    CallbackOf::Wecom { token, aes_key, receivers, tolerance: tolerance(section, problems) }
 }
 
 fn path_secret(section: &Section<'_>, read: &ReadFile<'_>, problems: &mut Problems) -> Secret {

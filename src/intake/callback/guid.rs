@@ -4,7 +4,7 @@
 //! the latter are not documented by the vendor, so all that is not certain is left to `data`.
 
 use super::read::{Fields, digest};
-use super::{Draft, Read, Unreadable};
+use super::{Draft, Read, Unreadable, redact};
 use crate::model::{Conversation, ConversationKind, Party, Time};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +12,9 @@ use serde_json::Value;
 
 /// A bit of `flag` in a message: it could not be sent.
 const SEND_FAILED: i64 = 4_194_304;
+
+/// Messages of one batch. What claims to have more is passed on in one piece: a body can hold more than anybody counts.
+const BATCH_MAX: usize = 1000;
 
 /// `known_user` gives the account that logged in last under a guid: only that tells who sent a message.
 pub(super) fn read(
@@ -30,14 +33,20 @@ pub(super) fn read(
     let own = known_user(&guid);
     let nothing = Value::Null;
     let data = root.get("data").unwrap_or(&nothing);
-    let items: Vec<&Value> = match (code, data) {
+    let mut items: Vec<&Value> = match (code, data) {
         // A batch of messages: a list, or an object that holds one.
         (Some(11013), Value::Array(items)) => items.iter().collect(),
         (Some(11013), Value::Object(members)) => {
-            members.values().find_map(Value::as_array).map_or_else(|| vec![data], |items| items.iter().collect())
+            let lists = members.iter().filter(|(name, _)| !redact::is_named(name));
+            let list = lists.map(|(_, member)| member).find_map(Value::as_array);
+            list.map_or_else(|| vec![data], |items| items.iter().collect())
         }
         _ => vec![data],
     };
+    let is_whole = items.is_empty() || items.len() > BATCH_MAX;
+    if is_whole {
+        items = vec![data];
+    }
     let key = match Fields::of(data).text("appinfo").filter(|info| code == Some(11010) && !info.is_empty()) {
         Some(info) => digest(&[b"appinfo", guid.as_bytes(), info.as_bytes()]),
         None => digest(&[b"body", body]),
@@ -45,7 +54,9 @@ pub(super) fn read(
     let mut drafts = Vec::with_capacity(items.len());
     for item in items {
         let fields = Fields::of(item);
-        let mut draft = Draft::new(event(code, fields, own.as_deref()), &kind);
+        let is_no_message = code == Some(11013) && (is_whole || fields.is_none());
+        let what = if is_no_message { "raw/unknown" } else { event(code, fields, own.as_deref()) };
+        let mut draft = Draft::new(what, &kind);
         draft.at = ["sendtime", "timestamp"].into_iter().find_map(|name| fields.time(name)).unwrap_or(received_at);
         // Elsewhere it is a contact.
         let names_account = matches!(code, Some(11002 | 11003));

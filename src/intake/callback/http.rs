@@ -2,10 +2,19 @@
 //!
 //! A callback is answered once it is durable, and within the time that its system allows whatever else goes on: nothing
 //! here waits for the broker. What cannot be taken in time is refused with 503, so that the system brings it again.
+//!
+//! # Invariants
+//!
+//! - Nothing of a body is read for whoever does not know the secret in the path.
+//! - Between the door and the disk there are at most [`PLACES`] callbacks of [`PLACE_BYTES`] each, or fewer larger ones:
+//!   a quarter of what one turn of the loop takes, and little to write. So no flood of them fills the channel of inputs
+//!   or makes a turn long. A place is free again when the callback is durable or refused, not when somebody stops
+//!   waiting for it.
+//! - One source has half of the places at most: a flood from one system leaves room for the others.
 
 use super::{Answer, Arrival, Arrived, Kind, Source};
 use crate::clock::Clock;
-use crate::model::{CallbackTicket, Input};
+use crate::model::{Callback, CallbackTicket, Input};
 use crate::telemetry;
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -13,56 +22,77 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-/// How long a request may take to arrive whole.
+/// How long a body may take to arrive whole.
 const BODY_WAIT: Duration = Duration::from_secs(5);
 /// How long a callback may take to become durable. WeCom gives up after 1 s, Yunxin after 2 s.
 const DURABLE_WAIT: Duration = Duration::from_millis(800);
-/// Callbacks that are not durable yet, at most: a flood of them must not stand before the messages.
-const WAITING_MAX: usize = 256;
+/// Room between the door and the disk.
+const PLACES: u32 = 256;
+const PLACE_BYTES: usize = 32 * 1024;
+const SOURCE_PLACES: u32 = PLACES / 2;
 
 /// What the engine says of callbacks, brought to the requests that wait for it.
 #[derive(Clone, Default)]
-pub struct Taken(Arc<Mutex<BTreeMap<u64, oneshot::Sender<()>>>>);
+pub struct Taken(Arc<Mutex<BTreeMap<u64, Waiting>>>);
+
+/// A callback that the loop has.
+struct Waiting {
+    told: oneshot::Sender<()>,
+    _room: Room,
+}
+
+/// Places that are taken until this is dropped.
+struct Room {
+    _of_all: OwnedSemaphorePermit,
+    _of_source: OwnedSemaphorePermit,
+}
 
 impl Taken {
     /// The callback is durable.
     pub fn tell(&self, ticket: CallbackTicket) {
-        if let Some(waiting) = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket.0) {
+        if let Some(Waiting { told, .. }) = self.remove(ticket) {
             // Whoever waited may have gone.
-            let _ = waiting.send(());
+            let _ = told.send(());
         }
     }
 
     /// The callback was not taken.
     pub fn refuse(&self, ticket: CallbackTicket) {
-        self.forget(ticket);
+        self.remove(ticket);
     }
 
-    fn wait(&self, ticket: CallbackTicket) -> oneshot::Receiver<()> {
-        let (sender, receiver) = oneshot::channel();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(ticket.0, sender);
-        receiver
+    fn remove(&self, ticket: CallbackTicket) -> Option<Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket.0)
     }
 
-    fn forget(&self, ticket: CallbackTicket) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket.0);
+    fn wait(&self, ticket: CallbackTicket, room: Room) -> oneshot::Receiver<()> {
+        let (told, telling) = oneshot::channel();
+        let waiting = Waiting { told, _room: room };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(ticket.0, waiting);
+        telling
     }
 }
 
 struct Desk {
-    sources: BTreeMap<Box<str>, Source>,
+    windows: BTreeMap<Box<str>, Window>,
     body_bytes_max: usize,
     inputs: mpsc::Sender<Input>,
     clock: Clock,
     taken: Taken,
     next_ticket: AtomicU64,
-    waiting: Semaphore,
+    places: Arc<Semaphore>,
+}
+
+struct Window {
+    source: Source,
+    places: Arc<Semaphore>,
 }
 
 /// The routes of these sources. What comes in goes to `inputs`; `taken` tells when it is durable.
@@ -73,36 +103,48 @@ pub fn routes(
     clock: Clock,
     taken: Taken,
 ) -> Router {
+    let window = |source: Source| {
+        (source.name.clone(), Window { source, places: Arc::new(Semaphore::new(SOURCE_PLACES as usize)) })
+    };
     let desk = Desk {
-        sources: sources.into_iter().map(|source| (source.name.clone(), source)).collect(),
+        windows: sources.into_iter().map(window).collect(),
         body_bytes_max,
         inputs,
         clock,
         taken,
         next_ticket: AtomicU64::new(0),
-        waiting: Semaphore::new(WAITING_MAX),
+        places: Arc::new(Semaphore::new(PLACES as usize)),
     };
     Router::new().route("/callback/{source}/{secret}", any(receive)).with_state(Arc::new(desk))
 }
 
 async fn receive(
     State(desk): State<Arc<Desk>>,
-    Path((source, secret)): Path<(String, String)>,
+    Path((name, secret)): Path<(String, String)>,
     RawQuery(query): RawQuery,
     method: Method,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let is_get = match method {
-        Method::GET => true,
-        Method::POST => false,
-        _ => return refused(StatusCode::METHOD_NOT_ALLOWED),
-    };
     // Names are no secret; what is behind an unknown one is answered like a wrong secret.
-    let Some(source) = desk.sources.get(source.as_str()) else {
+    let Some(Window { source, places }) = desk.windows.get(name.as_str()) else {
         return refused(StatusCode::UNAUTHORIZED);
     };
-    let body = match tokio::time::timeout(BODY_WAIT, to_bytes(body, desk.body_bytes_max)).await {
+    if !source.is_secret(&secret) {
+        telemetry::callback_forged(&source.name);
+        return refused(StatusCode::UNAUTHORIZED);
+    }
+    let is_get = method == Method::GET;
+    if !is_get && method != Method::POST {
+        return wrong_method(source);
+    }
+    let length = if is_get { 0 } else { length(&headers).unwrap_or(desk.body_bytes_max) };
+    if length > desk.body_bytes_max {
+        return refused(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let Some(room) = desk.room(places, length) else { return late(source) };
+    let body = match tokio::time::timeout(BODY_WAIT, to_bytes(body, length)).await {
+        _ if is_get => Bytes::new(),
         Ok(Ok(body)) => body,
         Ok(Err(_)) => return refused(StatusCode::PAYLOAD_TOO_LARGE),
         Err(_) => return refused(StatusCode::REQUEST_TIMEOUT),
@@ -114,7 +156,13 @@ async fn receive(
         .collect();
     let arrival = Arrival { is_get, secret: &secret, query: &query, headers: &headers, body: &body };
     match source.read(arrival, desk.clock.now()) {
-        Arrived::Callback(callback, answer) => desk.take(source, *callback, answer).await,
+        Arrived::Callback(callback, answer) => {
+            if desk.take(callback, room).await {
+                answered(answer)
+            } else {
+                late(source)
+            }
+        }
         Arrived::Answer(answer) => answered(answer),
         Arrived::Forged => {
             telemetry::callback_forged(&source.name);
@@ -124,37 +172,65 @@ async fn receive(
             telemetry::callback_unreadable(&source.name, why.as_str());
             refused(StatusCode::BAD_REQUEST)
         }
-        Arrived::WrongMethod => refused(StatusCode::METHOD_NOT_ALLOWED),
+        Arrived::WrongMethod => wrong_method(source),
     }
 }
 
+/// What the head says of the body's length.
+fn length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 impl Desk {
-    async fn take(&self, source: &Source, callback: crate::model::Callback, answer: Answer) -> Response {
-        // The operation behind a request of Yunxin is never held up, and is not asked about again.
-        let is_asked_once = matches!(source.kind, Kind::Yunxin { .. });
-        let late = || if is_asked_once { answered(answer.clone()) } else { busy() };
-        let Ok(_place) = self.waiting.try_acquire() else { return late() };
-        let ticket = CallbackTicket(self.next_ticket.fetch_add(1, Ordering::Relaxed));
-        let durable = self.taken.wait(ticket);
-        let input = Input::Callback { ticket, callback: Box::new(callback) };
-        let taken = async {
-            if self.inputs.send(input).await.is_err() {
-                return false;
-            }
-            durable.await.is_ok()
-        };
-        let is_taken = tokio::time::timeout(DURABLE_WAIT, taken).await.unwrap_or(false);
-        self.taken.forget(ticket);
-        if is_taken { answered(answer) } else { late() }
+    /// Room for a body of so many bytes, in small change: a callback of some kilobytes takes one place.
+    fn room(&self, of_source: &Arc<Semaphore>, bytes: usize) -> Option<Room> {
+        let places = u32::try_from(bytes.div_ceil(PLACE_BYTES)).unwrap_or(PLACES).max(1);
+        let take = |from: &Arc<Semaphore>| Arc::clone(from).try_acquire_many_owned(places).ok();
+        Some(Room { _of_source: take(of_source)?, _of_all: take(&self.places)? })
     }
+
+    /// Whether it is durable, in time.
+    async fn take(&self, callback: Box<Callback>, room: Room) -> bool {
+        let ticket = CallbackTicket(self.next_ticket.fetch_add(1, Ordering::Relaxed));
+        let mut limit = std::pin::pin!(tokio::time::sleep(DURABLE_WAIT));
+        let way = tokio::select! {
+            way = self.inputs.reserve() => way.ok(),
+            () = &mut limit => None,
+        };
+        let Some(way) = way else { return false };
+        let telling = self.taken.wait(ticket, room);
+        way.send(Input::Callback { ticket, callback });
+        tokio::select! {
+            told = telling => told.is_ok(),
+            () = limit => false,
+        }
+    }
+}
+
+/// To a system whose callback cannot be taken now. Yunxin asks before somebody may act, and only once: that is never
+/// held up.
+fn late(source: &Source) -> Response {
+    match source.kind {
+        Kind::Yunxin { .. } => answered(Answer::allow()),
+        Kind::Quntool | Kind::Guid(_) | Kind::Wecom { .. } => {
+            telemetry::callback_late(&source.name);
+            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], "busy\n").into_response()
+        }
+    }
+}
+
+fn wrong_method(source: &Source) -> Response {
+    let methods = match source.kind {
+        Kind::Wecom { .. } => "GET, POST",
+        Kind::Quntool | Kind::Guid(_) | Kind::Yunxin { .. } => "POST",
+    };
+    let mut response = refused(StatusCode::METHOD_NOT_ALLOWED);
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(methods));
+    response
 }
 
 fn answered(answer: Answer) -> Response {
     ([(header::CONTENT_TYPE, answer.content_type)], answer.body).into_response()
-}
-
-fn busy() -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], "busy\n").into_response()
 }
 
 fn refused(status: StatusCode) -> Response {

@@ -46,7 +46,11 @@ pub enum Kind {
         /// How far its clock may be off; zero takes any time.
         tolerance: Duration,
     },
-    Wecom(WecomKeys),
+    Wecom {
+        keys: WecomKeys,
+        /// The same: WeCom signs its time against requests that are brought again.
+        tolerance: Duration,
+    },
 }
 
 /// The account that logged in last under each guid.
@@ -107,6 +111,11 @@ pub struct Answer {
 impl Answer {
     fn json(body: &str) -> Self {
         Self { content_type: "application/json", body: body.to_owned() }
+    }
+
+    /// What lets an operation pass that Yunxin asks about.
+    pub(crate) fn allow() -> Self {
+        Self::json(yunxin::ALLOW)
     }
 
     fn text(body: impl Into<String>) -> Self {
@@ -175,10 +184,14 @@ impl Draft {
 }
 
 impl Source {
+    /// Whether this is the secret that its path must end with.
+    pub fn is_secret(&self, secret: &str) -> bool {
+        secret.as_bytes().ct_eq(self.secret.as_bytes()).into()
+    }
+
     /// Checks and reads one request.
     pub fn read(&self, arrival: Arrival<'_>, now: Time) -> Arrived {
-        let is_secret: bool = arrival.secret.as_bytes().ct_eq(self.secret.as_bytes()).into();
-        if !is_secret {
+        if !self.is_secret(arrival.secret) {
             return Arrived::Forged;
         }
         match &self.kind {
@@ -200,24 +213,27 @@ impl Source {
                 if !yunxin::is_genuine(proof, app_key, app_secret, arrival.body, now, *tolerance) {
                     return Arrived::Forged;
                 }
-                let allow = Answer::json(yunxin::ALLOW);
+                let allow = Answer::allow();
                 match yunxin::read(proof, arrival.body, now) {
                     Ok(Some(read)) => self.taken(Ok(read), now, allow),
                     Ok(None) => Arrived::Answer(allow),
                     Err(why) => Arrived::Unreadable(why),
                 }
             }
-            Kind::Wecom(keys) => self.read_wecom(keys, arrival, now),
+            Kind::Wecom { keys, tolerance } => self.read_wecom(keys, *tolerance, arrival, now),
             Kind::Quntool | Kind::Guid(_) | Kind::Yunxin { .. } => Arrived::WrongMethod,
         }
     }
 
-    fn read_wecom(&self, keys: &WecomKeys, arrival: Arrival<'_>, now: Time) -> Arrived {
+    fn read_wecom(&self, keys: &WecomKeys, tolerance: Duration, arrival: Arrival<'_>, now: Time) -> Arrived {
         let signature = wecom::Signature {
             msg_signature: value(arrival.query, "msg_signature"),
             timestamp: value(arrival.query, "timestamp"),
             nonce: value(arrival.query, "nonce"),
         };
+        if !read::is_fresh(signature.timestamp, now, tolerance) {
+            return Arrived::Forged;
+        }
         if arrival.is_get {
             return match wecom::open(keys, signature, value(arrival.query, "echostr")) {
                 Some(echo) => Arrived::Answer(Answer::text(echo)),
@@ -253,7 +269,7 @@ impl Source {
             Kind::Quntool => System::Quntool,
             Kind::Guid(_) => System::Guid,
             Kind::Yunxin { .. } => System::Yunxin,
-            Kind::Wecom(_) => System::Wecom,
+            Kind::Wecom { .. } => System::Wecom,
         };
         let id = if index == 0 { id.to_owned() } else { format!("{id}-{index}") };
         Event {

@@ -4,6 +4,7 @@
 use crate::model::{Conversation, ConversationKind, Party, Time};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use std::time::Duration;
 
 /// The members of an object, or none.
 #[derive(Clone, Copy)]
@@ -12,6 +13,11 @@ pub(super) struct Fields<'a>(Option<&'a Map<String, Value>>);
 impl<'a> Fields<'a> {
     pub(super) fn of(value: &'a Value) -> Self {
         Self(value.as_object())
+    }
+
+    /// Whether it is no object at all.
+    pub(super) fn is_none(self) -> bool {
+        self.0.is_none()
     }
 
     pub(super) fn get(self, name: &str) -> Option<&'a Value> {
@@ -84,6 +90,13 @@ pub(super) fn time(number: i64) -> Option<Time> {
     let millis = if number >= MILLIS_LEAST { number } else { number.checked_mul(1000)? };
     let is_moment = millis > 0 && millis / 1000 <= SECONDS_MOST;
     u64::try_from(millis).ok().filter(|_| is_moment).map(Time::from_millis)
+}
+
+/// Whether a signed time is as close to `now` as its system's clock can be expected to be; with `tolerance` zero any is.
+/// What is older may be somebody who brings again what he has overheard.
+pub(super) fn is_fresh(signed: &str, now: Time, tolerance: Duration) -> bool {
+    let is_near = |at: Time| now.since(at) <= tolerance && at.since(now) <= tolerance;
+    tolerance.is_zero() || signed.parse().ok().and_then(time).is_some_and(is_near)
 }
 
 /// `R:` is a group, everything else a chat of two.

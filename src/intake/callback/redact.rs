@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Never published: whoever has one of these can act in somebody's name, or read what was not sent to them.
-const SECRETS: [&str; 11] = [
+pub(super) const SECRETS: [&str; 12] = [
     "aes_key",
     "auth_key",
     "authcode",
@@ -15,10 +15,12 @@ const SECRETS: [&str; 11] = [
     "activecode",
     "previousactivecode",
     "sdkbuff",
+    // Reads a customer service's messages.
+    "token",
 ];
 
 /// Published only where the configuration says so.
-const PERSONAL: [&str; 11] = [
+pub(super) const PERSONAL: [&str; 11] = [
     // The login name at the vendor, often an address.
     "account",
     "bizmail",
@@ -32,6 +34,12 @@ const PERSONAL: [&str; 11] = [
     "telephone",
     "unionid",
 ];
+
+/// Whether a member of this name can be withheld: its value must not be shown under another one.
+pub(super) fn is_named(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRETS.contains(&name.as_str()) || PERSONAL.contains(&name.as_str())
+}
 
 /// Takes out of `data`, at any depth, what must not be published, and returns the paths of what it took.
 pub(super) fn withhold(data: &mut Value, with_personal: bool) -> Vec<String> {

@@ -3,7 +3,7 @@
 //! Sources: the vendor's text on group callbacks; Yunxin's page on third-party callbacks for the headers: `MD5` is the
 //! digest of the raw body, `CheckSum` is SHA-1 of secret, `MD5` and `CurTime`, both in lower-case hex.
 
-use super::read::{Fields, digest, hex, time};
+use super::read::{Fields, digest, hex, is_fresh};
 use super::{Draft, Read, Unreadable};
 use crate::model::{Conversation, ConversationKind, Party, Phase, Time};
 use md5::Md5;
@@ -43,13 +43,7 @@ pub(super) fn is_genuine(
     let is_key = same(proof.app_key, app_key);
     let is_body = same(&proof.md5.to_ascii_lowercase(), &body_md5);
     let is_signed = same(&proof.check_sum.to_ascii_lowercase(), &wanted);
-    let is_fresh = tolerance.is_zero()
-        || proof
-            .cur_time
-            .parse()
-            .ok()
-            .and_then(time)
-            .is_some_and(|at| now.since(at) <= tolerance && at.since(now) <= tolerance);
+    let is_fresh = is_fresh(proof.cur_time, now, tolerance);
     is_key & is_body & is_signed & is_fresh
 }
 

@@ -7,6 +7,7 @@ mod calls;
 mod commands;
 mod crash;
 mod disk;
+mod door;
 mod input;
 mod limits;
 mod links;

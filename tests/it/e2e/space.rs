@@ -34,7 +34,7 @@ fn alarms(seen: &Seen) -> Vec<String> {
     seen.all.iter().map(|heard| heard.json()["what"].as_str().expect("a word").to_owned()).collect()
 }
 
-async fn alarm(watcher: &Publisher, what: &str) {
+pub(super) async fn alarm(watcher: &Publisher, what: &str) {
     watcher.wait(what, |seen| alarms(seen).iter().any(|heard| heard == what)).await;
 }
 
@@ -98,7 +98,7 @@ async fn below_the_watermark_nothing_is_taken_while_the_queue_drains_and_then_al
 }
 
 /// Fills the disk to the last page, again and again, until the bridge cannot write any more.
-async fn fill_for_good(disk: &SmallDisk, watcher: &Publisher) {
+pub(super) async fn fill_for_good(disk: &SmallDisk, watcher: &Publisher) {
     let mut looks = tokio::time::interval(Duration::from_millis(5));
     let filling = async {
         while !alarms(&watcher.seen()).iter().any(|heard| heard == "storage_full") {

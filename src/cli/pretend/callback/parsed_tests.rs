@@ -227,7 +227,7 @@ fn other_systems_are_genuine_and_a_touched_byte_is_not() {
         aes_key: AesKey::parse(WECOM_KEY).expect("a key"),
         receivers: vec![receiver.to_owned()],
     };
-    let wecom = source(Kind::Wecom(keys("suite-1")));
+    let wecom = source(Kind::Wecom { keys: keys("suite-1"), tolerance: Duration::ZERO });
     // Every length of padding.
     for length in 0..40 {
         let seasoning = Seasoning { timestamp: 1_700_000_000, nonce: "n", salt: *b"0123456789abcdef" };
@@ -238,7 +238,7 @@ fn other_systems_are_genuine_and_a_touched_byte_is_not() {
         );
         let genuine = side.callback(&xml, seasoning);
         assert_eq!(taken(&wecom, &genuine).events[0].event, "corp/auth_cancelled");
-        assert_eq!(read(&source(Kind::Wecom(keys("another"))), &genuine), Arrived::Forged);
+        assert_eq!(read(&source(Kind::Wecom { keys: keys("another"), tolerance: Duration::ZERO }), &genuine), Arrived::Forged);
         let touched = Genuine { query: genuine.query.replace("nonce=n", "nonce=m"), ..genuine };
         assert_eq!(read(&wecom, &touched), Arrived::Forged);
         let echo = "7".repeat(length + 1);

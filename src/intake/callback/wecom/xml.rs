@@ -36,6 +36,10 @@ pub(super) fn parse(xml: &str) -> Result<Map<String, Value>, NotXml> {
                 open.push(Open { name, text: String::new(), members: Map::new() });
             }
             Event::Empty(tag) => {
+                elements += 1;
+                if elements > ELEMENTS_MAX {
+                    return Err(NotXml);
+                }
                 let name = tag.local_name().as_ref().to_owned();
                 let parent = open.last_mut().ok_or(NotXml)?;
                 add(&mut parent.members, name, Value::String(String::new()));
@@ -107,7 +111,8 @@ mod tests {
         let unknown = "<xml><A>&b;</A></xml>";
         let deep = format!("{}{}", "<a>".repeat(100), "</a>".repeat(100));
         let many = format!("<xml>{}</xml>", "<a>1</a>".repeat(ELEMENTS_MAX + 1));
-        for xml in [bomb, outside, unknown, &deep, &many, "", "<xml>", "<a></b>", "text", "<a></a><b></b>"] {
+        let empty = format!("<xml>{}</xml>", "<a/>".repeat(ELEMENTS_MAX + 1));
+        for xml in [bomb, outside, unknown, &deep, &many, &empty, "", "<xml>", "<a></b>", "text", "<a></a><b></b>"] {
             assert_eq!(parse(xml), Err(NotXml), "{}", &xml[..xml.len().min(60)]);
         }
     }
