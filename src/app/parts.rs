@@ -6,13 +6,13 @@ use crate::config::{self, Config};
 use crate::engine::{
     self, AccountLimits, AccountSettings, CorpLimits, EventLevel, LimitSettings, MessageSettings, StatusSettings,
 };
+use crate::intake::callback;
 use crate::model::{InfoReport, SenderName};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{self, BrokerUrl, ClientIdentity, TlsSettings};
-use crate::intake::callback;
 use crate::{intake, journal, sender};
-use secrecy::ExposeSecret;
 use info::Described;
+use secrecy::ExposeSecret;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

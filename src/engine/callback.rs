@@ -10,8 +10,7 @@
 use super::Engine;
 use super::tables::SenderKey;
 use crate::model::{
-    Action, CALLBACK_WINDOW, CALLBACKS_KNOWN_MAX, Callback, CallbackTicket, Outgoing, Record, Signal,
-    Time,
+    Action, CALLBACK_WINDOW, CALLBACKS_KNOWN_MAX, Callback, CallbackTicket, Outgoing, Record, Signal, Time,
 };
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;

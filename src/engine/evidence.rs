@@ -130,7 +130,9 @@ impl Evidence {
         let Some(attempts) = self.attempts.get_mut(&look) else { return };
         let is_it = |attempt: &Attempt| attempt.seq == seq && attempt.number == number;
         match standing {
-            Some(standing) => attempts.iter_mut().filter(|attempt| is_it(attempt)).for_each(|attempt| attempt.standing = standing),
+            Some(standing) => {
+                attempts.iter_mut().filter(|attempt| is_it(attempt)).for_each(|attempt| attempt.standing = standing)
+            }
             None => attempts.retain(|attempt| !is_it(attempt)),
         }
         if attempts.is_empty() {
@@ -218,14 +220,20 @@ impl Evidence {
         }
         // With others about it may be any of those seen.
         let fits = |sight: &&&Sight| attempts.iter().filter(own).any(|attempt| attempt.fits(sight));
-        Some(seen.iter().find(fits).copied().filter(|_| is_alone && seen.len() == 1 || self.sabotaged(Sabotage::TwinsIgnored)))
+        Some(
+            seen.iter()
+                .find(fits)
+                .copied()
+                .filter(|_| is_alone && seen.len() == 1 || self.sabotaged(Sabotage::TwinsIgnored)),
+        )
     }
 
     /// Forgets what is too old to prove anything. Ids are kept for as long as the messages that have them.
     pub(super) fn forget(&mut self, now: Time, ids_kept: Duration) {
         while let Some((_, look)) = self.attempts_forgetting.pop_front_if(|(at, _)| *at + EVIDENCE_KEPT < now) {
             if let Some(attempts) = self.attempts.get_mut(&look) {
-                attempts.retain(|attempt| attempt.begun_at + EVIDENCE_KEPT >= now || attempt.standing == Standing::Open);
+                attempts
+                    .retain(|attempt| attempt.begun_at + EVIDENCE_KEPT >= now || attempt.standing == Standing::Open);
                 if attempts.is_empty() {
                     self.attempts.remove(&look);
                 }
@@ -273,7 +281,9 @@ fn pairs(seen: &[&Sight], attempts: &[&Attempt]) -> usize {
         false
     }
     let mut taken = vec![None; attempts.len()];
-    (0..seen.len()).filter(|sight| explain(*sight, seen, attempts, &mut taken, &mut vec![false; attempts.len()])).count()
+    (0..seen.len())
+        .filter(|sight| explain(*sight, seen, attempts, &mut taken, &mut vec![false; attempts.len()]))
+        .count()
 }
 
 #[cfg(test)]

@@ -115,7 +115,9 @@ impl Engine {
             "account/kicked" => ("account_kicked", "the account was logged out by another login: log it in again"),
             "account/qrcode" => ("account_qrcode", "the account waits for its QR code to be scanned: see its event"),
             "account/safety_check" => ("account_safety_check", "the account waits for a safety check: see its event"),
-            "account/verify_required" => ("account_verify_required", "the login waits for the code that the phone shows"),
+            "account/verify_required" => {
+                ("account_verify_required", "the login waits for the code that the phone shows")
+            }
             _ => return,
         };
         let about: Box<str> = event.account.as_deref().or(event.instance.as_deref()).unwrap_or(&event.source).into();

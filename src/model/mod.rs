@@ -19,11 +19,13 @@ pub use command::{
     TRANSACTION_WINDOW,
 };
 pub use event::{
-    CALLBACK_WINDOW, CALLBACKS_KNOWN_MAX, Callback, CallbackTicket, Conversation, ConversationKind, EVENTS, Event, Party, Phase, Seen, Shown, Signal, System,
+    CALLBACK_WINDOW, CALLBACKS_KNOWN_MAX, Callback, CallbackTicket, Conversation, ConversationKind, EVENTS, Event,
+    Party, Phase, Seen, Shown, Signal, System,
 };
 pub use flow::{
     Action, Alarm, BrokerFact, DirectoryEntry, Findings, Found, Input, Job, LOOKUPS_MAX, LastNumbers, Link, Lookup,
-    Outgoing, Publication, Question, Ready, Record, ReportedEvent, SendEvent, SenderTrouble, Status, StatusTopic, Ticket,
+    Outgoing, Publication, Question, Ready, Record, ReportedEvent, SendEvent, SenderTrouble, Status, StatusTopic,
+    Ticket,
 };
 pub use hold::{Block, Hold, HoldId, HoldReason, LimitOverride};
 pub use ids::{Account, Corp, MessageId, SenderName, Seq};

@@ -5,9 +5,9 @@ use crate::engine::{
     SenderSettings, Settings, StatusSettings,
 };
 use crate::model::{
-    Account, AccountState, Callback, Command, Corp, DirectoryEntry, Doubt, EVENTS, Event, HoldId, Lifetime, LimitChange, LimitScope, LogLevel,
-    MessageId, NotSent, OnDoubt, Options, Origin, Page, ReplyTo, Request, Scope, Seen, Selection, Sender, SenderName,
-    Settled, Signal, State, System, Time, Verdict,
+    Account, AccountState, Callback, Command, Corp, DirectoryEntry, Doubt, EVENTS, Event, HoldId, Lifetime,
+    LimitChange, LimitScope, LogLevel, MessageId, NotSent, OnDoubt, Options, Origin, Page, ReplyTo, Request, Scope,
+    Seen, Selection, Sender, SenderName, Settled, Signal, State, System, Time, Verdict,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
