@@ -78,7 +78,8 @@ impl Engine {
         match verdict {
             Verdict::Confirmed { msg_id } => {
                 self.server_answered(sender);
-                if !self.has_callbacks {
+                // Where callbacks tell what became of a message, its answer says too little.
+                if !sender.is_some_and(|sender| self.settings.senders[sender.index()].callbacks) {
                     self.end_cool_downs(account);
                 }
                 self.finish(seq, State::Sent, msg_id, None);

@@ -93,12 +93,13 @@ pub(super) fn crash_over(id: Option<IdKey>) {
 impl Sabotage {
     /// Those that break a promise.
     #[cfg(test)]
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::AcceptWithoutRecord,
         Self::AnswerClosedEarly,
         Self::BlocksForgotten,
         Self::BlockForgetsTag,
         Self::CancelWhileSending,
+        Self::ClaimedTwice,
         Self::CorrectionCountsTwice,
         Self::CorrectionUnanswered,
         Self::CrashRetries,
@@ -113,6 +114,7 @@ impl Sabotage {
         Self::MoveForgetsCounts,
         Self::MoveForgetsSends,
         Self::NoAttemptRecord,
+        Self::PeopleCount,
         Self::PlainQuota,
         Self::RefundEveryFailure,
         Self::RehearsalCancels,
@@ -123,6 +125,8 @@ impl Sabotage {
         Self::SpacingFromRequest,
         Self::SweepStopsEarly,
         Self::TimeoutIsSuccess,
+        Self::TwinsDispatched,
+        Self::TwinsIgnored,
     ];
 }
 

@@ -238,7 +238,10 @@ fn other_systems_are_genuine_and_a_touched_byte_is_not() {
         );
         let genuine = side.callback(&xml, seasoning);
         assert_eq!(taken(&wecom, &genuine).events[0].event, "corp/auth_cancelled");
-        assert_eq!(read(&source(Kind::Wecom { keys: keys("another"), tolerance: Duration::ZERO }), &genuine), Arrived::Forged);
+        assert_eq!(
+            read(&source(Kind::Wecom { keys: keys("another"), tolerance: Duration::ZERO }), &genuine),
+            Arrived::Forged
+        );
         let touched = Genuine { query: genuine.query.replace("nonce=n", "nonce=m"), ..genuine };
         assert_eq!(read(&wecom, &touched), Arrived::Forged);
         let echo = "7".repeat(length + 1);
