@@ -10,7 +10,10 @@ pub mod sandbox;
 
 pub mod pretend;
 
+mod broker;
+
 mod client;
+
 pub mod schema;
 
 mod workbench;

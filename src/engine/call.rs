@@ -325,6 +325,7 @@ fn was_not_made(code: Code) -> bool {
         | Code::NotSent
         | Code::UnknownCommand
         | Code::NotFound
+        | Code::WrongState
         | Code::StorageLow
         | Code::Internal
         | Code::PathNotAllowed

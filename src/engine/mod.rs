@@ -49,8 +49,8 @@ pub use poison::{AtHand, delivery_key, poison_fault};
 #[cfg(test)]
 pub(crate) use sabotage::Sabotage;
 pub use settings::{
-    AccountLimits, AccountSettings, CallSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom,
-    MessageSettings, SenderSettings, Settings, StatusSettings,
+    AccountLimits, AccountSettings, BrokerLimits, CallSettings, CorpLimits, EventLevel, IdConflict, LimitSettings,
+    MeasuredFrom, MessageSettings, SenderSettings, Settings, StatusSettings,
 };
 pub use status::Counters;
 

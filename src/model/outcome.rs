@@ -178,6 +178,8 @@ pub enum Code {
     NotSent,
     UnknownCommand,
     NotFound,
+    /// The message is there, and in a state in which it cannot be done.
+    WrongState,
     /// The disk is nearly full.
     StorageLow,
     Internal,
@@ -200,7 +202,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidJson,
         Self::InvalidField,
         Self::UnknownType,
@@ -217,6 +219,7 @@ impl Code {
         Self::NotSent,
         Self::UnknownCommand,
         Self::NotFound,
+        Self::WrongState,
         Self::StorageLow,
         Self::Internal,
         Self::PathNotAllowed,
@@ -247,6 +250,7 @@ impl Code {
             Self::NotSent => "NOT_SENT",
             Self::UnknownCommand => "UNKNOWN_COMMAND",
             Self::NotFound => "NOT_FOUND",
+            Self::WrongState => "WRONG_STATE",
             Self::StorageLow => "STORAGE_LOW",
             Self::Internal => "INTERNAL",
             Self::PathNotAllowed => "PATH_NOT_ALLOWED",
@@ -291,6 +295,7 @@ impl Code {
             | Self::Cancelled
             | Self::UnknownCommand
             | Self::NotFound
+            | Self::WrongState
             | Self::PathNotAllowed
             | Self::SendPath
             | Self::AnswerTooLarge => false,

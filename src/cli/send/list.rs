@@ -70,8 +70,8 @@ fn check(options: &Options, file: &Path) -> Result<Checked, SendError> {
     let recipe = Recipe::new(&options.message, template.as_deref(), &options.list.map, table.columns)
         .map_err(SendError::Compose)?;
     let input = digest(&bytes, &recipe);
-    let suffix = options.broker.suffix.clone().unwrap_or_else(|| format!("list-{}", &input[..16]));
-    let (topics, send_topic) = topics(&options.broker, &suffix)?;
+    let suffix = options.topics.suffix.clone().unwrap_or_else(|| format!("list-{}", &input[..16]));
+    let (topics, send_topic) = topics(options, &suffix)?;
     let intake = intake_settings(&options.message, &topics);
     let file_name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let planner = Planner { recipe: &recipe, intake: &intake, suffix: &suffix, file_name: &file_name };
@@ -137,7 +137,7 @@ async fn deliver(
     let accounts: BTreeSet<&str> = items.iter().map(|item| item.account.as_str()).collect();
     let forecast = Forecast::new(&checked.topics, &accounts, clock.now());
     let filters = Delivery::filters(&checked.topics, &checked.suffix, &forecast);
-    let mqtt = mqtt_settings(&options.broker, client_id(&checked.suffix, path), SESSION_EXPIRY)?;
+    let mqtt = mqtt_settings(options, client_id(&checked.suffix, path), SESSION_EXPIRY)?;
     let progress = Progress::new(io::stderr().is_terminal(), items.len());
     if state.is_resumed {
         progress.tell(&format!(

@@ -45,17 +45,17 @@ mod single;
 #[cfg(test)]
 mod tests;
 
-pub use options::{BrokerOptions, ListOptions, MessageOptions, Options};
+pub use options::{ListOptions, MessageOptions, Options, TopicOptions};
 
+use super::broker::FileError;
 use super::print_error;
 use super::stop::StopSignals;
 use crate::clock;
 use crate::intake;
+use crate::mqtt;
 use crate::mqtt::topics::{TopicError, Topics};
-use crate::mqtt::{self, BrokerUrl, TlsSettings};
 use compose::Recipe;
 use plan::Planner;
-use secrecy::SecretString;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -86,10 +86,10 @@ const SUFFIX_ONE: &str = "cli";
 /// Why nothing could be published.
 #[derive(Debug)]
 enum SendError {
-    Url(mqtt::UrlError),
     Topics(Vec<TopicError>),
     Suffix { suffix: String },
     Tls(mqtt::TlsError),
+    Broker(FileError),
     Signals(io::Error),
     File { path: PathBuf, error: io::Error },
     NotText { path: PathBuf },
@@ -104,8 +104,7 @@ enum SendError {
 impl SendError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Url(_)
-            | Self::Topics(_)
+            Self::Topics(_)
             | Self::Suffix { .. }
             | Self::Tls(_)
             | Self::Compose(_)
@@ -113,7 +112,7 @@ impl SendError {
             | Self::NothingToResume { .. } => EXIT_USAGE,
             Self::List(_) | Self::NotText { .. } => EXIT_DATA,
             Self::State(state::StateError::Locked { .. }) => EXIT_TEMPORARY,
-            Self::State(_) | Self::Signals(_) | Self::File { .. } | Self::Delivery(_) => EXIT_FILE,
+            Self::State(_) | Self::Signals(_) | Self::Broker(_) | Self::File { .. } | Self::Delivery(_) => EXIT_FILE,
         }
     }
 }
@@ -121,7 +120,6 @@ impl SendError {
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(error) => write!(f, "--url: {error}"),
             Self::Topics(errors) => {
                 let errors: Vec<String> =
                     errors.iter().map(|error| format!("{:?} {}", error.text, error.why)).collect();
@@ -130,7 +128,8 @@ impl fmt::Display for SendError {
             Self::Suffix { suffix } => {
                 write!(f, "--suffix {suffix:?} must be one level of a topic: leave out /, + and #")
             }
-            Self::Tls(error) => write!(f, "--ca-file: {error}"),
+            Self::Tls(error) => error.fmt(f),
+            Self::Broker(error) => error.fmt(f),
             Self::Signals(error) => write!(f, "signals cannot be listened to: {error}"),
             Self::File { path, error } => write!(f, "{}: {error}", path.display()),
             Self::NotText { path } => write!(f, "{}: not UTF-8", path.display()),
@@ -146,11 +145,9 @@ impl fmt::Display for SendError {
 
 /// Sends what the flags say, and returns the exit code.
 pub async fn run(options: Options) -> ExitCode {
-    // Before a long list is read for nothing.
-    let sent = match (BrokerUrl::parse(&options.broker.url), &options.list.file) {
-        (Err(error), _) => Err(SendError::Url(error)),
-        (Ok(_), Some(file)) => list::send(&options, file).await,
-        (Ok(_), None) => send_one(&options).await,
+    let sent = match &options.list.file {
+        Some(file) => list::send(&options, file).await,
+        None => send_one(&options).await,
     };
     match sent {
         Ok(code) => ExitCode::from(code),
@@ -162,8 +159,8 @@ pub async fn run(options: Options) -> ExitCode {
 }
 
 async fn send_one(options: &Options) -> Result<u8, SendError> {
-    let suffix = options.broker.suffix.as_deref().unwrap_or(SUFFIX_ONE);
-    let (topics, send_topic) = topics(&options.broker, suffix)?;
+    let suffix = options.topics.suffix.as_deref().unwrap_or(SUFFIX_ONE);
+    let (topics, send_topic) = topics(options, suffix)?;
     let template = options.message.template.as_deref().map(read_text).transpose()?;
     let recipe = Recipe::new(&options.message, template.as_deref(), &[], Vec::new()).map_err(SendError::Compose)?;
     let mut members = recipe.compose(None).map_err(SendError::Compose)?;
@@ -181,7 +178,7 @@ async fn send_one(options: &Options) -> Result<u8, SendError> {
     };
     let mut stop = StopSignals::listen().map_err(SendError::Signals)?;
     let client_id = format!("send-{}", clock::random_uuid());
-    let mqtt = mqtt_settings(&options.broker, client_id, Duration::ZERO)?;
+    let mqtt = mqtt_settings(options, client_id, Duration::ZERO)?;
     let answer_topic = topics.answer(Some(suffix));
     let client = super::client::Client::connect(&mqtt, vec![answer_topic.clone()]).map_err(SendError::Tls)?;
     let wait = options.wait.unwrap_or(WAIT_ONE);
@@ -189,9 +186,10 @@ async fn send_one(options: &Options) -> Result<u8, SendError> {
 }
 
 /// All topics, and the one to send on.
-fn topics(options: &BrokerOptions, suffix: &str) -> Result<(Arc<Topics>, String), SendError> {
-    let send = [format!("{}/+", options.send_topic)];
-    let topics = Topics::new(&send, &options.answer_topic, &options.base, &[]).map_err(SendError::Topics)?;
+fn topics(options: &Options, suffix: &str) -> Result<(Arc<Topics>, String), SendError> {
+    let TopicOptions { send_topic, answer_topic, .. } = &options.topics;
+    let send = [format!("{send_topic}/+")];
+    let topics = Topics::new(&send, answer_topic, &options.broker.base, &[]).map_err(SendError::Topics)?;
     let send_topic = topics.send_to(suffix).ok_or_else(|| SendError::Suffix { suffix: suffix.to_owned() })?;
     Ok((Arc::new(topics), send_topic))
 }
@@ -204,22 +202,9 @@ fn intake_settings(options: &MessageOptions, topics: &Arc<Topics>) -> intake::Se
     }
 }
 
-fn mqtt_settings(
-    options: &BrokerOptions,
-    client_id: String,
-    session_expiry: Duration,
-) -> Result<mqtt::Settings, SendError> {
-    let url = BrokerUrl::parse(&options.url).map_err(SendError::Url)?;
-    let password = options.password_file.as_deref().map(read_text).transpose()?;
-    let ca_pem = options.ca_file.as_deref().map(read_bytes).transpose()?;
-    Ok(mqtt::Settings {
-        username: options.username.clone(),
-        password: password.map(|text| SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned())),
-        tls: TlsSettings { ca_pem, client: None },
-        session_expiry,
-        retry_delay_max: Duration::from_secs(5),
-        ..mqtt::Settings::new(url, client_id)
-    })
+fn mqtt_settings(options: &Options, client_id: String, session_expiry: Duration) -> Result<mqtt::Settings, SendError> {
+    let settings = options.broker.settings(client_id).map_err(SendError::Broker)?;
+    Ok(mqtt::Settings { session_expiry, retry_delay_max: Duration::from_secs(5), ..settings })
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, SendError> {

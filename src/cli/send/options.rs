@@ -1,5 +1,6 @@
 //! The flags of `sendbridge send`.
 
+use crate::cli::broker::BrokerOptions;
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +10,8 @@ pub struct Options {
     #[command(flatten)]
     pub broker: BrokerOptions,
     #[command(flatten)]
+    pub topics: TopicOptions,
+    #[command(flatten)]
     pub message: MessageOptions,
     #[command(flatten)]
     pub list: ListOptions,
@@ -17,21 +20,10 @@ pub struct Options {
     pub wait: Option<Duration>,
 }
 
-/// How the bridge is reached.
+/// Where messages go, and where their answers come from.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Broker")]
-pub struct BrokerOptions {
-    /// The bridge's broker: mqtt, mqtts, ws or wss.
-    #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
-    pub url: String,
-    #[arg(long, value_name = "NAME")]
-    pub username: Option<String>,
-    /// A file with the password, so that no list of processes shows it.
-    #[arg(long, value_name = "FILE", requires = "username")]
-    pub password_file: Option<PathBuf>,
-    /// Certificate authorities in PEM, in place of the public ones.
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
+#[command(next_help_heading = "Topics")]
+pub struct TopicOptions {
     /// Messages go to SendMessage/<suffix>, answers come to SendMessageResp/<suffix>. With --file it is part of what
     /// makes a second run a repeat, so it must stay the same.
     #[arg(long, value_name = "NAME")]
@@ -42,9 +34,6 @@ pub struct BrokerOptions {
     /// Where the bridge answers.
     #[arg(long, value_name = "TOPIC", default_value = "SendMessageResp")]
     pub answer_topic: String,
-    /// Under which topic the bridge speaks of itself.
-    #[arg(long, value_name = "TOPIC", default_value = "sendbridge")]
-    pub base: String,
 }
 
 /// One message; with --file what its rows leave open.

@@ -42,7 +42,7 @@ fn plan_named(setup: &Setup<'_>, bytes: &[u8], file_name: &str) -> (Vec<Item>, V
     let format = if setup.jsonl { Format::Jsonl } else { Format::Csv { delimiter: b',' } };
     let table = Table::read(bytes, format).expect("a table");
     let recipe = recipe(setup, table.columns).expect("a recipe");
-    let (topics, _) = topics(&options.broker, "s").expect("topics");
+    let (topics, _) = topics(&options, "s").expect("topics");
     let intake = intake_settings(&options.message, &topics);
     let planner = Planner { recipe: &recipe, intake: &intake, suffix: "s", file_name };
     let (items, mut flaws) = planner.plan(&table.rows);

@@ -21,6 +21,7 @@ mod terminal;
 
 pub use options::Options;
 
+use super::broker::FileError;
 use super::stop::StopSignals;
 use super::{print, print_error};
 use crate::app::AppError;
@@ -35,7 +36,6 @@ use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use std::fmt;
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use terminal::{FromTerminal, Taken};
@@ -66,10 +66,7 @@ pub(super) enum WatchError {
         base: String,
         why: Unfit,
     },
-    File {
-        path: PathBuf,
-        error: io::Error,
-    },
+    File(FileError),
     Tls(TlsError),
     Signals(io::Error),
     Terminal(io::Error),
@@ -84,7 +81,7 @@ impl WatchError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::NoTerminal => EXIT_USAGE,
-            Self::Configuration(_) | Self::Broker(_) | Self::Base { .. } | Self::File { .. } | Self::Tls(_) => {
+            Self::Configuration(_) | Self::Broker(_) | Self::Base { .. } | Self::File(_) | Self::Tls(_) => {
                 config::EXIT_CODE
             }
             Self::Signals(_) | Self::Terminal(_) => 1,
@@ -102,7 +99,7 @@ impl fmt::Display for WatchError {
             Self::Configuration(problems) => problems.fmt(f),
             Self::Broker(error) => error.fmt(f),
             Self::Base { base, why } => write!(f, "--base {base:?} {why}"),
-            Self::File { path, error } => write!(f, "cannot read {}: {error}", path.display()),
+            Self::File(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
             Self::Signals(error) => write!(f, "signals cannot be listened to: {error}"),
             Self::Terminal(error) => write!(f, "the terminal cannot be used: {error}"),

@@ -2,11 +2,11 @@
 
 use super::WatchError;
 use crate::app;
+use crate::cli::broker::BrokerOptions;
 use crate::clock;
 use crate::config;
+use crate::mqtt::Settings;
 use crate::mqtt::topics::StatusTopics;
-use crate::mqtt::{BrokerUrl, ClientIdentity, Settings, TlsSettings};
-use secrecy::SecretString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,26 +17,8 @@ const RETRY_DELAY_MIN: Duration = Duration::from_millis(250);
 /// What the command line says.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// The broker: mqtt://, mqtts://, ws:// or wss://.
-    #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
-    pub url: BrokerUrl,
-    /// What the bridge's topics begin with.
-    #[arg(long, value_name = "TOPIC", default_value = "sendbridge")]
-    pub base: String,
-    #[arg(long, value_name = "NAME")]
-    pub username: Option<String>,
-    /// A file whose one line is the password.
-    #[arg(long, value_name = "FILE", requires = "username")]
-    pub password_file: Option<PathBuf>,
-    /// Who may vouch for the broker, in place of the public authorities (PEM).
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-    /// The certificate to show to the broker (PEM).
-    #[arg(long, value_name = "FILE", requires = "client_key_file")]
-    pub client_cert_file: Option<PathBuf>,
-    /// Its key (PEM).
-    #[arg(long, value_name = "FILE", requires = "client_cert_file")]
-    pub client_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub broker: BrokerOptions,
     /// Broker, credentials and base as in the configuration of the bridge.
     #[arg(
         long,
@@ -64,7 +46,7 @@ impl Place {
     pub(super) fn of(options: &Options) -> Result<Self, WatchError> {
         let (settings, base) = match &options.config {
             Some(path) => configured(path)?,
-            None => (given(options)?, options.base.clone()),
+            None => (options.broker.settings(String::new()).map_err(WatchError::File)?, options.broker.base.clone()),
         };
         let topics = StatusTopics::new(&base).map_err(|why| WatchError::Base { base, why })?;
         let settings = Settings {
@@ -83,27 +65,6 @@ fn configured(path: &Path) -> Result<(Settings, String), WatchError> {
     let base = loaded.config.topics.base.clone();
     let settings = app::mqtt_settings(loaded.config.mqtt).map_err(WatchError::Broker)?;
     Ok((settings, base))
-}
-
-fn given(options: &Options) -> Result<Settings, WatchError> {
-    let password = options.password_file.as_deref().map(read_text).transpose()?;
-    let ca_pem = options.ca_file.as_deref().map(read_text).transpose()?.map(String::into_bytes);
-    let cert_pem = options.client_cert_file.as_deref().map(read_text).transpose()?;
-    let key_pem = options.client_key_file.as_deref().map(read_text).transpose()?;
-    let client = cert_pem.zip(key_pem).map(|(cert_pem, key_pem)| ClientIdentity {
-        cert_pem: cert_pem.into_bytes(),
-        key_pem: SecretString::from(key_pem),
-    });
-    Ok(Settings {
-        username: options.username.clone(),
-        password: password.map(|text| SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned())),
-        tls: TlsSettings { ca_pem, client },
-        ..Settings::new(options.url.clone(), String::new())
-    })
-}
-
-fn read_text(path: &Path) -> Result<String, WatchError> {
-    std::fs::read_to_string(path).map_err(|error| WatchError::File { path: path.to_owned(), error })
 }
 
 /// Random, and short enough to be read in a log.

@@ -4,7 +4,9 @@ use super::{EXACT_MAX, Flaw, Freshness, LIGHT_MAX, Watch};
 use crate::engine::limits::GUARD;
 use crate::engine::settings::{AccountLimits, CorpLimits, LimitSettings, MeasuredFrom, MessageSettings};
 use crate::engine::tables::AccountKey;
-use crate::engine::{CallSettings, Engine, EventLevel, IdConflict, SenderSettings, Settings, StatusSettings};
+use crate::engine::{
+    BrokerLimits, CallSettings, Engine, EventLevel, IdConflict, SenderSettings, Settings, StatusSettings,
+};
 use crate::model::{
     Account, Action, Command, CommandOrigin, CommandRequest, Corp, DirectoryEntry, Input, LastNumbers, Lifetime,
     MessageId, OnDoubt, Options, Origin, Request, Scope, SenderName, Seq, Time, Verdict,
@@ -46,6 +48,7 @@ pub(in crate::engine) fn settings() -> Settings {
         info: serde_json::Value::Null,
         health_interval: None,
         broker_backlog_alarm: 0,
+        broker_limits: BrokerLimits::default(),
         senders: vec![SenderSettings {
             name: SenderName::new("main"),
             connections: 256,
