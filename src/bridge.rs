@@ -18,6 +18,7 @@
 
 mod gauges;
 mod letters;
+mod plays;
 mod poison;
 mod room;
 mod start;
@@ -43,6 +44,7 @@ use crate::model::{
 use crate::telemetry;
 use gauges::Gauges;
 use letters::Letters;
+use plays::Plays;
 use room::Room;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -127,6 +129,7 @@ pub struct Bridge {
     stop_by: Option<Time>,
     gauges: Gauges,
     watchers: Watchers,
+    plays: Plays,
 }
 
 impl Bridge {
@@ -160,6 +163,7 @@ impl Bridge {
             stop_by: None,
             gauges: Gauges::new(),
             watchers: Watchers::default(),
+            plays: Plays::default(),
         }
     }
 
@@ -192,9 +196,11 @@ impl Bridge {
             }
             // What the turn before left is next.
             if batch.is_empty() {
-                let wake_at = self.wake_at();
+                let play_at = self.play(now).await?;
+                let wake_at = self.wake_at().into_iter().chain(play_at).min();
                 tokio::select! {
                     biased;
+                    forecast = self.plays.next() => self.take_forecast(forecast).await?,
                     Some(command) = self.commands.recv() => batch.push(command),
                     taken = self.inputs.recv_many(&mut batch, TURN_INPUTS_MAX) => if taken == 0 { break },
                     () = self.clock.sleep_until(wake_at) => {}

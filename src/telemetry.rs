@@ -174,6 +174,11 @@ pub fn alarm(alarm: &Alarm) {
     tracing::error!(what = alarm.what, about = &*alarm.about, text = &*alarm.message, "alarm");
 }
 
+/// A forecast could not be made: whoever asked is told no times, and it is tried again later.
+pub fn forecast_failed() {
+    tracing::error!("a forecast failed: where this comes again and again it is a bug, report it");
+}
+
 /// The engine panicked, and the process has to end; it is counted who was being handled.
 pub fn poison_named(suspect: &str) {
     tracing::error!(suspect, "handling this ended the process: this is a bug, report it");

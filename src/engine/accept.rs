@@ -217,16 +217,17 @@ impl Engine {
     pub(super) fn enqueue(&mut self, seq: Seq) {
         let now = self.now;
         let Some(live) = self.live.get_mut(&seq) else { return };
-        let (account, rank, earliest) = (live.account, live.rank(seq), live.earliest);
-        self.deadlines.insert((live.expires_at, seq));
+        let (account, rank, terms) = (live.account, live.rank(seq), live.terms());
+        let earliest = terms.earliest;
+        self.deadlines.insert((terms.expires_at, seq));
         // A retry waits at the head of its queue; only a message that was never tried waits outside of it.
         if live.attempts == 0 && earliest > now {
             live.phase = Phase::Scheduled;
             self.timers.insert((earliest, Timer::Scheduled(seq)));
-            self.account_mut(account).scheduled.insert((earliest, seq));
+            self.account_mut(account).scheduled.insert((earliest, seq), (rank, terms));
         } else {
             live.phase = Phase::Queued;
-            self.account_mut(account).queue.insert(rank);
+            self.account_mut(account).queue.insert(rank, terms);
             self.place_for(account, rank);
         }
         self.expect_directory(account);

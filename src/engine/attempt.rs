@@ -195,11 +195,11 @@ impl Engine {
         let from = live.state();
         live.phase = Phase::Queued;
         live.earliest = live.earliest.max(earliest);
-        let (account, rank, expires_at) = (live.account, live.rank(seq), live.expires_at);
+        let (account, rank, terms) = (live.account, live.rank(seq), live.terms());
         let (attempt, flagged) = (u32::from(live.attempts), live.possibly_duplicate);
         self.count_change(seq, account, from, State::Queued);
-        self.deadlines.insert((expires_at, seq));
-        self.account_mut(account).queue.insert(rank);
+        self.deadlines.insert((terms.expires_at, seq));
+        self.account_mut(account).queue.insert(rank, terms);
         self.event(seq, State::Queued, attempt, flagged);
         self.place(account);
     }

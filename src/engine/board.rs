@@ -328,6 +328,11 @@ impl Engine {
         topic.is_some_and(|topic| self.board.shows(topic))
     }
 
+    /// Whether anything is to be shown.
+    pub(super) fn board_is_on(&self) -> bool {
+        self.board.is_on()
+    }
+
     pub(super) fn board_timeout(&self) -> Option<Time> {
         if self.stopping || !self.outbox.is_connected() { None } else { self.board.timeout(self.now) }
     }

@@ -5,6 +5,7 @@ use super::breaker::Breaker;
 use super::forecast::AnswerTime;
 use super::lanes::{Lanes, Open};
 use super::ledger::Tally;
+use super::line::Line;
 use super::sabotage::Sabotage;
 use super::settings::{AccountSettings, SenderSettings};
 use super::status::{Counters, Edge, Latch};
@@ -66,8 +67,8 @@ impl Engine {
             name: name.clone(),
             corp: None,
             sender: only,
-            queue: BTreeSet::new(),
-            scheduled: BTreeSet::new(),
+            queue: Line::default(),
+            scheduled: Line::default(),
             in_flight: 0,
             in_doubt: 0,
             place: Place::Idle,
@@ -288,7 +289,7 @@ impl Engine {
         if account.corp.is_some() && account.sender.is_some() {
             return;
         }
-        let waiting: Vec<Seq> = account.queue.iter().map(|rank| rank.1).collect();
+        let waiting: Vec<Seq> = account.queue.keys().map(|rank| rank.1).collect();
         let mut next: Option<Time> = None;
         for seq in waiting {
             let Some(live) = self.live.get(&seq) else { continue };

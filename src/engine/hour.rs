@@ -1,6 +1,7 @@
 //! How many sends an hour has seen: a ring of one-second buckets.
 
 use crate::model::Time;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The length of the window in seconds, which the platform fixes.
@@ -15,7 +16,8 @@ const BUCKETS: usize = WINDOW_SECONDS as usize + 1;
 /// conservative: a place becomes free up to a second late, never early.
 #[derive(Clone, Debug)]
 pub(super) struct Hour {
-    buckets: Box<[u32; BUCKETS]>,
+    /// Shared with copies until one of them changes.
+    buckets: Arc<[u32; BUCKETS]>,
     /// The newest second that the ring covers; it covers the `BUCKETS` seconds up to and including it.
     newest: u64,
     ended: u32,
@@ -24,7 +26,7 @@ pub(super) struct Hour {
 
 impl Hour {
     pub(super) fn new() -> Self {
-        Self { buckets: Box::new([0; BUCKETS]), newest: 0, ended: 0, in_flight: 0 }
+        Self { buckets: Arc::new([0; BUCKETS]), newest: 0, ended: 0, in_flight: 0 }
     }
 
     /// Sends that count now.
@@ -53,7 +55,7 @@ impl Hour {
         if at + WINDOW_SECONDS < self.newest {
             return;
         }
-        self.buckets[index(at)] += sends;
+        Arc::make_mut(&mut self.buckets)[index(at)] += sends;
         self.ended += sends;
     }
 
@@ -73,36 +75,18 @@ impl Hour {
         None
     }
 
-    /// The next `limit` places and when they come free, if each is used as soon as it is. What is under way counts as
-    /// ended now.
-    pub(super) fn places(&mut self, limit: u32, now: Time) -> Vec<(Time, u32)> {
-        let used = self.used(now);
-        let mut places = Vec::new();
-        if used < limit {
-            places.push((now, limit - used));
-        }
-        // What the reserve took beyond the limit comes free without making a place.
-        let mut beyond = used.saturating_sub(limit);
-        for at in self.newest.saturating_sub(WINDOW_SECONDS)..=self.newest {
-            let ended = self.buckets[index(at)] + if at == self.newest { self.in_flight } else { 0 };
-            let lost = ended.min(beyond);
-            beyond -= lost;
-            if ended > lost {
-                places.push((Time::from_millis((at + 1 + WINDOW_SECONDS) * 1000), ended - lost));
-            }
-        }
-        places
-    }
-
     fn advance(&mut self, now: u64) {
         if now <= self.newest {
             return;
         }
         let steps = (now - self.newest).min(BUCKETS as u64);
-        for second in now + 1 - steps..=now {
-            let bucket = &mut self.buckets[index(second)];
-            self.ended -= *bucket;
-            *bucket = 0;
+        if self.ended > 0 {
+            let buckets = Arc::make_mut(&mut self.buckets);
+            for second in now + 1 - steps..=now {
+                let bucket = &mut buckets[index(second)];
+                self.ended -= *bucket;
+                *bucket = 0;
+            }
         }
         self.newest = now;
     }

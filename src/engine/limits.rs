@@ -257,22 +257,6 @@ impl Hours {
         copy
     }
 
-    /// The next places for what is not urgent: see [`Hour::places`].
-    pub(super) fn places(&self, corp: CorpKey, now: Time) -> Vec<(Time, u32)> {
-        let mut rings = locked(&self.rings.0);
-        let ring = &mut rings[corp.index()];
-        let limit = ring.limit(false);
-        ring.hour.places(limit, now)
-    }
-
-    /// The time between two sends that smoothing wants, and when it lets the next one go after its burst.
-    pub(super) fn smoothing(&self, corp: CorpKey) -> (Duration, Time) {
-        match &self.smoothing[corp.index()] {
-            Some(smoothing) => (smoothing.period, Time::from_nanos(locked(&smoothing.arrival.0).unwrap_or_default())),
-            None => (Duration::ZERO, Time::default()),
-        }
-    }
-
     /// Takes a place in the company's hour, or says when there is one.
     pub(super) fn take(&self, permit: Permit) -> Result<(), NotBefore> {
         if let Some(smoothing) = &self.smoothing[permit.corp.index()] {

@@ -5,16 +5,14 @@
 
 use super::Engine;
 use super::command::Order;
-use super::tables::{AccountKey, Phase};
+use super::forecast::Ask;
+use super::tables::{AccountKey, Phase, Rank};
 use crate::model::{
     Account, Action, Code, CommandOrigin, Fault, Findings, Found, HoldReason, LOOKUPS_MAX, Lookup, MessageId,
     MessageReport, MessagesReport, Page, Question, Reply, Selection, Seq, State,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Places in queues that one reply may walk through to count positions.
-const POSITION_STEPS_MAX: usize = 20_000;
 
 /// Who waits for an answer of the journal.
 #[derive(Debug)]
@@ -113,6 +111,9 @@ impl Engine {
         match (self.lookups.open.remove(&number), result) {
             (None, _) => {}
             (Some(Asker::Reports { origin, states, is_list }), Ok(Findings::Reports(reports))) => {
+                if reports.messages.iter().any(|report| self.waits(report)) && self.must_play_for_messages() {
+                    return self.wait_for_forecast(Ask::Reports { origin, states, is_list, reports });
+                }
                 let result = self.complete(reports, &states, is_list);
                 self.act(Action::Reply(Reply { origin, result }));
             }
@@ -130,8 +131,17 @@ impl Engine {
         }
     }
 
+    fn waits(&self, report: &MessageReport) -> bool {
+        self.live.get(&Seq(report.seq)).is_some_and(|live| live.state() == State::Queued)
+    }
+
     /// Adds what the engine knows, and leaves out what it knows to be in another state than wanted.
-    fn complete(&self, mut reports: MessagesReport, states: &[State], is_list: bool) -> Result<Value, Fault> {
+    pub(super) fn complete(
+        &self,
+        mut reports: MessagesReport,
+        states: &[State],
+        is_list: bool,
+    ) -> Result<Value, Fault> {
         if reports.messages.is_empty() && !is_list {
             let message =
                 "no message with this id is known; the outcomes of older ones are deleted after store.retention";
@@ -174,24 +184,18 @@ impl Engine {
         }
     }
 
-    /// Counts places from the head of each queue, once per account and not endlessly far.
+    /// Counts places from the head of each queue, once per account.
     fn count_positions(&self, reports: &mut [MessageReport]) {
-        let mut wanted: BTreeMap<AccountKey, BTreeMap<Seq, usize>> = BTreeMap::new();
+        let mut wanted: BTreeMap<AccountKey, BTreeMap<Rank, usize>> = BTreeMap::new();
         for (index, report) in reports.iter().enumerate() {
-            if let Some(live) = self.live.get(&Seq(report.seq)).filter(|live| live.phase == Phase::Queued) {
-                wanted.entry(live.account).or_default().insert(Seq(report.seq), index);
+            let seq = Seq(report.seq);
+            if let Some(live) = self.live.get(&seq).filter(|live| live.phase == Phase::Queued) {
+                wanted.entry(live.account).or_default().insert(live.rank(seq), index);
             }
         }
-        let mut steps = 0;
-        for (account, mut wanted) in wanted {
-            for (position, (_, seq)) in (1..).zip(&self.account(account).queue) {
-                steps += 1;
-                if let Some(index) = wanted.remove(seq) {
-                    reports[index].position = Some(position);
-                }
-                if wanted.is_empty() || steps > POSITION_STEPS_MAX {
-                    break;
-                }
+        for (account, wanted) in wanted {
+            for (rank, position) in self.account(account).queue.positions(wanted.keys().copied()) {
+                reports[wanted[&rank]].position = Some(position);
             }
         }
     }

@@ -87,13 +87,13 @@ impl Engine {
         let account = self.account(key);
         if self.sabotaged(Sabotage::RetryToTail) {
             let tried = |rank: &&Rank| self.live.get(&rank.1).is_some_and(|live| live.attempts > 0);
-            let untried = account.queue.iter().find(|rank| !tried(rank));
-            return untried.or(account.queue.first()).copied();
+            let untried = account.queue.keys().find(|rank| !tried(rank));
+            return untried.copied().or(account.queue.first());
         }
         if !self.holds.has_conversations_of(&account.name) {
-            return account.queue.first().copied();
+            return account.queue.first();
         }
-        account.queue.iter().find(|rank| self.conversation_hold(key, rank.1).is_none()).copied()
+        account.queue.keys().find(|rank| self.conversation_hold(key, rank.1).is_none()).copied()
     }
 
     pub(super) fn refresh_heads(&mut self, corp: CorpKey) {

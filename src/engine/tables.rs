@@ -3,6 +3,7 @@
 use super::forecast::AnswerTime;
 use super::hour::Minutes;
 use super::lanes::{Entry, Lanes, Open};
+use super::line::Line;
 use crate::model::{Account, Corp, Fingerprint, OnDoubt, SenderName, Seq, State, Time};
 use std::collections::BTreeSet;
 
@@ -92,6 +93,18 @@ impl Live {
     pub(super) fn rank(&self, seq: Seq) -> Rank {
         (9 - self.priority, seq)
     }
+
+    pub(super) fn terms(&self) -> Terms {
+        Terms { earliest: self.earliest, expires_at: self.expires_at, conversation: self.conversation }
+    }
+}
+
+/// What decides beside its rank when a message that waits can go. It stays the same as long as the message waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) earliest: Time,
+    pub(super) expires_at: Time,
+    pub(super) conversation: u64,
 }
 
 pub(super) type Rank = (u8, Seq);
@@ -136,9 +149,9 @@ pub(super) struct AccountState {
     pub(super) name: Account,
     pub(super) corp: Option<CorpKey>,
     pub(super) sender: Option<SenderKey>,
-    pub(super) queue: BTreeSet<Rank>,
+    pub(super) queue: Line<Rank, Terms>,
     /// Messages that wait for their `notBefore` outside of the queue.
-    pub(super) scheduled: BTreeSet<(Time, Seq)>,
+    pub(super) scheduled: Line<(Time, Seq), (Rank, Terms)>,
     pub(super) in_flight: u32,
     pub(super) in_doubt: u32,
     pub(super) place: Place,

@@ -53,10 +53,10 @@ impl Engine {
             return;
         }
         live.phase = Phase::Queued;
-        let (account, rank, earliest) = (live.account, live.rank(seq), live.earliest);
+        let (account, rank, terms) = (live.account, live.rank(seq), live.terms());
         let state = self.account_mut(account);
-        state.scheduled.remove(&(earliest, seq));
-        state.queue.insert(rank);
+        state.scheduled.remove(&(terms.earliest, seq));
+        state.queue.insert(rank, terms);
         self.touch(account);
         self.place_for(account, rank);
         self.expect_directory(account);

@@ -206,6 +206,11 @@ impl Dialogue {
             assert!(at > now, "it would be asked again at once");
         }
         self.take(&ready);
+        while let Some(play) = self.engine().poll_play(now) {
+            self.engine().handle_forecast(Some(play.run()), now);
+            let ready = self.engine().poll_ready(now);
+            self.take(&ready);
+        }
         if !self.published.is_empty() {
             for what in std::mem::take(&mut self.published) {
                 self.handle(Input::Published { what, refused: None });

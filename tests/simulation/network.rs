@@ -86,6 +86,11 @@ impl World {
             }
             Event::DirectoryAnswer { life, sender } if life == self.life => self.directory_answer(sender),
             Event::Found { life, found } if life == self.life => self.input(Input::Found(found)),
+            Event::Foreseen { life, forecast } if life == self.life => {
+                if let Some(bridge) = &mut self.bridge {
+                    bridge.foreseen = Some(forecast);
+                }
+            }
             Event::CommitDone { life } if life == self.life => return self.commit_done(),
             Event::Restart => return self.restart(),
             Event::Deliver { .. }
@@ -95,6 +100,7 @@ impl World {
             | Event::PublishArrives { .. }
             | Event::Published { .. }
             | Event::Found { .. }
+            | Event::Foreseen { .. }
             | Event::DirectoryTick { .. }
             | Event::DirectoryAnswer { .. }
             | Event::CommitDone { .. }

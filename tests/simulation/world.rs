@@ -8,7 +8,7 @@ use super::random::Random;
 use super::scenario::{AccountTruth, FAULTS, FaultKind, Mood, Payload, START, Scenario};
 use super::server::Server;
 use super::trace::Trace;
-use crate::engine::{Engine, MeasuredFrom, Sabotage, Settings};
+use crate::engine::{Engine, Forecast, MeasuredFrom, Sabotage, Settings};
 use crate::model::{
     Account, Action, Command, Corp, Found, Input, NotSent, Outgoing, Ready, Record, Request, Seq, Settled, State, Time,
     Verdict,
@@ -16,6 +16,8 @@ use crate::model::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// How long a forecast is played.
+const PLAY: Duration = Duration::from_millis(1300);
 /// A run that is not over by then is stuck.
 const DEADLINE: Duration = Duration::from_secs(40 * 3600);
 
@@ -60,6 +62,8 @@ pub struct World {
 pub(super) struct Bridge {
     pub(super) engine: Engine,
     pub(super) inbox: Vec<Input>,
+    /// What a play told that is over.
+    pub(super) foreseen: Option<Box<Forecast>>,
     /// What is being committed.
     committing: Option<Ready>,
     wake_at: Option<Time>,
@@ -78,6 +82,7 @@ pub(super) enum Event {
     Arrival(usize),
     Answer { request: usize, echo: bool },
     Found { life: u32, found: Box<Found> },
+    Foreseen { life: u32, forecast: Box<Forecast> },
     DirectoryTick { life: u32 },
     DirectoryAnswer { life: u32, sender: usize },
     Wake,
@@ -223,8 +228,11 @@ impl World {
         let (clock, now) = (self.clock(), self.now);
         let Some(bridge) = &mut self.bridge else { return Ok(()) };
         let is_due = bridge.wake_at.is_some_and(|at| at <= now);
-        if bridge.committing.is_some() || (bridge.inbox.is_empty() && !is_due) {
+        if bridge.committing.is_some() || (bridge.inbox.is_empty() && bridge.foreseen.is_none() && !is_due) {
             return Ok(());
+        }
+        if let Some(forecast) = bridge.foreseen.take() {
+            bridge.engine.handle_forecast(Some(*forecast), clock);
         }
         for mut input in std::mem::take(&mut bridge.inbox) {
             tell_the_truth(&mut input, &mut self.disk, &self.server);
@@ -239,7 +247,8 @@ impl World {
         if let Some(alarm) = ready.actions.iter().find(|action| says_so(action)) {
             return broken(Promise::Seen, format!("all is accounted for, and the engine says {alarm:?}"));
         }
-        let timeout = bridge.engine.poll_timeout();
+        let play = bridge.engine.poll_play(clock);
+        let timeout = bridge.engine.poll_timeout().into_iter().chain(bridge.engine.play_due()).min();
         if timeout.is_some_and(|at| at <= clock) {
             return broken(Promise::Progress, format!("asked at {clock}, to be asked again at {timeout:?}"));
         }
@@ -247,6 +256,10 @@ impl World {
         bridge.wake_at = wake_at;
         if let Some(at) = wake_at {
             self.schedule_at(at, Event::Wake);
+        }
+        if let Some(play) = play {
+            let (life, forecast) = (self.life, Box::new(play.run()));
+            self.schedule(PLAY, Event::Foreseen { life, forecast });
         }
         if self.crashes() {
             return Ok(());
@@ -411,7 +424,8 @@ impl World {
         engine.start(clock);
         let (life, unfinished) = (self.life, self.disk.unfinished);
         self.trace.line(self.now, || format!("life {life} begins at {clock} with {unfinished} unfinished"));
-        self.bridge = Some(Bridge { engine, inbox: Vec::new(), committing: None, wake_at: Some(self.now) });
+        self.bridge =
+            Some(Bridge { engine, inbox: Vec::new(), foreseen: None, committing: None, wake_at: Some(self.now) });
         self.reconnect();
         self.schedule(Duration::ZERO, Event::DirectoryTick { life });
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::describe::{describe_block, describe_hold};
 use crate::engine::Engine;
+use crate::engine::forecast::Ask;
 use crate::engine::tables::{AccountKey, SenderKey};
 use crate::model::{
     Account, AccountReport, AccountState, Action, Code, Command, CommandOrigin, Corp, CorpReport, Fault, HoldId, Page,
@@ -14,7 +15,22 @@ use std::ops::Bound;
 const LOOKS_MAX: usize = if cfg!(test) { 20 } else { 20_000 };
 
 impl Engine {
+    /// Answers at once, unless the answer takes a forecast that has still to be played.
     pub(super) fn answer_question(&mut self, origin: CommandOrigin, command: Command) {
+        let tells_times = matches!(
+            command,
+            Command::AccountGet { .. }
+                | Command::AccountList { .. }
+                | Command::CorpGet { .. }
+                | Command::CorpList { .. }
+        );
+        if tells_times && self.must_wait_for_forecast() {
+            return self.wait_for_forecast(Ask::Question { origin, command });
+        }
+        self.answer_now(origin, command);
+    }
+
+    pub(in crate::engine) fn answer_now(&mut self, origin: CommandOrigin, command: Command) {
         let result = match command {
             Command::MessageGet { id, account } => return self.get_message(origin, id, account),
             Command::MessageList { selection, states, page } => {

@@ -1,39 +1,84 @@
-//! The schedule, played exactly.
+//! The schedule, played.
 
-use super::Flaw;
-use super::scene::{Event, Scene};
+use super::scene::{Event, Head, Play};
+use super::{Flaw, Forecast};
 use crate::engine::lanes::{self, Entry, Open};
 use crate::engine::limits::{NotBefore, Permit};
-use crate::engine::tables::{AccountKey, CorpKey, Place, Rank, SenderKey};
+use crate::engine::tables::{AccountKey, CorpKey, Place, Rank, SenderKey, Terms};
 use crate::model::Time;
 use std::time::Duration;
 
-/// Events for each send that a forecast may play: far more than it needs.
-const EVENTS_PER_SEND: usize = 16;
+/// Moments between two sends: far more than there can be. A play that has more goes round in a circle, and ends.
+const IDLE_MOMENTS_MAX: usize = 10_000_000;
 
-impl Scene<'_> {
-    /// Plays on until nothing waits any more, or until that many sends; returns how many there were.
-    pub(super) fn play(&mut self, steps_max: usize) -> usize {
-        let (mut steps, mut events) = (0, 0);
-        let events_max = EVENTS_PER_SEND * steps_max + self.accounts.len();
-        while steps < steps_max && events < events_max {
+impl Play {
+    /// Plays until nothing waits any more, or nothing of it can ever go.
+    pub fn run(mut self) -> Forecast {
+        let (made_at, changes) = (self.now, self.changes);
+        self.begin();
+        let mut idle = 0;
+        while idle < IDLE_MOMENTS_MAX {
             while let Some((at, event)) = self.timers.first().copied().filter(|(at, _)| *at <= self.now) {
                 self.timers.pop_first();
-                events += 1;
                 self.happen(at, event);
             }
-            steps += self.dispatch(steps_max - steps);
+            idle = if self.dispatch() { 0 } else { idle + 1 };
             let Some((at, _)) = self.timers.first() else { break };
             self.now = self.now.max(*at);
             self.clock.set(self.now);
         }
-        steps
+        let mut unknown = vec![false; self.corps.len()];
+        for waiting in &self.accounts {
+            unknown[waiting.corp.index()] |= waiting.expected.unknown;
+        }
+        for (corp, unknown) in self.corps.iter_mut().zip(unknown) {
+            corp.expected.unknown = unknown;
+        }
+        self.watched.sort_unstable();
+        Forecast {
+            made_at,
+            changes,
+            accounts: self.accounts.into_iter().map(|waiting| (waiting.key, waiting.expected)).collect(),
+            corps: self.corps.into_iter().map(|corp| (corp.key, corp.expected)).collect(),
+            messages: self.watched,
+        }
+    }
+
+    /// Sets what will happen by itself, and finds everybody's place.
+    fn begin(&mut self) {
+        if self.settle_until > self.now {
+            self.timers.insert((self.settle_until, Event::Wake));
+        }
+        for server in &self.servers {
+            if let Some(at) = server.breaker.opens_at(self.now) {
+                self.timers.insert((at, Event::Wake));
+            }
+        }
+        for (index, waiting) in self.accounts.iter().enumerate() {
+            let key = AccountKey(index as u32);
+            if waiting.held > self.now && waiting.held < Time::MAX {
+                self.timers.insert((waiting.held, Event::Released(key)));
+            }
+            // One at a time: there may be many, and few of them soon.
+            if let Some(((at, _), _)) = waiting.scheduled.peek().filter(|_| waiting.held < Time::MAX) {
+                self.timers.insert((at, Event::Scheduled(key)));
+            }
+        }
+        for index in 0..self.accounts.len() {
+            self.find_head(index);
+            self.place(index);
+        }
     }
 
     fn happen(&mut self, at: Time, event: Event) {
         match event {
             Event::Answer { server, corp, account, .. } => self.answer(at, server, corp, account),
-            Event::Account(account) | Event::Released(account) => self.place(account.index()),
+            Event::Account(account) => {
+                // Its timer is used up.
+                self.accounts[account.index()].place = Place::Idle;
+                self.place(account.index());
+            }
+            Event::Released(account) => self.place(account.index()),
             Event::Corp(corp) => self.reopen(corp),
             Event::Wake => {}
             Event::Scheduled(account) => self.scheduled_comes_due(account),
@@ -43,8 +88,9 @@ impl Scene<'_> {
                 self.place(account.index());
             }
             Event::Joins(account, rank) => {
-                self.accounts[account.index()].joining -= 1;
-                self.join(account, rank);
+                if let Some(terms) = self.joining.remove(&rank) {
+                    self.join(account, rank, terms);
+                }
             }
         }
     }
@@ -72,22 +118,54 @@ impl Scene<'_> {
 
     fn scheduled_comes_due(&mut self, account: AccountKey) {
         let waiting = &mut self.accounts[account.index()];
-        let due = waiting.scheduled.next().map(|(_, seq)| *seq);
-        if let Some((at, _)) = waiting.scheduled.peek() {
-            self.timers.insert((*at, Event::Scheduled(account)));
+        let due = waiting.scheduled.next();
+        if let Some(((at, _), _)) = waiting.scheduled.peek() {
+            self.timers.insert((at, Event::Scheduled(account)));
         }
-        let Some(seq) = due else { return };
-        if let Some(live) = self.engine.live.get(&seq) {
-            self.join(account, live.rank(seq));
+        if let Some((_, (rank, terms))) = due {
+            self.join(account, rank, terms);
         }
     }
 
-    fn join(&mut self, account: AccountKey, rank: Rank) {
+    fn join(&mut self, account: AccountKey, rank: Rank, terms: Terms) {
         let waiting = &mut self.accounts[account.index()];
-        waiting.joined.insert(rank);
+        waiting.joined.insert(rank, terms);
         if waiting.head.is_none_or(|head| rank < head.rank) {
             self.find_head(account.index());
             self.place(account.index());
+        }
+    }
+
+    /// Finds the first message of an account that can go; those that never can are passed over.
+    fn find_head(&mut self, index: usize) {
+        let now = self.now;
+        let waiting = &mut self.accounts[index];
+        waiting.head = None;
+        if waiting.held == Time::MAX {
+            return;
+        }
+        while let Some((rank, terms)) = waiting.first() {
+            if terms.expires_at <= now {
+                waiting.remove(rank);
+                continue;
+            }
+            let of_conversation = waiting.conversations.iter().filter(|held| held.0 == terms.conversation);
+            let held = of_conversation.map(|held| held.1).max().unwrap_or_default();
+            if held <= now {
+                waiting.head = Some(Head { rank, earliest: terms.earliest });
+                if waiting.expiry.is_none_or(|at| terms.expires_at < at) {
+                    waiting.expiry = Some(terms.expires_at);
+                    self.timers.insert((terms.expires_at, Event::Expires(AccountKey(index as u32))));
+                }
+                return;
+            }
+            waiting.remove(rank);
+            if held == Time::MAX {
+                waiting.expected.unknown = true;
+            } else {
+                self.joining.insert(rank, terms);
+                self.timers.insert((held, Event::Joins(AccountKey(index as u32), rank)));
+            }
         }
     }
 
@@ -109,7 +187,7 @@ impl Scene<'_> {
             return;
         }
         let since = waited.unwrap_or(now);
-        let flat = self.engine.forecasts.has(Flaw::NoHeadStart);
+        let flat = self.flaw == Some(Flaw::NoHeadStart);
         let rank = if flat { (5, head.rank.1) } else { head.rank };
         let entry = Entry::new(key, since, rank);
         waiting.ready_since = Some(since);
@@ -134,18 +212,19 @@ impl Scene<'_> {
         waited
     }
 
-    fn dispatch(&mut self, steps_max: usize) -> usize {
-        if self.engine.settle_until > self.now {
-            return 0;
+    /// Starts every send that may start now; returns whether there was any.
+    fn dispatch(&mut self) -> bool {
+        if self.settle_until > self.now {
+            return false;
         }
-        let mut steps = 0;
-        while steps < steps_max {
+        let mut sends = false;
+        loop {
             let now = self.now;
             let servers = self.servers.iter().enumerate().map(|(index, server)| (SenderKey(index as u32), server));
             let with_room =
                 servers.filter(|(_, server)| server.in_flight < server.breaker.allows(server.connections, now));
             let Some((server, corp)) = lanes::next_lane(with_room.map(|(key, server)| (key, &server.lanes))) else {
-                break;
+                return sends;
             };
             let open = self.corps[corp.index()].open;
             let lanes = &mut self.servers[server.index()].lanes;
@@ -156,20 +235,19 @@ impl Scene<'_> {
             match self.take(corp, urgent) {
                 Ok(()) => {
                     self.send(account);
-                    steps += 1;
+                    sends = true;
                 }
                 Err(until) => self.close(corp, urgent, until.0),
             }
         }
-        steps
     }
 
     fn take(&mut self, corp: CorpKey, urgent: bool) -> Result<(), NotBefore> {
-        if self.engine.forecasts.has(Flaw::EmptyHour) {
+        if self.flaw == Some(Flaw::EmptyHour) {
             self.hours.start_past(corp);
             return Ok(());
         }
-        let urgent = urgent && !self.engine.forecasts.has(Flaw::NoReserve);
+        let urgent = urgent && self.flaw != Some(Flaw::NoReserve);
         self.hours.take(Permit { corp, urgent })
     }
 
@@ -185,7 +263,8 @@ impl Scene<'_> {
         waiting.next_at = now + waiting.interval + Duration::from_nanos(1);
         waiting.expected.at(now);
         let (server, corp) = (waiting.server, waiting.corp);
-        if self.watches(index) {
+        self.corps[corp.index()].expected.at(now);
+        if self.watches(head.rank.1) {
             self.watched.push((head.rank.1, now));
         }
         let state = &mut self.servers[server.index()];

@@ -1,26 +1,25 @@
-//! The light copy that a forecast plays on.
+//! The copy that a forecast plays on.
 
+use super::{Expected, Flaw};
 use crate::engine::Engine;
 use crate::engine::accept::conversation_key;
 use crate::engine::breaker::Breaker;
 use crate::engine::lanes::{Lanes, Open};
-use crate::engine::limits::Hours;
+use crate::engine::limits::{GUARD, Hours};
+use crate::engine::line::Walk;
 use crate::engine::settings::MeasuredFrom;
 use crate::engine::steady::SteadyClock;
-use crate::engine::tables::{AccountKey, CorpKey, Place, Rank, SenderKey};
+use crate::engine::tables::{AccountKey, CorpKey, Place, Rank, SenderKey, Terms};
 use crate::model::{Account, Corp, Scope, SenderName, Seq, Time};
-use std::collections::{BTreeMap, BTreeSet, btree_set};
-use std::iter::Peekable;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-use super::{Expected, Flaw, Watch};
 
 /// Until when something is held: [`Time::default`] when it is not, [`Time::MAX`] when nobody can know.
 type End = Time;
 
 /// All holds, by what they cover.
 #[derive(Default)]
-pub(super) struct Stops<'a> {
+struct Stops<'a> {
     all: End,
     senders: BTreeMap<&'a SenderName, End>,
     corps: BTreeMap<&'a Corp, End>,
@@ -29,7 +28,7 @@ pub(super) struct Stops<'a> {
 }
 
 impl<'a> Stops<'a> {
-    pub(super) fn new(engine: &'a Engine) -> Self {
+    fn new(engine: &'a Engine) -> Self {
         let mut stops = Self::default();
         for hold in engine.holds.values() {
             let until = hold.until.unwrap_or(Time::MAX);
@@ -55,32 +54,35 @@ impl<'a> Stops<'a> {
     }
 }
 
-/// A company in a scene; its key there is its place in the group.
+/// A company with something to send; its key in the play is its place in the list.
+#[derive(Debug)]
 pub(super) struct Company {
+    pub(super) key: CorpKey,
     pub(super) open: Open,
     pub(super) open_timer: Option<Time>,
+    pub(super) expected: Expected,
 }
 
-/// A server in a scene, under the key that it has in the engine.
+/// A server, under the key that it has in the engine.
+#[derive(Debug)]
 pub(super) struct Server {
     pub(super) in_flight: usize,
     pub(super) connections: usize,
     pub(super) breaker: Breaker,
     pub(super) answer: Duration,
     pub(super) lanes: Lanes,
-    /// Whether it may be too slow for all that wait for it.
-    pub(super) contended: bool,
 }
 
 /// The message that an account sends next.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Head {
     pub(super) rank: Rank,
     pub(super) earliest: Time,
 }
 
-/// An account with something to send; its key in the scene is its place in the list.
-pub(super) struct Waiting<'a> {
+/// An account with something to send; its key in the play is its place in the list.
+#[derive(Debug)]
+pub(super) struct Waiting {
     pub(super) key: AccountKey,
     pub(super) corp: CorpKey,
     pub(super) server: SenderKey,
@@ -89,12 +91,10 @@ pub(super) struct Waiting<'a> {
     pub(super) next_at: Time,
     pub(super) held: End,
     /// What is left of its queue.
-    pub(super) rest: Peekable<btree_set::Iter<'a, Rank>>,
+    pub(super) rest: Walk<Rank, Terms>,
     /// What is in its queue by now and was not at first.
-    pub(super) joined: BTreeSet<Rank>,
-    pub(super) scheduled: Peekable<btree_set::Iter<'a, (Time, Seq)>>,
-    /// Messages that join when the hold on their conversation ends.
-    pub(super) joining: usize,
+    pub(super) joined: BTreeMap<Rank, Terms>,
+    pub(super) scheduled: Walk<(Time, Seq), (Rank, Terms)>,
     pub(super) conversations: Vec<(u64, End)>,
     pub(super) head: Option<Head>,
     /// When its heads are looked at for their lifetime: one moment for all, because few ever end.
@@ -105,10 +105,10 @@ pub(super) struct Waiting<'a> {
     pub(super) expected: Expected,
 }
 
-/// Something that happens in a scene.
+/// Something that happens in a play.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Event {
-    /// A request ends. `account` and `corp` are `None` where they have no part in the scene.
+    /// A request ends. `account` and `corp` are `None` where they have no part in the play.
     Answer {
         number: u32,
         server: SenderKey,
@@ -122,98 +122,103 @@ pub(super) enum Event {
     Scheduled(AccountKey),
     /// The lifetime of its first message may be over.
     Expires(AccountKey),
+    /// The hold on the conversation of a message ends.
     Joins(AccountKey, Rank),
     /// A hold ends.
     Released(AccountKey),
 }
 
-pub(super) struct Scene<'a> {
-    pub(super) engine: &'a Engine,
+/// Whose times a play notes one by one.
+#[derive(Debug)]
+pub(super) enum Watch {
+    Everybody,
+    These(BTreeSet<Seq>),
+}
+
+/// What waits, and the limits and servers that it waits for, as they were at one moment. Owned, so that it can be
+/// played on any thread; messages are shared with the engine until it changes them.
+pub struct Play {
     pub(super) now: Time,
+    pub(super) changes: u64,
+    pub(super) settle_until: Time,
     pub(super) clock: SteadyClock,
     pub(super) hours: Hours,
     pub(super) corps: Vec<Company>,
     pub(super) servers: Vec<Server>,
-    pub(super) accounts: Vec<Waiting<'a>>,
+    pub(super) accounts: Vec<Waiting>,
     pub(super) timers: BTreeSet<(Time, Event)>,
+    /// Messages that wait until the hold on their conversation ends.
+    pub(super) joining: BTreeMap<Rank, Terms>,
     pub(super) requests: u32,
     pub(super) from_response: bool,
     pub(super) watch: Watch,
     /// When each message of those that are watched leaves.
     pub(super) watched: Vec<(Seq, Time)>,
+    pub(super) flaw: Option<Flaw>,
 }
 
-impl<'a> Scene<'a> {
-    /// Copies what waits in these companies, and the limits and servers that it waits for.
-    pub(super) fn new(
-        engine: &'a Engine,
-        group: &[CorpKey],
-        stops: &Stops<'_>,
-        contended: Vec<bool>,
-        watch: Watch,
-    ) -> Self {
+impl Play {
+    pub(super) fn new(engine: &Engine, watch: Watch) -> Self {
+        let keys = with_work(engine);
+        let corps: BTreeSet<CorpKey> = keys.iter().filter_map(|key| engine.account(*key).corp).collect();
+        let corps: Vec<CorpKey> = corps.into_iter().collect();
+        let flaw = engine.forecasts.flaw();
         let clock = SteadyClock::default();
-        let servers = engine.senders.iter().zip(contended).map(|(server, contended)| Server {
+        let servers = engine.senders.iter().map(|server| Server {
             in_flight: 0,
-            connections: server.connections,
+            connections: if flaw == Some(Flaw::EndlessServer) { usize::MAX } else { server.connections },
             breaker: server.breaker.clone(),
-            answer: if engine.forecasts.has(Flaw::AnswersAtOnce) { Duration::ZERO } else { server.answers.mean() },
+            answer: if flaw == Some(Flaw::AnswersAtOnce) { Duration::ZERO } else { server.answers.mean() },
             lanes: Lanes::default(),
-            contended,
         });
-        let mut scene = Self {
-            engine,
+        let company =
+            |key: &CorpKey| Company { key: *key, open: Open::All, open_timer: None, expected: Expected::default() };
+        let mut play = Self {
             now: engine.now,
-            hours: engine.hours.copy_of(group, clock.clone()),
-            corps: group.iter().map(|_| Company { open: Open::All, open_timer: None }).collect(),
+            changes: engine.changes,
+            settle_until: engine.settle_until,
+            hours: engine.hours.copy_of(&corps, clock.clone()),
+            corps: corps.iter().map(company).collect(),
             servers: servers.collect(),
-            accounts: Vec::new(),
+            accounts: Vec::with_capacity(keys.len()),
             timers: BTreeSet::new(),
+            joining: BTreeMap::new(),
             requests: 0,
             from_response: engine.settings.limits.measured_from == MeasuredFrom::Response,
             watch,
             watched: Vec::new(),
+            flaw,
             clock,
         };
-        scene.clock.set(engine.now);
-        for (index, corp) in group.iter().enumerate() {
-            for key in &engine.corps[corp.index()].members {
-                scene.add_account(*key, CorpKey(index as u32), stops);
-            }
+        play.clock.set(engine.now);
+        let stops = Stops::new(engine);
+        for key in keys {
+            play.add_account(engine, key, &corps, &stops);
         }
-        scene.add_flights(group);
-        scene.add_waits();
-        for index in 0..scene.accounts.len() {
-            scene.find_head(index);
-            scene.place(index);
-        }
-        scene
+        play.add_flights(engine, &corps);
+        play
     }
 
-    fn add_account(&mut self, key: AccountKey, corp: CorpKey, stops: &Stops<'_>) {
-        let engine = self.engine;
+    fn add_account(&mut self, engine: &Engine, key: AccountKey, corps: &[CorpKey], stops: &Stops<'_>) {
         let account = engine.account(key);
-        if account.queue.is_empty() && account.scheduled.is_empty() {
-            return;
-        }
         let (Some(server), Some(real_corp)) = (account.sender, account.corp) else { return };
+        let Ok(corp) = corps.binary_search(&real_corp) else { return };
         let sender = &engine.senders[server.index()];
         let knowable = !account.offline && !sender.unauthorized && !engine.stopping;
         let held = stops.on(&account.name, &engine.corps[real_corp.index()].name, &sender.name);
-        let held = if engine.forecasts.has(Flaw::NoHolds) && held < Time::MAX { Time::default() } else { held };
+        let held = if self.flaw == Some(Flaw::NoHolds) && held < Time::MAX { Time::default() } else { held };
         let held = if knowable { held } else { Time::MAX };
         let is_ready = matches!(account.place, Place::Ready(..));
         self.accounts.push(Waiting {
             key,
-            corp,
+            corp: CorpKey(corp as u32),
             server,
-            interval: engine.spacing.interval(key) + crate::engine::limits::GUARD,
+            interval: engine.spacing.interval(key) + GUARD,
             next_at: engine.spacing.next_at(key).max(account.cool_down_until),
             held,
-            rest: account.queue.iter().peekable(),
-            joined: BTreeSet::new(),
-            scheduled: account.scheduled.iter().peekable(),
-            joining: 0,
+            rest: account.queue.walk(),
+            joined: BTreeMap::new(),
+            scheduled: account.scheduled.walk(),
             conversations: stops.conversations.get(&account.name).cloned().unwrap_or_default(),
             head: None,
             expiry: None,
@@ -225,13 +230,12 @@ impl<'a> Scene<'a> {
     }
 
     /// What is under way ends when it is as old as answers are; what is older than that ends now.
-    fn add_flights(&mut self, group: &[CorpKey]) {
-        let keys: BTreeMap<AccountKey, u32> =
-            self.accounts.iter().zip(0..).map(|(waiting, index)| (waiting.key, index)).collect();
-        for flight in self.engine.flights.values() {
+    fn add_flights(&mut self, engine: &Engine, corps: &[CorpKey]) {
+        for flight in engine.flights.values() {
             let Some(server) = flight.sender else { continue };
-            let corp = group.binary_search(&flight.corp).ok().map(|index| CorpKey(index as u32));
-            let account = keys.get(&flight.account).map(|index| AccountKey(*index));
+            let corp = corps.binary_search(&flight.corp).ok().map(|index| CorpKey(index as u32));
+            let account = self.accounts.binary_search_by_key(&flight.account, |waiting| waiting.key).ok();
+            let account = account.map(|index| AccountKey(index as u32));
             if let Some(account) = account {
                 self.accounts[account.index()].in_flight += 1;
             }
@@ -253,88 +257,43 @@ impl<'a> Scene<'a> {
         self.timers.insert((at, Event::Answer { number: self.requests, server, corp, account }));
     }
 
-    fn add_waits(&mut self) {
-        if self.engine.settle_until > self.now {
-            self.timers.insert((self.engine.settle_until, Event::Wake));
-        }
-        for server in &self.servers {
-            if let Some(at) = server.breaker.opens_at(self.now) {
-                self.timers.insert((at, Event::Wake));
-            }
-        }
-        for (index, waiting) in self.accounts.iter_mut().enumerate() {
-            let key = AccountKey(index as u32);
-            if waiting.held > self.now && waiting.held < Time::MAX {
-                self.timers.insert((waiting.held, Event::Released(key)));
-            }
-            // One at a time: there may be many, and few of them soon.
-            if let Some((at, _)) = waiting.scheduled.peek().filter(|_| waiting.held < Time::MAX) {
-                self.timers.insert((*at, Event::Scheduled(key)));
-            }
-        }
-    }
-
-    pub(super) fn watches(&self, index: usize) -> bool {
-        match self.watch {
-            Watch::Nobody => false,
-            Watch::One(one) => self.accounts[index].key == one,
+    pub(super) fn watches(&self, seq: Seq) -> bool {
+        match &self.watch {
             Watch::Everybody => true,
-        }
-    }
-
-    /// Finds the first message of an account that can go; those that never can are passed over.
-    pub(super) fn find_head(&mut self, index: usize) {
-        let now = self.now;
-        let waiting = &mut self.accounts[index];
-        waiting.head = None;
-        while let Some(rank) = waiting.first() {
-            let Some(live) = self.engine.live.get(&rank.1).filter(|live| live.expires_at > now) else {
-                waiting.remove(rank);
-                continue;
-            };
-            let of_conversation = waiting.conversations.iter().filter(|held| held.0 == live.conversation);
-            let held = of_conversation.map(|held| held.1).max().unwrap_or_default();
-            if held <= now {
-                waiting.head = Some(Head { rank, earliest: live.earliest });
-                if waiting.expiry.is_none_or(|at| live.expires_at < at) {
-                    waiting.expiry = Some(live.expires_at);
-                    self.timers.insert((live.expires_at, Event::Expires(AccountKey(index as u32))));
-                }
-                return;
-            }
-            waiting.remove(rank);
-            if held == Time::MAX {
-                waiting.expected.unknown = true;
-            } else {
-                waiting.joining += 1;
-                self.timers.insert((held, Event::Joins(AccountKey(index as u32), rank)));
-            }
+            Watch::These(these) => these.contains(&seq),
         }
     }
 }
 
-impl Waiting<'_> {
+/// The accounts that have something to send, in the order of their keys.
+fn with_work(engine: &Engine) -> Vec<AccountKey> {
+    let has_work = |key: &AccountKey| {
+        let account = engine.account(*key);
+        !account.queue.is_empty() || !account.scheduled.is_empty()
+    };
+    if engine.live.len() < engine.accounts.len() / 8 {
+        let keys: BTreeSet<AccountKey> = engine.live.values().map(|live| live.account).collect();
+        return keys.into_iter().filter(has_work).collect();
+    }
+    (0..engine.accounts.len()).map(|index| AccountKey(index as u32)).filter(has_work).collect()
+}
+
+impl Waiting {
     /// The first of its queue.
-    pub(super) fn first(&mut self) -> Option<Rank> {
-        let (rest, joined) = (self.rest.peek().map(|rank| **rank), self.joined.first().copied());
-        match (rest, joined) {
-            (Some(rest), Some(joined)) => Some(rest.min(joined)),
+    pub(super) fn first(&self) -> Option<(Rank, Terms)> {
+        let joined = self.joined.first_key_value().map(|(rank, terms)| (*rank, *terms));
+        match (self.rest.peek(), joined) {
+            (Some(rest), Some(joined)) => Some(if joined.0 < rest.0 { joined } else { rest }),
             (rest, joined) => rest.or(joined),
         }
     }
 
     /// Takes the first of its queue out of it.
     pub(super) fn remove(&mut self, first: Rank) {
-        if self.rest.next_if(|rank| **rank == first).is_none() {
+        if self.rest.peek().is_some_and(|(rank, _)| rank == first) {
+            self.rest.next();
+        } else {
             self.joined.remove(&first);
         }
-    }
-
-    /// Messages that it has still to send, as far as they are known to have a time.
-    pub(super) fn left(&self) -> usize {
-        if self.held == Time::MAX {
-            return 0;
-        }
-        self.rest.len() + self.joined.len() + self.scheduled.len() + self.joining
     }
 }

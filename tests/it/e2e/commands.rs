@@ -79,6 +79,27 @@ async fn a_pause_ends_by_itself_and_holds_are_retained() {
     assert!(late.seen().all[0].retain);
 }
 
+/// So many that their forecast is played on another thread.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_many_wait_everybody_who_asks_is_told_when() {
+    let scene = Scene::start(two_companies(), |config| config).await;
+    for number in 0..700 {
+        let id = format!("m{number}");
+        scene.publisher.send(text("1", &id, &id)).await;
+    }
+    let many = |data: &Value| data["queued"].as_u64() > Some(520);
+    let account = scene.publisher.ask_until("account/get", json!({ "account": "1" }), many).await;
+    let corp = scene.publisher.ask("corp/get", json!({ "corp": "a" })).await;
+    let found = scene.publisher.ask("message/get", json!({ "id": "m600" })).await;
+    let message = &found["messages"][0];
+    let known = [&account["nextSendAt"], &account["drainEta"], &corp["nextSendAt"], &corp["drainEta"]];
+    assert!(known.iter().all(|at| at.is_string()), "{account} {corp}");
+    assert!(message["position"].as_u64() > Some(1) && message["expectedAt"].is_string(), "{found}");
+    let list = scene.publisher.ask("message/list", json!({ "account": "1", "state": "queued" })).await;
+    let listed = list["messages"].as_array().expect("a list");
+    assert!(!listed.is_empty() && listed.iter().all(|message| message["expectedAt"].is_string()), "{list}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_can_be_cancelled_while_it_waits() {
     let mut scene = Scene::start(two_companies(), |config| config).await;
