@@ -13,6 +13,7 @@ use crate::mqtt::broker::Broker;
 use crate::publisher::{self, Publisher};
 use crate::sender::Sender;
 use crate::{mqtt, telemetry};
+use axum::Router;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -181,12 +182,8 @@ impl App {
         };
         let readiness =
             Readiness { subscribed: subscribed.clone(), commanded: commanded.clone(), publishing: publishing.clone() };
-        let listen = settings.http;
         let callbacks = callbacks::routes(settings.callbacks, CALLBACK_BYTES_MAX, inputs.clone(), clock, taken);
-        let http = http::serve(listen, readiness, metrics_page(metrics), callbacks)
-            .await
-            .map_err(|error| AppError::Http { listen, error })?;
-        telemetry::http_listening(http.address());
+        let http = serve_http(settings.http, readiness, metrics, callbacks).await?;
         let bridge = Bridge::new(engine, journal, clock, inputs_due, orders_due, edges, refusals).watched_by(watchers);
         Ok(Self {
             inputs,
@@ -314,6 +311,19 @@ async fn keep_intake(mut intake: Intake, mut wanted: watch::Receiver<Wanted>, mu
             return intake.close().await;
         }
     }
+}
+
+async fn serve_http(
+    listen: SocketAddr,
+    readiness: Readiness,
+    metrics: MetricsWindow,
+    callbacks: Router,
+) -> Result<http::Server, AppError> {
+    let http = http::serve(listen, readiness, metrics_page(metrics), callbacks)
+        .await
+        .map_err(|error| AppError::Http { listen, error })?;
+    telemetry::http_listening(http.address());
+    Ok(http)
 }
 
 fn metrics_page(window: MetricsWindow) -> http::Metrics {
