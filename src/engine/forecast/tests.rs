@@ -206,6 +206,8 @@ impl Plan {
     fn new(seed: u64, scale: u64) -> Self {
         let mut random = Random(seed);
         let mut settings = settings();
+        // Nobody takes the answers here: what is over is not looked at again and again.
+        settings.messages.dedup_window = Duration::from_secs(7 * 86_400);
         let second = SenderSettings { name: SenderName::new("second"), ..settings.senders[0].clone() };
         if random.percent(30) {
             settings.senders.push(second);
@@ -363,7 +365,7 @@ const LARGEST: u64 = 1006;
 fn long_queues_go_as_forecast() {
     let mut most = 0;
     // As many accounts as one of them may have, whatever its seed makes of one.
-    let largest = 11_000 / Plan::new(LARGEST, 1).accounts.len() as u64 + 1;
+    let largest = 8000 / Plan::new(LARGEST, 1).accounts.len() as u64 + 1;
     let plans = (1000..LARGEST).map(|seed| (seed, 30)).chain([(LARGEST, largest)]);
     for (seed, scale) in plans {
         let (wrong, count) = Plan::new(seed, scale).wrong_of(None);
@@ -375,7 +377,7 @@ fn long_queues_go_as_forecast() {
             &wrong[..wrong.len().min(6)]
         );
     }
-    assert!(most > 100_000, "{most} are not many");
+    assert!(most > 60_000, "{most} are not many");
 }
 
 fn account_get(account: &str) -> Command {
