@@ -4,7 +4,8 @@ use super::AppError;
 use super::info;
 use crate::config::{self, Config};
 use crate::engine::{
-    self, AccountLimits, AccountSettings, CorpLimits, EventLevel, LimitSettings, MessageSettings, StatusSettings,
+    self, AccountLimits, AccountSettings, BrokerLimits, CorpLimits, EventLevel, LimitSettings, MessageSettings,
+    StatusSettings,
 };
 use crate::model::{InfoReport, SenderName};
 use crate::mqtt::topics::Topics;
@@ -159,6 +160,10 @@ fn engine_settings(config: &Config) -> engine::Settings {
         info: serde_json::Value::Null,
         health_interval: Some(config.topics.health_interval),
         broker_backlog_alarm: config.mqtt.broker_backlog_alarm,
+        broker_limits: BrokerLimits {
+            clients: config.mqtt.broker_clients_alarm,
+            heap_bytes: config.mqtt.broker_memory_alarm,
+        },
         status: StatusSettings {
             per_second: config.topics.status_per_second,
             accounts_max: config.topics.status_accounts,

@@ -13,6 +13,8 @@ use std::path::Path;
 const EXIT_BROKEN: u8 = 1;
 /// The exit code when nothing can be said.
 const EXIT_UNREADABLE: u8 = 70;
+/// Of what is before the figures; the longest is of doubts that ended unresolved.
+const NAME_WIDTH: usize = 30;
 /// Accounts and companies that the text names; JSON has all.
 const SHOWN_MAX: usize = 10;
 
@@ -41,7 +43,7 @@ fn text(found: &Audit) -> String {
     let mut report = String::new();
     // Writing to a String cannot fail.
     let mut line = |name: &str, value: String| {
-        let _ = writeln!(report, "{name:<28}{value}");
+        let _ = writeln!(report, "{name:<NAME_WIDTH$} {value}");
     };
     let (messages, open, unanswered) = (found.messages, found.open, found.unanswered);
     line("messages", format!("{messages} ({open} still open; {unanswered} ended and not answered yet)"));

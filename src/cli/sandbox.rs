@@ -42,6 +42,15 @@ impl fmt::Display for SandboxError {
         match self {
             Self::Signals(error) => write!(f, "signals cannot be listened to: {error}"),
             Self::Folder(error) => write!(f, "no temporary folder, name a folder with --data: {error}"),
+            Self::Listen { flag, address, error } if error.kind() == io::ErrorKind::AddrInUse => {
+                write!(
+                    f,
+                    "cannot listen on {address}: it is in use, perhaps by another sandbox, a Mosquitto or a bridge; end \
+                     that one, or choose another address with {flag}, such as {flag} {}:{}",
+                    address.ip(),
+                    address.port().checked_add(10_000).unwrap_or(18_830)
+                )
+            }
             Self::Listen { flag, address, error } => {
                 write!(f, "cannot listen on {address}: {error}; choose another address with {flag}")
             }

@@ -61,6 +61,8 @@ fn mqtt_json(mqtt: &Mqtt) -> Value {
         "keep_alive": show_duration(mqtt.keep_alive),
         "receive_maximum": mqtt.receive_maximum,
         "broker_backlog_alarm": mqtt.broker_backlog_alarm,
+        "broker_clients_alarm": mqtt.broker_clients_alarm,
+        "broker_memory_alarm": show_size(mqtt.broker_memory_alarm),
         "username": mqtt.username,
         "password": password,
         "password_file": password_file,

@@ -60,6 +60,8 @@ const MQTT: &[Key] = &[
     value("keep_alive"),
     value("receive_maximum"),
     value("broker_backlog_alarm"),
+    value("broker_clients_alarm"),
+    value("broker_memory_alarm"),
     value("username"),
     secret("password"),
     value("password_file"),

@@ -58,6 +58,10 @@ pub struct Mqtt {
     pub receive_maximum: u16,
     /// So many messages stored in the broker are an alarm; 0 for none.
     pub broker_backlog_alarm: u64,
+    /// So many clients of the broker are an alarm; 0 for none.
+    pub broker_clients_alarm: u64,
+    /// So many bytes of the broker's memory are an alarm; 0 for none.
+    pub broker_memory_alarm: u64,
     pub username: Option<String>,
     /// Only together with `username`.
     pub password: Option<Secret>,

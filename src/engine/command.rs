@@ -121,18 +121,21 @@ impl Engine {
                 self.check_scope(&scope)?;
                 let until = self.end_of(duration, until)?;
                 let hold = self.hold(scope, reason, by, until)?;
-                Ok(describe_hold("hold", &hold))
+                let mut data = describe_hold(&hold);
+                // As resume and the reports call it.
+                data["hold"] = json!(hold.id.0);
+                Ok(data)
             }
             Command::Resume { scope } => {
                 let ids: Vec<HoldId> = self.holds.of_scope(&scope).map(|hold| hold.id).collect();
                 for id in &ids {
                     self.release(*id, by.clone());
                 }
-                Ok(json!({ "released": ids.iter().map(|id| id.0).collect::<Vec<_>>() }))
+                Ok(self.describe_released(&ids))
             }
             Command::ResumeHold { hold } => {
                 if self.release(hold, by.clone()) || self.unblock(hold, by) {
-                    Ok(json!({ "released": [hold.0] }))
+                    Ok(self.describe_released(&[hold]))
                 } else {
                     Err(Fault::of_field(Code::NotFound, "hold", "there is no hold of this number"))
                 }
@@ -159,6 +162,12 @@ impl Engine {
             | Command::AccountGet { .. }
             | Command::Health => Err(not_an_order()),
         }
+    }
+
+    /// `remaining` tells who resumed something else than what is held.
+    fn describe_released(&self, released: &[HoldId]) -> Value {
+        let ids: Vec<u64> = released.iter().map(|id| id.0).collect();
+        json!({ "released": ids, "count": ids.len(), "remaining": self.holds.len() + self.blocks.len() })
     }
 
     /// Servers are all known from the configuration, so an unknown one is a slip that would hold nothing. Companies and

@@ -140,7 +140,7 @@ impl Engine {
             ),
             states => {
                 let message = format!("there is no doubt to settle: the message is {}", states.join(", another is "));
-                Fault::of_field(Code::NotFound, "id", message)
+                Fault::of_field(Code::WrongState, "id", message)
             }
         }
     }

@@ -1,20 +1,19 @@
 //! How the bridge is doing: the report, when it is due, and what about the books and the broker a person must know.
 
+mod broker;
+
 use super::Engine;
 use super::ledger::name_of;
-use super::status::{Edge, Latch};
 use super::tables::{CorpKey, Phase};
 use crate::model::{
-    Action, BrokerFact, BrokerReport, Corp, Counts, HealthReport, Link, LinkWord, Mode, ProcessReport, SenderReport,
-    SenderWord, Status, Time,
+    Action, Corp, Counts, HealthReport, Link, LinkWord, Mode, ProcessReport, SenderReport, SenderWord, Status, Time,
 };
+use broker::BrokerState;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Between two reports, whatever changes.
 const REPORT_PAUSE: Duration = Duration::from_secs(1);
-/// Between two alarms about what the broker throws away.
-const DROPS_PAUSE: Duration = Duration::from_secs(60);
 /// Messages looked at to find one that waits: those before it are in doubt or for later, which is rare.
 const OLDEST_LOOKS: usize = 10_000;
 
@@ -34,19 +33,6 @@ pub(super) struct Health {
     alarmed: BTreeSet<Book>,
 }
 
-/// What the broker told of itself.
-#[derive(Debug, Default)]
-struct BrokerState {
-    version: Option<Box<str>>,
-    dropped: Option<u64>,
-    stored: Option<u64>,
-    /// Thrown away since the last alarm about it.
-    drops_untold: u64,
-    drops_told_at: Option<Time>,
-    backlog: Latch,
-    shortcomings: Vec<Box<str>>,
-}
-
 /// A part of the books that must add up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Book {
@@ -64,6 +50,8 @@ struct Conditions {
     senders: Vec<SenderWord>,
     links: [LinkWord; 3],
     is_balanced: bool,
+    /// A connection's first word of the broker comes some time after it.
+    knows_broker: bool,
 }
 
 /// How often something happened in the last minute.
@@ -213,18 +201,11 @@ impl Engine {
         self.senders.iter().map(report).collect()
     }
 
-    fn links(&self) -> [LinkWord; 3] {
+    pub(super) fn links(&self) -> [LinkWord; 3] {
         let word = |up: bool| if up { LinkWord::Up } else { LinkWord::Down };
         let is_closed = !self.takes_messages();
         let incoming = if is_closed { LinkWord::Closed } else { word(self.health.incoming) };
         [incoming, word(self.outbox.is_connected()), word(self.health.commands)]
-    }
-
-    fn broker_report(&self) -> BrokerReport {
-        let [incoming, outgoing, commands] = self.links();
-        let BrokerState { version, dropped, stored, .. } = &self.health.broker;
-        let version = version.as_deref().map(str::to_owned);
-        BrokerReport { incoming, outgoing, commands, version, dropped: *dropped, stored: *stored }
     }
 
     fn conditions(&self) -> Conditions {
@@ -234,6 +215,7 @@ impl Engine {
             senders: self.senders.iter().map(word_of).collect(),
             links: self.links(),
             is_balanced: self.is_balanced(),
+            knows_broker: self.health.broker.is_known(),
         }
     }
 
@@ -265,8 +247,7 @@ impl Engine {
 
     /// When there is something to look at or to tell.
     pub(super) fn health_due(&self) -> Option<Time> {
-        let broker = &self.health.broker;
-        let drops = (broker.drops_untold > 0).then(|| broker.drops_told_at.unwrap_or_default() + DROPS_PAUSE);
+        let drops = self.health.broker.drops_due();
         if self.settings.health_interval.is_none() || !self.started {
             return drops;
         }
@@ -323,76 +304,6 @@ impl Engine {
             Link::Incoming => self.health.incoming = up,
             Link::Commands => self.health.commands = up,
         }
-    }
-
-    pub(super) fn handle_broker(&mut self, fact: BrokerFact) {
-        let broker = &mut self.health.broker;
-        match fact {
-            BrokerFact::Version(version) => broker.version = Some(version),
-            BrokerFact::Dropped(dropped) => {
-                // What it threw away before we looked is nobody's news; a smaller number is that of a new start.
-                if let Some(before) = broker.dropped.replace(dropped) {
-                    broker.drops_untold += dropped.checked_sub(before).unwrap_or(dropped);
-                }
-            }
-            BrokerFact::Stored(stored) => {
-                broker.stored = Some(stored);
-                self.judge_backlog(stored);
-            }
-            BrokerFact::Shortcomings(shortcomings) => self.judge_shortcomings(shortcomings),
-        }
-    }
-
-    fn tell_drops(&mut self) {
-        let broker = &mut self.health.broker;
-        let is_due = broker.drops_told_at.is_none_or(|at| self.now >= at + DROPS_PAUSE);
-        if broker.drops_untold == 0 || !is_due {
-            return;
-        }
-        let drops = std::mem::take(&mut broker.drops_untold);
-        broker.drops_told_at = Some(self.now);
-        let message = format!(
-            "the broker has thrown away {drops} messages since the last look, for this or another client: its queue of \
-             somebody who is away or slow is full; raise max_queued_messages and max_queued_bytes, and find who it is \
-             in the broker's log"
-        );
-        self.alarm("broker_drops", "broker", message);
-    }
-
-    fn judge_backlog(&mut self, stored: u64) {
-        let most = self.settings.broker_backlog_alarm;
-        if most == 0 {
-            return;
-        }
-        let broker = &mut self.health.broker;
-        let is_high = stored >= most || (broker.backlog.is_set() && stored > most / 2);
-        match broker.backlog.set(is_high) {
-            Edge::Rose => {
-                let message = format!(
-                    "the broker holds {stored} messages (mqtt.broker_backlog_alarm is {most}); at its \
-                     max_queued_messages it throws new ones away without telling their publishers: find out why the \
-                     bridge, or another client, does not take them"
-                );
-                self.alarm("broker_backlog", "broker", message);
-            }
-            Edge::Fell => {
-                self.alarm("broker_ok", "broker", format!("the broker holds {stored} messages only"));
-            }
-            Edge::None => {}
-        }
-    }
-
-    fn judge_shortcomings(&mut self, shortcomings: Vec<Box<str>>) {
-        if self.health.broker.shortcomings == shortcomings {
-            return;
-        }
-        let message = match shortcomings.is_empty() {
-            true => "the broker grants all that the bridge needs".to_owned(),
-            false => format!("the broker does not grant what the bridge relies on: {}", shortcomings.join("; ")),
-        };
-        let what = if shortcomings.is_empty() { "broker_grants" } else { "broker_limits" };
-        self.health.broker.shortcomings = shortcomings;
-        self.alarm(what, "broker", message);
     }
 }
 

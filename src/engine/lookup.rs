@@ -8,8 +8,8 @@ use super::command::Order;
 use super::forecast::Ask;
 use super::tables::{AccountKey, Phase, Rank};
 use crate::model::{
-    Account, Action, Code, CommandOrigin, Fault, Findings, Found, HoldReason, LOOKUPS_MAX, Lookup, MessageId,
-    MessageReport, MessagesReport, Page, Question, Reply, Selection, Seq, State,
+    Account, Action, Code, CommandOrigin, Fault, Findings, Found, Hold, HoldReason, LOOKUPS_MAX, Lookup, MessageId,
+    MessageReport, MessagesReport, Page, PauseReport, Question, Reply, Selection, Seq, State,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -175,6 +175,7 @@ impl Engine {
                     report.until = until;
                     if let HoldReason::Paused(hold) = reason {
                         report.hold = Some(hold.0);
+                        report.paused = self.holds.get(hold).map(pause_report);
                     }
                 }
                 report.expected_at = self.expected_at(seq);
@@ -198,6 +199,15 @@ impl Engine {
                 reports[wanted[&rank]].position = Some(position);
             }
         }
+    }
+}
+
+fn pause_report(hold: &Hold) -> PauseReport {
+    PauseReport {
+        reason: hold.reason.as_ref().to_owned(),
+        by: hold.by.as_deref().map(str::to_owned),
+        since: hold.since,
+        until: hold.until,
     }
 }
 

@@ -51,8 +51,8 @@ pub use poison::{AtHand, delivery_key, poison_fault};
 #[cfg(test)]
 pub(crate) use sabotage::Sabotage;
 pub use settings::{
-    AccountLimits, AccountSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom, MessageSettings,
-    SenderSettings, Settings, StatusSettings,
+    AccountLimits, AccountSettings, BrokerLimits, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom,
+    MessageSettings, SenderSettings, Settings, StatusSettings,
 };
 pub use status::Counters;
 

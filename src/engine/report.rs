@@ -122,10 +122,14 @@ impl Engine {
         let mut data = serde_json::to_value(self.account_report(key)).unwrap_or_default();
         if let (Some(object), Some(corp)) = (data.as_object_mut(), self.account(key).corp) {
             let hour = self.hours.status(corp, self.now);
-            let next_free_at = hour.free_at.map(|at| at.to_string());
+            let free = hour.limit.saturating_sub(hour.reserve).saturating_sub(hour.used);
+            let next_free_at = hour.free_at.filter(|_| free == 0).map(|at| at.to_string());
             object.insert(
                 "hour".to_owned(),
-                json!({ "used": hour.used, "limit": hour.limit, "reserve": hour.reserve, "nextFreeAt": next_free_at }),
+                json!({
+                    "used": hour.used, "limit": hour.limit, "reserve": hour.reserve, "free": free,
+                    "nextFreeAt": next_free_at,
+                }),
             );
         }
         data

@@ -198,5 +198,5 @@ fn nothing_to_retry(others: &[State], gone: bool) -> Fault {
         "only a message that is failed, expired or unresolved can be sent again; this one is {}",
         states.join(", another is ")
     );
-    Fault::of_field(Code::NotFound, "id", message)
+    Fault::of_field(Code::WrongState, "id", message)
 }

@@ -18,7 +18,17 @@ pub struct Settings {
     pub health_interval: Option<Duration>,
     /// So many messages stored in the broker are an alarm; 0 for none.
     pub broker_backlog_alarm: u64,
+    pub broker_limits: BrokerLimits,
     pub status: StatusSettings,
+}
+
+/// What is an alarm of what the broker tells; 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BrokerLimits {
+    /// Clients connected.
+    pub clients: u64,
+    /// Memory in use.
+    pub heap_bytes: u64,
 }
 
 /// The retained topics of accounts and companies.

@@ -77,7 +77,13 @@ impl Reading {
         self.expires_at = value::moment(&object, "expiresAt")?;
         let asked = object.sorted().filter(|(name, _)| !BESIDE_THE_POINT.contains(name));
         self.fingerprint = fingerprint(name, asked);
-        build(name, &object)
+        let command = build(name, &object)?;
+        if payload.is_empty() && command.is_change() {
+            // A question needs no words. What changes something should not happen because they were forgotten.
+            let message = format!("{name} changes something, and the payload is empty: publish {{}} to have it done");
+            return Err(Fault::new(Code::InvalidJson, message));
+        }
+        Ok(command)
     }
 }
 

@@ -65,6 +65,7 @@ fn describe(row: &Row, with_history: bool) -> MessageReport {
         position: None,
         reason: None,
         hold: None,
+        paused: None,
         until: None,
         expected_at: None,
         finished_at: row.finished_at,

@@ -99,6 +99,12 @@ pub enum BrokerFact {
     Dropped(u64),
     /// Messages that it holds, for any client.
     Stored(u64),
+    /// Of these, those that it keeps for whoever subscribes.
+    Retained(u64),
+    /// Clients that are connected.
+    Clients(u64),
+    /// Memory that it uses.
+    HeapBytes(u64),
     /// What it does not grant, in words, of all that the bridge relies on. Empty when all is well.
     Shortcomings(Vec<Box<str>>),
 }

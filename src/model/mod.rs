@@ -29,8 +29,8 @@ pub use message::{
 pub use outcome::{Code, Doubt, Fault, NotSent, Outcome, Sender, State, Verdict};
 pub use report::{
     AccountReport, AccountState, AttemptReport, AttemptWord, BrokerReport, CorpReport, Counts, ErrorReport,
-    HealthReport, InfoLimits, InfoReport, LatencyReport, LinkWord, MessageReport, MessagesReport, Mode, Percentiles,
-    ProcessReport, Rates, SenderReport, SenderWord, TopicReport,
+    HealthReport, InfoLimits, InfoReport, LatencyReport, LinkWord, MessageReport, MessagesReport, Mode, PauseReport,
+    Percentiles, ProcessReport, Rates, SenderReport, SenderWord, TopicReport,
 };
 pub use time::Time;
 pub use words::{ALARMS, EventWord, one_of};

@@ -178,13 +178,15 @@ pub enum Code {
     NotSent,
     UnknownCommand,
     NotFound,
+    /// The message is there, and in a state in which it cannot be done.
+    WrongState,
     /// The disk is nearly full.
     StorageLow,
     Internal,
 }
 
 impl Code {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidJson,
         Self::InvalidField,
         Self::UnknownType,
@@ -201,6 +203,7 @@ impl Code {
         Self::NotSent,
         Self::UnknownCommand,
         Self::NotFound,
+        Self::WrongState,
         Self::StorageLow,
         Self::Internal,
     ];
@@ -223,6 +226,7 @@ impl Code {
             Self::NotSent => "NOT_SENT",
             Self::UnknownCommand => "UNKNOWN_COMMAND",
             Self::NotFound => "NOT_FOUND",
+            Self::WrongState => "WRONG_STATE",
             Self::StorageLow => "STORAGE_LOW",
             Self::Internal => "INTERNAL",
         }
@@ -253,7 +257,8 @@ impl Code {
             | Self::Unresolved
             | Self::Cancelled
             | Self::UnknownCommand
-            | Self::NotFound => false,
+            | Self::NotFound
+            | Self::WrongState => false,
         }
     }
 }

@@ -129,6 +129,9 @@ pub struct MessageReport {
     /// The hold behind the reason `paused`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<u64>,
+    /// What whoever ordered that hold said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<PauseReport>,
     /// When the reason, or the wait for proof, ends, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
@@ -147,6 +150,18 @@ pub struct MessageReport {
     /// Every attempt that is still kept; only in `message/get`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<Vec<AttemptReport>>,
+}
+
+/// A hold, as a message that it keeps tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PauseReport {
+    pub reason: String,
+    /// Who ordered it, if they said.
+    pub by: Option<String>,
+    pub since: Time,
+    /// `None` until somebody resumes it.
+    pub until: Option<Time>,
 }
 
 /// Why a message was not sent.
@@ -299,6 +314,12 @@ pub struct BrokerReport {
     pub dropped: Option<u64>,
     /// Messages that the broker says it holds, for any client.
     pub stored: Option<u64>,
+    /// Of these, those that it keeps for whoever subscribes: the others wait for a client.
+    pub retained: Option<u64>,
+    /// Clients that the broker says are connected.
+    pub clients: Option<u64>,
+    /// Memory that the broker says it uses, in bytes.
+    pub heap_bytes: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 
 /// Every word that an alarm may have as its `what`.
-pub const ALARMS: [&str; 20] = [
+pub const ALARMS: [&str; 25] = [
     "account_list_missing",
     "account_list_read",
     "account_offline",
@@ -14,10 +14,15 @@ pub const ALARMS: [&str; 20] = [
     "answer_refused",
     "balanced",
     "broker_backlog",
+    "broker_clients",
+    "broker_clients_ok",
     "broker_drops",
     "broker_grants",
     "broker_limits",
+    "broker_memory",
+    "broker_memory_ok",
     "broker_ok",
+    "notices_dropped",
     "poison",
     "sender_authorized",
     "sender_back",

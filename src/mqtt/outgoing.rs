@@ -182,8 +182,9 @@ impl<F: FnMut(OutgoingEvent) + Send> OutgoingSide<F> {
         let packet_bytes_max = properties.and_then(|properties| properties.max_packet_size);
         let connection = {
             let mut desk = lock(&self.desk);
-            self.stored.ask(&desk.client);
+            // First, because a broker may drop what follows many stored statuses.
             self.sys.ask(&desk.client);
+            self.stored.ask(&desk.client);
             desk.phase = Phase::Up;
             desk.window = window;
             desk.packet_bytes_max = packet_bytes_max;

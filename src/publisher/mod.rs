@@ -14,6 +14,8 @@ pub mod payload;
 
 mod board;
 
+mod drops;
+
 mod outbound;
 mod retained;
 
@@ -23,11 +25,11 @@ use crate::mqtt::topics::Topics;
 use crate::mqtt::{self, OutgoingEvent, Outlet, Publish, Qos, Refused, Stored, Task, TlsError};
 use crate::telemetry;
 use board::{Board, Retained};
-use outbound::{Outbound, Part};
+use drops::{DropWatch, Drops};
+use outbound::{Outbound, Part, answered_by};
 use retained::RetainedOpen;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -57,7 +59,7 @@ pub struct Publisher {
     notices: mpsc::Sender<Publication>,
     board: Arc<Board>,
     replies: mpsc::Sender<Publication>,
-    dropped: Arc<AtomicU64>,
+    drops: Drops,
 }
 
 impl Publisher {
@@ -83,19 +85,13 @@ impl Publisher {
                     let _ = channel.send(answer).await;
                 });
             }
-            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {
-                let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
-                // Ever rarer, because whoever is too slow for events should not be flooded with lines instead.
-                if dropped.is_power_of_two() {
-                    telemetry::notices_dropped(dropped);
-                }
-            }
+            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => self.drops.add(),
         }
     }
 
     /// Events and replies dropped because the broker did not take them fast enough.
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.drops.count()
     }
 }
 
@@ -140,7 +136,7 @@ pub fn start(
                 telemetry::publisher_gone();
             }
         })?;
-    let dropped = Arc::new(AtomicU64::new(0));
+    let drops = Drops::default();
     let board = Arc::new(Board::default());
     let (stop, stop_seen) = oneshot::channel();
     let desk = Desk {
@@ -158,10 +154,11 @@ pub fn start(
         pending: VecDeque::new(),
         next_token: STATE_TOKEN + 1,
         state_acknowledged: false,
+        drops: DropWatch::new(drops.clone()),
     };
     let due = Due { answers: answers_due, replies: replies_due, notices: notices_due, seen };
     let task = tokio::spawn(run(desk, connection, due, events_seen, stop_seen));
-    Ok((Publisher { answers, notices, replies, board, dropped }, Running { stop, task }))
+    Ok((Publisher { answers, notices, replies, board, drops }, Running { stop, task }))
 }
 
 /// Tells of the statuses that the broker still has from before a connection.
@@ -178,19 +175,6 @@ fn stored(topics: &Arc<Topics>, seen: mpsc::Sender<StatusTopic>) -> Stored {
             }
         }
     })
-}
-
-/// Which answer a publication is, if it is one.
-fn answered_by(publication: &Publication) -> Option<Outgoing> {
-    match publication {
-        Publication::Answer { seq, .. } => Some(Outgoing::Answer(*seq)),
-        Publication::Refusal { number, .. } => Some(Outgoing::Refusal(*number)),
-        Publication::Event { .. }
-        | Publication::Reply(_)
-        | Publication::Holds(..)
-        | Publication::Status(_)
-        | Publication::Alarm(_) => None,
-    }
 }
 
 fn state(topics: &Topics, word: &str) -> Publish {
@@ -234,6 +218,7 @@ struct Desk {
     pending: VecDeque<(u64, Publish)>,
     next_token: u64,
     state_acknowledged: bool,
+    drops: DropWatch,
 }
 
 #[derive(Debug, Default)]
@@ -262,7 +247,7 @@ async fn run(
             Some(publication) = answers.recv() => desk.publish(publication).await,
             () = desk.retained.waited() => {}
             next = next(notices, seen, &desk.board, shows), if has_room => match next {
-                Next::Notice(publication) => desk.publish(publication).await,
+                Next::Notice(publication) => desk.publish_notice(publication).await,
                 Next::Retained(retained) => desk.publish_retained(retained).await,
                 Next::Seen(topic) => desk.tell(Input::StatusSeen(topic)).await,
             },
@@ -355,6 +340,13 @@ impl Desk {
         }
     }
 
+    async fn publish_notice(&mut self, notice: Publication) {
+        self.publish(notice).await;
+        if let Some(alarm) = self.drops.alarm() {
+            self.publish(Publication::Alarm(alarm)).await;
+        }
+    }
+
     async fn hand_over(&mut self, token: u64, publish: Publish) {
         self.pending.push_back((token, publish));
         self.flush().await;
@@ -366,7 +358,7 @@ impl Desk {
             let qos = publish.qos;
             match self.outlet.publish(connection, publish.clone(), token) {
                 Ok(()) => {}
-                Err(Refused::Full) if qos == Qos::AtMostOnce => {}
+                Err(Refused::Full) if qos == Qos::AtMostOnce => self.drops.add(),
                 Err(Refused::Full) => {
                     self.pending.push_front((token, publish));
                     return;
@@ -479,8 +471,8 @@ mod tests {
         let (answers, mut answers_due) = mpsc::channel(1);
         let (notices, _notices_due) = mpsc::channel(1);
         let (replies, _replies_due) = mpsc::channel(1);
-        let (board, dropped) = (Arc::default(), Arc::default());
-        let publisher = Publisher { answers, notices, replies, board, dropped };
+        let (board, drops) = (Arc::default(), Drops::default());
+        let publisher = Publisher { answers, notices, replies, board, drops };
         for number in 1..=3 {
             publisher.publish(refusal(number));
             publisher.publish(Publication::Alarm(alarm()));

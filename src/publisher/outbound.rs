@@ -108,3 +108,16 @@ fn answer(what: Outgoing, topic: String, reply_to: Option<&ReplyTo>, body: &Byte
 fn to(reply_to: &ReplyTo, body: Bytes) -> Publish {
     Publish { correlation: reply_to.correlation.clone(), ..Publish::new(reply_to.topic.as_ref(), body) }
 }
+
+/// Which answer a publication is, if it is one.
+pub(super) fn answered_by(publication: &Publication) -> Option<Outgoing> {
+    match publication {
+        Publication::Answer { seq, .. } => Some(Outgoing::Answer(*seq)),
+        Publication::Refusal { number, .. } => Some(Outgoing::Refusal(*number)),
+        Publication::Event { .. }
+        | Publication::Reply(_)
+        | Publication::Holds(..)
+        | Publication::Status(_)
+        | Publication::Alarm(_) => None,
+    }
+}

@@ -158,12 +158,7 @@ impl Dialogue {
                 let which = if line.word(1) == "incoming" { Link::Incoming } else { Link::Commands };
                 Input::Link { which, up: line.word(2) == "up" }
             }
-            "broker" => Input::Broker(match line.word(1) {
-                "version" => BrokerFact::Version(Box::from(line.word(2))),
-                "dropped" => BrokerFact::Dropped(number(line.word(2))),
-                "stored" => BrokerFact::Stored(number(line.word(2))),
-                _ => BrokerFact::Shortcomings(line.words[2..].iter().copied().map(Box::from).collect()),
-            }),
+            "broker" => Input::Broker(broker_fact(line)),
             "stop" => Input::Stop,
             "found" => Input::Found(Box::new(self.found.pop_front().expect("the journal was asked"))),
             "command" => {
@@ -323,6 +318,18 @@ fn the_engine_decides_as_written() {
         }
     }
     assert!(different.is_empty(), "{}\nSENDBRIDGE_REWRITE=1 writes them anew", different.join("\n"));
+}
+
+fn broker_fact(line: &Line<'_>) -> BrokerFact {
+    match line.word(1) {
+        "version" => BrokerFact::Version(Box::from(line.word(2))),
+        "dropped" => BrokerFact::Dropped(number(line.word(2))),
+        "stored" => BrokerFact::Stored(number(line.word(2))),
+        "retained" => BrokerFact::Retained(number(line.word(2))),
+        "clients" => BrokerFact::Clients(number(line.word(2))),
+        "heap" => BrokerFact::HeapBytes(number(line.word(2))),
+        _ => BrokerFact::Shortcomings(line.words[2..].iter().copied().map(Box::from).collect()),
+    }
 }
 
 fn first_difference(script: &str, played: &str) -> String {

@@ -1,8 +1,8 @@
 //! The words of a script.
 
 use crate::engine::{
-    AccountLimits, AccountSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom, MessageSettings,
-    SenderSettings, Settings, StatusSettings,
+    AccountLimits, AccountSettings, BrokerLimits, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom,
+    MessageSettings, SenderSettings, Settings, StatusSettings,
 };
 use crate::model::{
     Account, AccountState, Command, Corp, DirectoryEntry, Doubt, HoldId, Lifetime, LimitChange, LimitScope, LogLevel,
@@ -85,6 +85,7 @@ pub fn default_settings() -> Settings {
         info: serde_json::json!({ "version": "test" }),
         health_interval: None,
         broker_backlog_alarm: 50_000,
+        broker_limits: BrokerLimits::default(),
         // Only the scripts about them want them.
         status: StatusSettings { per_second: 0, accounts_max: 10_000, idle: Duration::from_secs(600) },
     }
@@ -133,6 +134,8 @@ pub fn configure(settings: &mut Settings, line: &Line<'_>) {
             "publish_window" => settings.publish_window = number(value) as usize,
             "health" => settings.health_interval = Some(duration(value)),
             "backlog" => settings.broker_backlog_alarm = number(value),
+            "clients" => settings.broker_limits.clients = number(value),
+            "heap" => settings.broker_limits.heap_bytes = number(value),
             "events" if *value == "all" => settings.events = EventLevel::All,
             "events" if *value == "off" => settings.events = EventLevel::Off,
             other => panic!("config does not know {other}={value}"),

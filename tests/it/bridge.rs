@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 /// No test needs it; a broken one ends by it.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+const ENDS: &str = "the process ends in time";
 /// Between two looks at what can only be asked.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// Lines of the log that a failed test shows.
@@ -225,25 +226,26 @@ impl Bridge {
 
     /// Waits until it has ended.
     pub fn wait(&mut self) -> ExitStatus {
-        let Process { mut child, reading, .. } = self.process.take().expect("running");
-        let status = tokio::task::block_in_place(|| wait_bounded(&mut child));
+        let Process { child, reading, .. } = self.process.take().expect("running");
+        let status = tokio::task::block_in_place(|| wait_bounded(child)).expect(ENDS);
         reading.join().expect("its log is read to the end");
         status
     }
 }
 
-/// Waits for a process, and kills one that does not end.
-fn wait_bounded(child: &mut Child) -> ExitStatus {
-    let looks = DEADLINE.as_millis() / LOOK_INTERVAL.as_millis();
-    for _ in 0..looks {
-        if let Some(status) = child.try_wait().expect("it is ours") {
-            return status;
-        }
-        std::thread::sleep(LOOK_INTERVAL);
-    }
-    child.kill().expect("it is ours");
-    child.wait().expect("it is ours");
-    panic!("the process did not end within {DEADLINE:?}");
+/// Waits for a process. Nothing when it had to be killed, because it did not end.
+pub fn wait_bounded(mut child: Child) -> Option<ExitStatus> {
+    let id = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    let (ended, end_seen) = std::sync::mpsc::sync_channel(1);
+    // Whoever waits for a process cannot be told to stop, so a thread does it.
+    let waiting = std::thread::spawn(move || ended.send(child.wait()));
+    let Ok(status) = end_seen.recv_timeout(DEADLINE) else {
+        // Its number is still its own: nobody has been told of its end.
+        kill(id, Signal::SIGKILL).expect("it is ours");
+        let _ = waiting.join();
+        return None;
+    };
+    Some(status.expect("it is ours"))
 }
 
 impl Drop for Bridge {
@@ -273,8 +275,9 @@ pub fn run_with(config: &str) -> (ExitStatus, String) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program");
-    let status = wait_bounded(&mut child);
+    let mut stderr = child.stderr.take().expect("piped");
+    let status = wait_bounded(child).expect(ENDS);
     let mut said = String::new();
-    child.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+    stderr.read_to_string(&mut said).expect("text");
     (status, said)
 }

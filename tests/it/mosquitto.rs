@@ -8,9 +8,10 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Another process may take the port between our choice and Mosquitto's start.
@@ -19,6 +20,14 @@ const SIGNAL_ATTEMPTS: usize = 100;
 const SIGNAL_PATIENCE: Duration = Duration::from_millis(300);
 /// Below the ports that the system gives to whoever asks for any, so that a stopped broker's is not taken.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// Brokers of all tests that ever took connections.
+static STARTED: LazyLock<watch::Sender<u64>> = LazyLock::new(watch::Sender::default);
+
+/// Changes whenever a broker begins to take connections: there is no use in trying to connect before.
+pub fn started() -> watch::Receiver<u64> {
+    STARTED.subscribe()
+}
 
 /// A broker on 127.0.0.1, killed by its process id when dropped.
 pub struct Mosquitto {
@@ -144,6 +153,7 @@ impl Process {
         let is_running = log.wait_until(DEADLINE, |lines| count(lines, " running") > 0);
         let mut process = Self { child, log };
         if is_running {
+            STARTED.send_modify(|started| *started += 1);
             return Ok(process);
         }
         let _ = process.child.kill();

@@ -3,6 +3,7 @@
 //! What it hears from the bridge is held to its schema: a payload that is not as its schema says fails the test.
 
 use crate::bridge::DEADLINE;
+use crate::mosquitto;
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::v5 as packets;
 use rumqttc::{mqttbytes, v5};
@@ -16,7 +17,6 @@ use tokio::task::JoinHandle;
 /// Publishes that are under way at once.
 const WINDOW: u16 = 200;
 const PACKET_BYTES_MAX: u32 = 4 * 1024 * 1024;
-const RECONNECT_WAIT: Duration = Duration::from_millis(20);
 /// Before an order without a reply is repeated, and how often.
 const COMMAND_WAIT: Duration = Duration::from_secs(3);
 const COMMAND_REPEATS: u32 = 20;
@@ -283,6 +283,31 @@ fn client_id() -> String {
     format!("publisher-{}", sendbridge::clock::random_uuid())
 }
 
+/// Between a connection that failed and the next attempt.
+struct Pause {
+    /// Marked as seen before each attempt, so that no start in between is missed.
+    started: watch::Receiver<u64>,
+    was_connected: bool,
+}
+
+impl Pause {
+    fn new() -> Self {
+        Self { started: mosquitto::started(), was_connected: false }
+    }
+
+    fn connected(&mut self) {
+        self.was_connected = true;
+    }
+
+    /// A connection that was lost may be there again at once. Where none came about a broker has to start first.
+    async fn until_it_may_work(&mut self) {
+        if !std::mem::take(&mut self.was_connected) {
+            self.started.changed().await.expect("it is never dropped");
+        }
+        self.started.mark_unchanged();
+    }
+}
+
 async fn poll_five(
     client: v5::AsyncClient,
     mut events: v5::EventLoop,
@@ -290,9 +315,11 @@ async fn poll_five(
     seen: watch::Sender<Seen>,
 ) {
     use packets::Packet;
+    let mut pause = Pause::new();
     loop {
         match events.poll().await {
             Ok(v5::Event::Incoming(Packet::ConnAck(_))) => {
+                pause.connected();
                 let filter = |topic: &&str| packets::Filter::new(*topic, v5::mqttbytes::QoS::AtLeastOnce);
                 client.try_subscribe_many(topics.iter().map(filter)).expect("room");
             }
@@ -305,7 +332,7 @@ async fn poll_five(
                 seen.send_modify(|seen| seen.hear(heard));
             }
             Ok(_) => {}
-            Err(_) => tokio::time::sleep(RECONNECT_WAIT).await,
+            Err(_) => pause.until_it_may_work().await,
         }
     }
 }
@@ -317,9 +344,11 @@ async fn poll_three(
     seen: watch::Sender<Seen>,
 ) {
     use mqttbytes::v4::Packet;
+    let mut pause = Pause::new();
     loop {
         match events.poll().await {
             Ok(rumqttc::Event::Incoming(Packet::ConnAck(_))) => {
+                pause.connected();
                 let filter =
                     |topic: &&str| rumqttc::SubscribeFilter::new((*topic).to_owned(), rumqttc::QoS::AtLeastOnce);
                 client.try_subscribe_many(topics.iter().map(filter)).expect("room");
@@ -332,7 +361,7 @@ async fn poll_three(
                 seen.send_modify(|seen| seen.hear(heard));
             }
             Ok(_) => {}
-            Err(_) => tokio::time::sleep(RECONNECT_WAIT).await,
+            Err(_) => pause.until_it_may_work().await,
         }
     }
 }

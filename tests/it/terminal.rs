@@ -1,6 +1,6 @@
 //! A terminal of one test: a pseudo-terminal, and an emulator that shows what would be seen on it.
 
-use crate::bridge::DEADLINE;
+use crate::bridge::{DEADLINE, wait_bounded};
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{Termios, tcgetattr};
@@ -10,11 +10,7 @@ use std::io::{Read, Write};
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
 use tokio::sync::watch;
-
-/// Between two looks at whether the process has ended.
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The program in a terminal, killed by its id when dropped.
 pub struct Terminal {
@@ -102,19 +98,8 @@ impl Terminal {
 
     /// Waits for the end of the program, and holds it to leaving the terminal as it was.
     pub async fn ends(&mut self) -> ExitStatus {
-        let mut looks = tokio::time::interval(LOOK_INTERVAL);
-        let mut child = self.child.take().expect("running");
-        let ending = async {
-            loop {
-                looks.tick().await;
-                if let Some(status) = child.try_wait().expect("it is ours") {
-                    return status;
-                }
-            }
-        };
-        let Ok(status) = tokio::time::timeout(DEADLINE, ending).await else {
-            let _ = child.kill();
-            let _ = child.wait();
+        let child = self.child.take().expect("running");
+        let Some(status) = tokio::task::block_in_place(|| wait_bounded(child)) else {
             panic!("it did not end:\n{}", self.text());
         };
         assert_eq!(tcgetattr(&self.line).expect("its settings"), self.before, "the line is as it was");

@@ -447,6 +447,7 @@ fn report(kept: &Kept) -> MessageReport {
         position: None,
         reason: None,
         hold: None,
+        paused: None,
         until: None,
         expected_at: None,
         finished_at: outcome.map(|outcome| outcome.at),

@@ -2,8 +2,8 @@
 
 use super::random::Random;
 use crate::engine::{
-    AccountLimits, AccountSettings, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom, MessageSettings,
-    SenderSettings, Settings, StatusSettings,
+    AccountLimits, AccountSettings, BrokerLimits, CorpLimits, EventLevel, IdConflict, LimitSettings, MeasuredFrom,
+    MessageSettings, SenderSettings, Settings, StatusSettings,
 };
 use crate::model::{
     Account, Code, Command, Corp, Fault, Lifetime, LimitChange, LimitScope, MessageId, OnDoubt, Options, Origin,
@@ -195,6 +195,7 @@ fn settings(random: &mut Random, servers: usize, accounts: &[AccountTruth]) -> S
         info: serde_json::Value::Null,
         health_interval: Some(Duration::from_secs(60)),
         broker_backlog_alarm: 0,
+        broker_limits: BrokerLimits::default(),
         // In some worlds, because each report is a forecast and takes its time.
         status: StatusSettings { per_second: if few { 2 } else { 0 }, accounts_max: 1, idle: Duration::from_secs(60) },
     }

@@ -5,8 +5,8 @@
 
 use super::summary::{Fate, Request as Made};
 use crate::engine::{
-    AccountSettings, Engine, EventLevel, IdConflict, LimitSettings, MessageSettings, SenderSettings, Settings,
-    StatusSettings,
+    AccountSettings, BrokerLimits, Engine, EventLevel, IdConflict, LimitSettings, MessageSettings, SenderSettings,
+    Settings, StatusSettings,
 };
 use crate::journal::Arrival;
 use crate::model::{
@@ -265,6 +265,7 @@ fn settings(arrivals: &[Arrival], assumptions: &Assumptions) -> Settings {
         info: serde_json::Value::Null,
         health_interval: None,
         broker_backlog_alarm: 0,
+        broker_limits: BrokerLimits::default(),
         status: StatusSettings { per_second: 0, accounts_max: 1, idle: Duration::ZERO },
         limits: assumptions.limits.clone(),
         messages: MessageSettings {

@@ -13,10 +13,10 @@ pub(super) fn text(report: &Report, top: usize) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "{} messages of {} accounts in {} companies; every answer takes {} ms, arrivals {}× as fast",
-        report.would.total.messages,
-        report.would.accounts.len(),
-        report.would.corps.len(),
+        "{} of {} in {}; every answer takes {} ms, arrivals {}× as fast",
+        number(report.would.total.messages, "message", "messages"),
+        number(report.would.accounts.len(), "account", "accounts"),
+        number(report.would.corps.len(), "company", "companies"),
         report.answer_time_ms,
         report.speed
     );
@@ -43,7 +43,8 @@ pub(super) fn text(report: &Report, top: usize) -> String {
         lines(&mut text, &format!("account {account:?}"), Some(figures), really);
     }
     if accounts.len() > top {
-        let _ = writeln!(text, "… and {} accounts that are done earlier; --top shows more", accounts.len() - top);
+        let more = number(accounts.len() - top, "account that is", "accounts that are");
+        let _ = writeln!(text, "… and {more} done earlier; --top shows more");
     }
     text
 }
@@ -77,9 +78,13 @@ fn line(name: &str, figures: &Figures) -> String {
         span(figures.wait_p50),
         span(figures.wait_p99),
         span(figures.wait_max),
-        figures.largest_hour,
+        figures.largest_hour.map_or("-".to_owned(), |sends| sends.to_string()),
         figures.smallest_gap.map_or("-".to_owned(), span),
     )
+}
+
+fn number(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn moment(time: Option<Time>) -> String {

@@ -65,8 +65,8 @@ pub(super) struct Figures {
     pub(super) wait_p50: f64,
     pub(super) wait_p99: f64,
     pub(super) wait_max: f64,
-    /// The most sends of one company in any hour.
-    pub(super) largest_hour: u32,
+    /// The most sends of one company in any hour; `None` for an account, which has no such limit.
+    pub(super) largest_hour: Option<u32>,
     /// Between the end of a request and the start of the account's next, in seconds.
     pub(super) smallest_gap: Option<f64>,
 }
@@ -131,8 +131,8 @@ pub(super) fn summarise(messages: &[Message<'_>], requests: &[Request]) -> Summa
     }
     for (corp, ends) in hours {
         let largest = largest_hour(ends);
-        corps.entry(corp).or_default().figures.largest_hour = largest;
-        total.figures.largest_hour = total.figures.largest_hour.max(largest);
+        corps.entry(corp).or_default().figures.largest_hour = Some(largest);
+        total.figures.largest_hour = total.figures.largest_hour.max(Some(largest));
     }
     let finish = |tallies: BTreeMap<&str, Tally>| {
         tallies.into_iter().map(|(name, tally)| (name.to_owned(), tally.finish())).collect()
@@ -217,8 +217,8 @@ mod tests {
         assert_eq!((figures.wait_p50, figures.wait_max), (9.0, 3601.0));
         assert_eq!(figures.smallest_gap, Some(4.0));
         assert_eq!(figures.drained_at, Some(START + Duration::from_secs(3602)));
-        assert_eq!(summary.corps["c"].largest_hour, 2, "what was never written does not count");
-        assert_eq!(summary.total.largest_hour, 2);
+        assert_eq!(summary.corps["c"].largest_hour, Some(2), "what was never written does not count");
+        assert_eq!(summary.total.largest_hour, Some(2));
         assert_eq!(summarise(&[], &[]), Summary { total: Figures::default(), ..Summary::default() });
     }
 }

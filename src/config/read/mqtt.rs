@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 const SCHEMES: &[&str] = &["mqtt", "mqtts", "ws", "wss"];
+const BROKER_MEMORY_MOST: u64 = 1 << 40;
 const URL: &str = "mqtt://127.0.0.1:1883";
 /// Where quntool's own broker listens.
 const QUNTOOL_PORT: u16 = 1884;
@@ -20,6 +21,8 @@ pub(super) fn read(section: &Section<'_>, read: &ReadFile<'_>, problems: &mut Pr
         keep_alive: keep_alive(section, problems),
         receive_maximum: section.count("receive_maximum", 1000, 1..=65_535, problems),
         broker_backlog_alarm: section.count("broker_backlog_alarm", 50_000, 0..=1_000_000_000, problems),
+        broker_clients_alarm: section.count("broker_clients_alarm", 0, 0..=1_000_000_000, problems),
+        broker_memory_alarm: section.size("broker_memory_alarm", 0, 0..=BROKER_MEMORY_MOST, problems),
         username: section.text("username", problems),
         password: files::secret(section, "password", read, problems),
         ca: files::certificates(section, "ca_file", read, problems),

@@ -118,8 +118,7 @@ impl Engine {
         ids.sort_unstable();
         let next = (ids.len() > page.limit).then(|| ids[page.limit - 1].0.to_string());
         ids.truncate(page.limit);
-        let holds: Vec<Value> =
-            ids.iter().filter_map(|id| self.holds.get(*id)).map(|hold| describe_hold("id", hold)).collect();
+        let holds: Vec<Value> = ids.iter().filter_map(|id| self.holds.get(*id)).map(describe_hold).collect();
         let blocks: Vec<Value> = ids.iter().filter_map(|id| self.blocks.get(id)).map(describe_block).collect();
         Ok(json!({ "holds": holds, "blocks": blocks, "next": next }))
     }

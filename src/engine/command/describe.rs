@@ -3,8 +3,7 @@
 use crate::model::{Block, Hold, Scope, Selection};
 use serde_json::{Map, Value, json};
 
-/// A hold; `number` is what its number is called.
-pub(super) fn describe_hold(number: &str, hold: &Hold) -> Value {
+pub(super) fn describe_hold(hold: &Hold) -> Value {
     let scope = match &hold.scope {
         Scope::All => json!({ "all": true }),
         Scope::Sender(name) => json!({ "sender": name.as_str() }),
@@ -13,7 +12,7 @@ pub(super) fn describe_hold(number: &str, hold: &Hold) -> Value {
         Scope::Conversation(name, conversation) => json!({ "account": name.as_str(), "conversation": conversation }),
     };
     json!({
-        number: hold.id.0,
+        "id": hold.id.0,
         "scope": scope,
         "reason": hold.reason,
         "by": hold.by,

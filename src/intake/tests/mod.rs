@@ -1,6 +1,7 @@
 mod commands;
 mod options;
 mod properties;
+mod refusals;
 mod requests;
 mod schema;
 

@@ -26,6 +26,9 @@ pub struct Hour {
     pub used: u64,
     pub limit: u64,
     pub reserve: u64,
+    /// Places that a send of any priority may take now.
+    pub free: u64,
+    /// When the next place becomes free; null while one is.
     pub next_free_at: Option<Time>,
 }
 
@@ -57,6 +60,9 @@ pub struct HoldList<'a> {
 /// `pause`: the hold that it made.
 #[derive(Serialize, JsonSchema)]
 pub struct PauseData<'a> {
+    /// Its number, as lists call it.
+    pub id: u64,
+    /// The same, as `resume` and the reports call it.
     pub hold: u64,
     pub scope: wire::Scope<'a>,
     pub reason: &'a str,
@@ -70,6 +76,10 @@ pub struct PauseData<'a> {
 pub struct ResumeData {
     /// The numbers of the holds and blocks that ended.
     pub released: Vec<u64>,
+    /// How many these are.
+    pub count: u64,
+    /// Holds and blocks that are left.
+    pub remaining: u64,
 }
 
 /// `message/cancel`.

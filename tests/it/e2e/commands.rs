@@ -1,7 +1,7 @@
 //! What operators order and ask.
 
 use super::{Scene, server, text, text_with};
-use crate::publisher::{Message, Publisher};
+use crate::publisher::{Heard, Message, Publisher};
 use bytes::Bytes;
 use sendbridge::cli::pretend::{Behaviour, PretendAccount, Settings};
 use serde_json::{Value, json};
@@ -288,4 +288,94 @@ async fn a_reply_goes_to_the_response_topic_too() {
     assert_eq!(own.correlation, correlation);
     let usual = seen.on("sendbridge/response/health").next().expect("one on the usual topic");
     assert_eq!((&usual.payload, usual.retain), (&own.payload, false));
+}
+
+/// The small things that a person who types commands runs into.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slip_of_the_hand_is_told_and_changes_nothing() {
+    let scene = Scene::start(server(&["1"]), |config| config).await;
+    let by_hand = |topic: &'static str| scene.publisher.publish(Message::new(topic, ""));
+    // A command without a name is told on the topic without one.
+    by_hand("sendbridge/request/").await;
+    let code = |topic: &'static str| {
+        move |heard: &Heard| {
+            (heard.topic == topic).then(|| heard.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
+        }
+    };
+    let nameless = scene.publisher.find("a reply", code("sendbridge/response")).await;
+    assert_eq!(nameless, "UNKNOWN_COMMAND");
+    by_hand("sendbridge/request/drain").await;
+    assert_eq!(scene.publisher.find("a refusal", code("sendbridge/response/drain")).await, "INVALID_JSON");
+    assert_eq!(scene.health().await["mode"], "running");
+
+    let nothing = scene.publisher.ask("resume", json!({ "all": true })).await;
+    assert_eq!(nothing, json!({ "released": [], "count": 0, "remaining": 0 }));
+    let order = json!({ "account": "1", "reason": "customer asked", "by": "li", "duration": "1h" });
+    let hold = scene.publisher.ask("pause", order).await;
+    assert_eq!(hold["id"], hold["hold"]);
+    scene.publisher.send(text("1", "held", "held")).await;
+    let is_paused = |found: &Value| found["messages"][0]["reason"] == "paused";
+    let found = scene.publisher.ask_until("message/get", json!({ "id": "held" }), is_paused).await;
+    let paused = &found["messages"][0]["paused"];
+    assert_eq!(
+        (&paused["reason"], &paused["by"], &paused["until"]),
+        (&json!("customer asked"), &json!("li"), &hold["until"])
+    );
+    for (name, order) in
+        [("message/retry", json!({ "id": "held" })), ("message/resolve", json!({ "id": "held", "state": "sent" }))]
+    {
+        let reply = scene.publisher.command(name, order).await;
+        assert_eq!(reply["error"]["code"], "WRONG_STATE", "{reply}");
+    }
+    let other = scene.publisher.ask("resume", json!({ "all": true })).await;
+    assert_eq!(other["remaining"], 1, "what is held is held by another scope");
+    scene.publisher.ask("resume", json!({ "hold": hold["id"] })).await;
+    assert!(scene.publisher.answer_to("held").await["msgId"].is_string());
+    let account = scene.publisher.ask("account/get", json!({ "account": "1" })).await;
+    assert_eq!((account["hour"]["free"].is_u64(), &account["hour"]["nextFreeAt"]), (true, &Value::Null));
+}
+
+/// What somebody else left on the bridge's own topics is replaced or cleared at the next connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stranger_left_on_our_topics_goes_at_the_next_start() {
+    let mut scene = Scene::start(server(&["1"]), |config| config).await;
+    scene.still_sends("1", "m").await;
+    // It holds whatever it hears to its schema.
+    scene._observer = None;
+    scene.bridge.kill();
+    let nobody = ["account/nobody", "corp/nobody"].map(|name| format!("sendbridge/{name}"));
+    let ours = ["hold", "health", "info", "state"].map(|name| format!("sendbridge/{name}"));
+    for topic in nobody.iter().chain(&ours) {
+        scene.publisher.publish(Message { retain: true, ..Message::new(topic, "garbage") }).await;
+    }
+    scene.bridge.start_again().await;
+    scene.bridge.ready().await;
+    for topic in &nobody {
+        loop {
+            // Whoever subscribes now hears what is stored, and after it what the bridge says of itself.
+            let kept = mosquitto_stored(scene.broker.port(), topic).await;
+            if !kept {
+                break;
+            }
+        }
+    }
+    let late =
+        Publisher::connect(scene.broker.port(), &["sendbridge/hold", "sendbridge/health", "sendbridge/info"]).await;
+    late.wait("all of them, as their schemas say", |seen| seen.all.len() >= 3).await;
+}
+
+/// Whether the broker has something stored under this topic.
+async fn mosquitto_stored(port: u16, topic: &str) -> bool {
+    let mut options =
+        rumqttc::MqttOptions::new(format!("look-{}", sendbridge::clock::random_uuid()), "127.0.0.1", port);
+    options.set_clean_session(true);
+    let (client, mut events) = rumqttc::AsyncClient::new(options, 10);
+    client.subscribe(topic, rumqttc::QoS::AtLeastOnce).await.expect("room");
+    // An answer to this one comes behind what is stored.
+    client.subscribe("sendbridge/state", rumqttc::QoS::AtLeastOnce).await.expect("room");
+    loop {
+        if let rumqttc::Event::Incoming(rumqttc::Packet::Publish(publish)) = events.poll().await.expect("a broker") {
+            return publish.topic == topic;
+        }
+    }
 }

@@ -71,7 +71,7 @@ async fn a_failed_message_is_sent_again_by_hand_and_once() {
     assert!(scene.publisher.nth_answer(r#""a""#, 1).await["msgId"].is_string());
     assert_eq!((scene.effects("text of a"), scene.arrivals("text of a")), (1, 2));
     let again = scene.publisher.command("message/retry", json!({ "id": "a" })).await;
-    assert_eq!(again["error"]["code"], "NOT_FOUND", "{again}");
+    assert_eq!(again["error"]["code"], "WRONG_STATE", "{again}");
     // A repeat of the publisher hears of the new life, and nothing is sent.
     scene.publisher.send(text("1", "a", "text of a")).await;
     assert!(scene.publisher.nth_answer(r#""a""#, 2).await["msgId"].is_string());
@@ -124,7 +124,7 @@ async fn a_doubt_settled_by_hand_is_answered_again_with_what_is_true() {
     let health = scene.health().await;
     assert_eq!((&health["states"]["sent"], &health["states"]["failed"]), (&json!(1), &json!(1)), "{health}");
     let again = scene.publisher.command("message/resolve", json!({ "id": "a", "state": "failed" })).await;
-    assert_eq!(again["error"]["code"], "NOT_FOUND", "{again}");
+    assert_eq!(again["error"]["code"], "WRONG_STATE", "{again}");
     // A person's word is no violation.
     let journal = scene.bridge.path("journal.db");
     let limits = sendbridge::journal::AuditLimits {

@@ -1,10 +1,10 @@
 //! What the bridge says of itself before anybody asks, and that its replies are as their schemas say.
 
-use super::{Scene, server, start_server};
+use super::{Scene, server, start_server, text, text_with};
 use crate::bridge::{Bridge, Config};
 use crate::mosquitto::Mosquitto;
 use crate::publisher::{Message, Publisher, Seen, TOPICS};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_info_says_what_there_is_and_no_secret() {
@@ -91,4 +91,67 @@ async fn every_reply_is_as_its_schema_says() {
     ] {
         scene.publisher.ask(name, order).await;
     }
+}
+
+/// The newest payload on a topic, if there is one and it was not cleared.
+fn shown(seen: &Seen, topic: &str) -> Option<Value> {
+    seen.on(topic).last().filter(|heard| !heard.payload.is_empty()).map(crate::publisher::Heard::json)
+}
+
+async fn shows(publisher: &Publisher, topic: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+    publisher.wait(topic, |seen| shown(seen, topic).is_some_and(|status| is_it(&status))).await;
+    shown(&publisher.seen(), topic).expect("waited for")
+}
+
+const ACCOUNT: &str = "sendbridge/account/1";
+
+fn is_held(account: &Value) -> bool {
+    account["reason"] == "paused" && account["queued"] == 1
+}
+
+/// Each status was written after this time (RFC 3339, so text is compared).
+fn is_after(status: &Value, before: &Value) -> bool {
+    status["at"].as_str() > before["at"].as_str()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_status_is_right_after_a_crash_and_cleared_when_nothing_is_left_of_it() {
+    let quick = |config: Config| config.with("topics.status_idle", r#""1s""#);
+    let mut scene = Scene::start(server(&["1", "2"]), quick).await;
+    let hold = scene.publisher.ask("pause", json!({ "account": "1", "reason": "we look at it", "by": "me" })).await;
+    scene.publisher.send(text("1", "held", "held")).await;
+    let later = json!({ "notBefore": "2099-01-01T00:00:00Z", "ttl": "1h" });
+    scene.publisher.send(text_with("2", "later", "later", &later)).await;
+    let live = Publisher::connect(scene.broker.port(), &["sendbridge/#"]).await;
+    let before = shows(&live, ACCOUNT, is_held).await;
+    scene.bridge.kill();
+    let offline = shows(&live, "sendbridge/state", |state| state["state"] == "offline").await;
+    assert_eq!(offline, json!({ "state": "offline" }), "the will");
+
+    scene.bridge.start_again().await;
+    shows(&live, "sendbridge/state", |state| state["state"] == "online").await;
+    // Nobody sends, asks or changes anything: what is said now it says because it started.
+    shows(&live, ACCOUNT, |account| is_after(account, &before)).await;
+    // Whoever comes late is told all of it by the broker.
+    let late = Publisher::connect(scene.broker.port(), &["sendbridge/#"]).await;
+    shows(&late, "sendbridge/state", |state| state["state"] == "online").await;
+    shows(&late, ACCOUNT, |account| is_held(account) && is_after(account, &before)).await;
+    shows(&late, "sendbridge/hold", |holds| holds["holds"][0]["id"] == hold["hold"]).await;
+    let is_counted = |corp: &Value| corp["queued"].as_u64() >= Some(1) && corp["counts"]["balanced"] == true;
+    shows(&late, "sendbridge/corp/corp", |corp| is_counted(corp) && is_after(corp, &before)).await;
+    let is_well = |health: &Value| health["balanced"] == true && health["holds"] == 1;
+    shows(&late, "sendbridge/health", |health| is_well(health) && is_after(health, &before)).await;
+    shows(&late, "sendbridge/info", |info| info["version"] == env!("CARGO_PKG_VERSION")).await;
+    for topic in ["state", "account/1", "corp/corp", "health", "hold", "info"].map(|name| format!("sendbridge/{name}"))
+    {
+        assert!(late.seen().on(&topic).next().is_some_and(|heard| heard.retain), "{topic} is retained");
+    }
+
+    scene.publisher.ask("resume", json!({ "account": "1" })).await;
+    assert!(scene.publisher.answer_to("held").await["msgId"].is_string());
+    let is_cleared = |seen: &Seen| seen.on(ACCOUNT).last().is_some_and(|heard| heard.payload.is_empty());
+    live.wait("the idle account is cleared", is_cleared).await;
+    let after = Publisher::connect(scene.broker.port(), &[ACCOUNT, "sendbridge/state"]).await;
+    shows(&after, "sendbridge/state", |state| state["state"] == "online").await;
+    assert_eq!(after.seen().on(ACCOUNT).count(), 0);
 }

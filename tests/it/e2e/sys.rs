@@ -57,6 +57,38 @@ async fn a_broker_that_throws_messages_away_is_an_alarm() {
     scene.still_sends("1", "after").await;
 }
 
+/// The broker speaks of itself a moment after the connection, which the report of the connection does not wait for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_broker_says_after_a_restart_is_in_the_report_at_once() {
+    let mut broker = Mosquitto::start(&["max_inflight_messages 1000", "sys_interval 1"]);
+    broker.stop();
+    let sender = start_server(server(&["1"])).await;
+    let config = Config::new(&broker, &sender).with("topics.health_interval", r#""5m""#);
+    let bridge = Bridge::start(&config.with("mqtt.broker_clients_alarm", "4")).await;
+    broker.start_again();
+    let watcher = Publisher::connect(broker.port(), &["sendbridge/health", "sendbridge/alarm"]).await;
+    let publisher = Publisher::connect(broker.port(), TOPICS).await;
+    let is_whole = |seen: &crate::publisher::Seen| {
+        seen.on("sendbridge/health").last().is_some_and(|heard| {
+            let broker = &heard.json()["broker"];
+            broker["outgoing"] == "up" && broker["dropped"].is_u64() && broker["version"].is_string()
+        })
+    };
+    watcher.wait("a report with all that the broker says", is_whole).await;
+    // Two of ours and three of the bridge's.
+    let crowd = watcher.find("the crowd", |heard| {
+        let alarm = heard.json();
+        (alarm["what"] == "broker_clients").then(|| alarm["message"].as_str().unwrap_or_default().to_owned())
+    });
+    let crowd = crowd.await;
+    assert!(crowd.contains("mqtt.broker_clients_alarm is 4") && crowd.contains("max_connections"), "{crowd}");
+    let known =
+        |health: &Value| health["broker"]["clients"].as_u64() >= Some(4) && health["broker"]["heapBytes"].is_u64();
+    let health = publisher.ask_until("health", json!({}), known).await;
+    assert!(health["broker"]["retained"].as_u64() <= health["broker"]["stored"].as_u64(), "{health}");
+    let _scene = Scene { bridge, publisher, _observer: Some(watcher), sender, broker };
+}
+
 /// Mosquitto grants every subscription and delivers nothing of what may not be read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_says_nothing_of_itself_serves_as_well() {
@@ -69,7 +101,7 @@ async fn a_broker_that_says_nothing_of_itself_serves_as_well() {
     scene.still_sends("1", "m1").await;
     let health = scene.health().await;
     assert_eq!(health["broker"]["outgoing"], "up");
-    for unknown in ["version", "dropped", "stored"] {
+    for unknown in ["version", "dropped", "stored", "retained", "clients", "heapBytes"] {
         assert_eq!(health["broker"][unknown], Value::Null, "{health}");
     }
     let (_, metrics) = scene.bridge.get("/metrics").await;

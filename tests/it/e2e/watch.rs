@@ -3,28 +3,13 @@
 use super::{Scene, server, text};
 use crate::gateway::Gateway;
 use crate::mosquitto::{Mosquitto, free_port};
-use crate::publisher::Message;
+use crate::publisher::Publisher;
 use crate::terminal::Terminal;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::process::{Command, Output, Stdio};
 
 const ACCOUNT: &str = "1688850000000001";
-
-/// What a bridge says of account, company and itself, for as long as this one does not say it on its own.
-async fn publish_statuses(scene: &Scene) {
-    let at = "2026-03-02T06:30:00.000Z";
-    let counts =
-        json!({"received":1,"rejected":0,"duplicate":0,"accepted":1,"restored":0,"states":{"sent":1},"balanced":true});
-    let account = json!({"at":at,"account":ACCOUNT,"corp":"corp","sender":"main","state":"idle","queued":0,"sending":0,
-        "inDoubt":0,"nextSendAt":null,"drainEta":null,"sentLastHour":1,"intervalMs":1});
-    let corp = json!({"at":at,"corp":"corp","limit":50000,"reserve":1000,"used":1,"free":48999,"nextFreeAt":null,
-        "accounts":1,"queued":0,"sending":0,"inDoubt":0,"nextSendAt":null,"drainEta":null,"counts":counts});
-    for (topic, status) in [(format!("account/{ACCOUNT}"), account), ("corp/corp".to_owned(), corp)] {
-        let message = Message::new(&format!("sendbridge/{topic}"), status.to_string());
-        scene.publisher.publish(Message { retain: true, ..message }).await;
-    }
-}
 
 /// The row that shows the account.
 fn account_row(seen: &str) -> Option<&str> {
@@ -34,7 +19,8 @@ fn account_row(seen: &str) -> Option<&str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_watches_pauses_and_resumes() {
     let scene = Scene::start(server(&[ACCOUNT]), |config| config).await;
-    publish_statuses(&scene).await;
+    // An account is shown once it had something to do.
+    scene.still_sends(ACCOUNT, "earlier").await;
     let url = scene.broker.url();
     let mut terminal = Terminal::start(&["watch", "--url", &url], 30, 100);
     terminal.sees("bridge  online").await;
@@ -73,6 +59,23 @@ async fn a_person_watches_pauses_and_resumes() {
     assert_eq!(terminal.ends().await.code(), Some(0));
 }
 
+/// A size and a key that come together are both taken: whoever moves a window goes on typing.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_key_is_lost_while_the_terminal_changes_its_size() {
+    let scene = Scene::start(server(&[ACCOUNT]), |config| config).await;
+    let mut terminal = Terminal::start(&["watch", "--url", &scene.broker.url()], 30, 100);
+    terminal.sees("bridge  online").await;
+    for round in 0..40 {
+        terminal.resize(30 + round % 2, 100);
+        terminal.press("?");
+        terminal.sees("any key closes it").await;
+        terminal.press("?");
+        terminal.wait("no help", |seen| !seen.contains("any key closes it")).await;
+    }
+    terminal.press("q");
+    assert_eq!(terminal.ends().await.code(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_away_is_told_and_waited_for() {
     let mut scene = Scene::start(server(&[ACCOUNT]), |config| config).await;
@@ -104,7 +107,9 @@ fn said(bytes: &[u8]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_terminal_it_prints_once_or_says_what_to_do() {
     let scene = Scene::start(server(&[ACCOUNT]), |config| config).await;
-    publish_statuses(&scene).await;
+    scene.still_sends(ACCOUNT, "earlier").await;
+    let told = Publisher::connect(scene.broker.port(), &["sendbridge/account/+"]).await;
+    told.wait("the account", |seen| !seen.all.is_empty()).await;
     let refused = watch(&["--url", &scene.broker.url()]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(said(&refused.stderr).contains("use --once") && refused.stdout.is_empty(), "{}", said(&refused.stderr));

@@ -2,7 +2,10 @@
 
 use super::{Scene, program};
 use crate::bridge::DEADLINE;
+use crate::publisher::{Publisher, TOPICS};
+use crate::terminal::Terminal;
 use nix::pty::{Winsize, openpty};
+use serde_json::json;
 use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroU16;
@@ -66,4 +69,24 @@ async fn the_bar_shows_rate_outcomes_and_the_expected_end() {
     assert!(last.matches("/100 ").count() == 1, "{last}");
     assert!(last.contains("100 of 100 answered: sent 100"), "{last}");
     scene.assert_each_once(100);
+}
+
+/// An end that no rate could tell: half of the list waits for a hold to be over.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_expected_end_is_the_one_that_the_bridge_forecasts() {
+    let scene = Scene::start(2, Duration::ZERO, |config| config).await;
+    let list = scene.write_list("list.csv", 4, 2).display().to_string();
+    let operator = Publisher::connect(scene.broker.port(), TOPICS).await;
+    let account = || json!({ "account": "account-1" });
+    let mut hold = account();
+    hold["reason"] = json!("closed for the afternoon");
+    hold["duration"] = json!("3h");
+    operator.ask("pause", hold).await;
+    let mut terminal = Terminal::start(&["send", "--url", &scene.broker.url(), "--file", &list], ROWS, COLUMNS);
+    let foretold = |seen: &str| seen.contains("sent 2") && seen.contains("(in 2h ") && !seen.contains("by the rate");
+    terminal.wait("the end of the hold as the expected end", foretold).await;
+    operator.ask("resume", account()).await;
+    terminal.sees("4 of 4 answered: sent 4").await;
+    assert_eq!(terminal.ends().await.code(), Some(0));
+    scene.assert_each_once(4);
 }

@@ -168,6 +168,10 @@ fn counts(health: Option<&Heard<HealthReport>>, theme: Theme) -> Group {
         writer.piece(name, &figure.map_or(NOTHING.to_owned(), count), Tone::Plain);
     };
     piece("received", counts.map(|counts| counts.received));
+    // Of an earlier life: without them the others do not add up.
+    if let Some(restored) = counts.map(|counts| counts.restored).filter(|restored| *restored > 0) {
+        piece("restored", Some(restored));
+    }
     piece("rejected", counts.map(|counts| counts.rejected));
     piece("duplicate", counts.map(|counts| counts.duplicate));
     piece("accepted", counts.map(|counts| counts.accepted));
