@@ -37,7 +37,7 @@ use scene::Watch;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// So many live messages are played at once, without another thread: within a millisecond.
+/// So many live messages are played at once, without another thread: that takes a few milliseconds at most.
 const AT_ONCE_MAX: usize = if cfg!(test) { 20 } else { 500 };
 /// How long a forecast serves status topics at least.
 const FRESH: Duration = Duration::from_secs(1);

@@ -2,8 +2,8 @@
 //!
 //! Pure: time is an argument, nothing is awaited, nothing is read or written, and the same inputs give the same
 //! outputs. The order of use is [`replay`](Engine::replay) for all that the journal kept, [`start`](Engine::start)
-//! once, then [`handle`](Engine::handle) and [`poll_ready`](Engine::poll_ready) for ever. What takes too long for a loop
-//! comes out of [`poll_play`](Engine::poll_play), to be done elsewhere.
+//! once, then [`handle`](Engine::handle) and [`poll_ready`](Engine::poll_ready) for ever. What takes too long for a
+//! loop comes out of [`poll_play`](Engine::poll_play), to be done elsewhere.
 //!
 //! # Invariants
 //!
