@@ -140,8 +140,12 @@ fn every_word_that_an_operator_meets_is_explained_on_both_pages() {
         .map(|state| serde_json::to_value(state).expect("a word").as_str().expect("a word").to_owned());
     for page in Page::both() {
         let names = page.names();
-        let words =
-            ALARMS.into_iter().chain(EVENTS).chain(Command::NAMES).chain(HoldReason::WORDS).chain(Code::ALL.map(Code::as_str));
+        let words = ALARMS
+            .into_iter()
+            .chain(EVENTS)
+            .chain(Command::NAMES)
+            .chain(HoldReason::WORDS)
+            .chain(Code::ALL.map(Code::as_str));
         let missing: Vec<&str> =
             words.chain(states.iter().map(String::as_str)).filter(|word| !names.contains(word)).collect();
         assert!(missing.is_empty(), "{} does not name {missing:#?}", page.name);

@@ -34,9 +34,8 @@ fn with_sources(config: Config) -> Config {
         format!("[[callbacks]]\nname = \"{name}\"\nkind = \"{kind}\"\nsecret = \"{SECRET}\"\n{own}\n")
     };
     let yunxin = |app_key: &str| format!("app_key = \"{app_key}\"\napp_secret = \"{APP_SECRET}\"");
-    let wecom = |own: &str| {
-        format!("token = \"{TOKEN}\"\naes_key = \"{AES_KEY}\"\nreceivers = [\"{CORP}\", \"suite\"]\n{own}")
-    };
+    let wecom =
+        |own: &str| format!("token = \"{TOKEN}\"\naes_key = \"{AES_KEY}\"\nreceivers = [\"{CORP}\", \"suite\"]\n{own}");
     config
         .and(&source("q1", "quntool", ""))
         .and(&source("q2", "quntool", ""))
@@ -115,16 +114,19 @@ async fn answer(stream: &mut TcpStream) -> (u16, String, String) {
 
 fn quntool(id: &str) -> String {
     let data = json!({ "conversation_id": "S:1_2", "sender": "2", "receiver": "1", "content": CANARY });
-    json!({ "msgId": id, "source": "c", "wxid": "1", "timestamp": now_ms(), "type": "text_msg", "data": data }).to_string()
+    json!({ "msgId": id, "source": "c", "wxid": "1", "timestamp": now_ms(), "type": "text_msg", "data": data })
+        .to_string()
 }
 
 fn guid(id: &str) -> String {
-    let data = json!({ "appinfo": id, "sender": "2", "receiver": "1", "roomid": "0", "content": CANARY, "msg_type": 2 });
+    let data =
+        json!({ "appinfo": id, "sender": "2", "receiver": "1", "roomid": "0", "content": CANARY, "msg_type": 2 });
     json!({ "guid": "g", "notify_type": 11010, "data": data }).to_string()
 }
 
 fn yunxin_body(id: &str) -> String {
-    json!({ "eventType": 15, "tid": id, "fromAccount": "a", "tname": CANARY, "timestamp": now_ms().to_string() }).to_string()
+    json!({ "eventType": 15, "tid": id, "fromAccount": "a", "tname": CANARY, "timestamp": now_ms().to_string() })
+        .to_string()
 }
 
 fn signed(source: &str, app_key: &str, cur_time: u64, body: &str) -> Request {
@@ -243,11 +245,15 @@ fn bad_requests() -> Vec<(&'static str, Request, u16)> {
         ("Yunxin, signed and not JSON", signed("y1", "one", now_ms(), CANARY), 400),
         ("a forged nonce of WeCom", forged_wecom, 401),
         ("an old one of WeCom", sample("w1"), 401),
-        ("WeCom for somebody else", {
-            let sealed = seal(&suite("bad"), "another");
-            let body = format!("<xml><Encrypt>{sealed}</Encrypt></xml>");
-            Request::post("w1", body).with_query(&wecom_query(now_ms() / 1000, &sealed))
-        }, 401),
+        (
+            "WeCom for somebody else",
+            {
+                let sealed = seal(&suite("bad"), "another");
+                let body = format!("<xml><Encrypt>{sealed}</Encrypt></xml>");
+                Request::post("w1", body).with_query(&wecom_query(now_ms() / 1000, &sealed))
+            },
+            401,
+        ),
         ("no signature of WeCom", Request::post("w1", "<xml><Encrypt>x</Encrypt></xml>"), 401),
         ("a bomb around", plain(&bomb.replace("InfoType", "Encrypt")), 401),
         ("a bomb inside", wecom_xml("w1", bomb.as_bytes()), 400),
@@ -294,8 +300,9 @@ async fn each_good_one_is_answered_as_its_system_wants_and_each_bad_one_changes_
     // A chunked body says nothing of its length before it has come.
     let target = format!("/callback/q1/{SECRET}");
     let chunks = format!("100000\r\n{}\r\n", "x".repeat(0x0010_0000)).repeat(2);
-    let chunked =
-        format!("POST {target} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n");
+    let chunked = format!(
+        "POST {target} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"
+    );
     assert_eq!(exchange(&scene.bridge, chunked.as_bytes()).await.0, 413);
     let fields = "x-a: y\r\n".repeat(200);
     let crowded = format!("POST {target} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{fields}\r\n");
@@ -306,7 +313,8 @@ async fn each_good_one_is_answered_as_its_system_wants_and_each_bad_one_changes_
     listener.wait("the events", |seen| seen.all.len() >= 2 * ROUND_EVENTS).await;
     scene.still_sends("1", "after all that").await;
     let seen = listener.seen();
-    let events: Vec<Value> = seen.all.iter().map(crate::publisher::Heard::json).filter(|event| event["system"].is_string()).collect();
+    let events: Vec<Value> =
+        seen.all.iter().map(crate::publisher::Heard::json).filter(|event| event["system"].is_string()).collect();
     assert_eq!(events.len(), 2 * ROUND_EVENTS, "{events:#?}");
     let log = scene.bridge.log().join("\n");
     assert!(!log.contains("canary-0") && !log.contains(APP_SECRET) && !log.contains(CANARY), "{log}");
@@ -332,7 +340,9 @@ async fn slow_ones_are_cut_off_and_keep_nobody_out() {
     let mut half = Vec::new();
     for _ in 0..128 {
         let mut stream = TcpStream::connect(scene.bridge.http()).await.expect("it listens");
-        let head = format!("POST {target} HTTP/1.1\r\nhost: h\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 10\r\n\r\n");
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nhost: h\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 10\r\n\r\n"
+        );
         stream.write_all(head.as_bytes()).await.expect("it reads");
         let mut goes_on = [0; 25];
         stream.read_exact(&mut goes_on).await.expect("it wants the body");
@@ -406,7 +416,8 @@ async fn a_flood_delays_no_send_and_what_was_answered_is_an_event_once() {
     assert_eq!(ask(&scene.bridge, &last).await.0, 200);
     listener.wait("the last one", |seen| seen.all.iter().any(|heard| heard.text().contains("\"source\":\"q2\""))).await;
     let seen = listener.seen();
-    let ids: Vec<String> = seen.all.iter().filter(|heard| is_event(heard)).map(|heard| heard.json()["id"].to_string()).collect();
+    let ids: Vec<String> =
+        seen.all.iter().filter(|heard| is_event(heard)).map(|heard| heard.json()["id"].to_string()).collect();
     let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
     assert_eq!(distinct.len(), ids.len());
     // One that was put off because the disk took too long may be kept all the same.
