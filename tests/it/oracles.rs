@@ -101,6 +101,6 @@ fn what_others_encrypt_and_sign_is_read_and_what_they_did_not_is_not() {
         }
         // Every length from 0 to 100, twice.
         assert_eq!(good, 2 * 101 * kinds, "{file}");
-        println!("{file}: {good} read, {forged} forgeries refused");
+        eprintln!("{file}: {good} read, {forged} forgeries refused");
     }
 }

@@ -6,8 +6,8 @@
 //! # Invariants
 //!
 //! - Nothing of a body is read for whoever does not know the secret in the path.
-//! - Between the door and the disk there are at most [`PLACES`] callbacks of [`PLACE_BYTES`] each, or fewer larger ones:
-//!   a quarter of what one turn of the loop takes, and little to write. So no flood of them fills the channel of inputs
+//! - Between the door and the disk there are at most [`PLACES`] callbacks of [`PLACE_BYTES`] each, or fewer larger
+//!   ones: a quarter of what one turn of the loop takes, and little to write. So no flood of them fills the channel of inputs
 //!   or makes a turn long. A place is free again when the callback is durable or refused, not when somebody stops
 //!   waiting for it.
 //! - One source has half of the places at most: a flood from one system leaves room for the others.
@@ -269,6 +269,83 @@ fn decoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::Request;
+    use tokio::task::JoinHandle;
+    use tower_service::Service as _;
+
+    const SECRET: &str = "0123456789abcdef";
+    const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+    /// Three sources, and a loop that does not come to them.
+    fn door() -> (Router, mpsc::Receiver<Input>, Taken) {
+        let source = |name: &str| Source {
+            name: Box::from(name),
+            secret: Box::from(SECRET),
+            sender: None,
+            personal_data: false,
+            kind: Kind::Quntool,
+        };
+        let (inputs, inputs_due) = mpsc::channel(1000);
+        let taken = Taken::default();
+        let sources = ["a", "b", "c"].map(source).into();
+        (routes(sources, BODY_BYTES_MAX, inputs, Clock::start(), taken.clone()), inputs_due, taken)
+    }
+
+    fn post(router: &Router, source: &str, id: usize, bytes: usize) -> JoinHandle<StatusCode> {
+        let mut router = router.clone();
+        let body = format!(r#"{{"type":"x","msgId":"{id}","data":"{}"}}"#, "x".repeat(bytes));
+        let request = Request::post(format!("/callback/{source}/{SECRET}")).header(header::CONTENT_LENGTH, body.len());
+        let request = request.body(Body::from(body)).expect("a request");
+        tokio::spawn(async move { router.call(request).await.expect("it always answers").status() })
+    }
+
+    async fn all(posts: Vec<JoinHandle<StatusCode>>) -> Vec<StatusCode> {
+        let mut statuses = Vec::new();
+        for post in posts {
+            statuses.push(post.await.expect("no panic"));
+        }
+        statuses
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_stands_still_is_never_given_more_than_there_are_places() {
+        let (router, mut inputs_due, taken) = door();
+        let first = all((0..200).map(|id| post(&router, "a", id, 0)).collect()).await;
+        assert!(first.iter().all(|status| *status == StatusCode::SERVICE_UNAVAILABLE));
+        assert_eq!(inputs_due.len(), SOURCE_PLACES as usize);
+        // Those who waited have gone; what they brought is still there.
+        for round in 0..5 {
+            let more =
+                (0..200).flat_map(|id| ["a", "b", "c"].map(|source| post(&router, source, 1000 * round + id, 0)));
+            let more = all(more.collect()).await;
+            assert!(more.iter().all(|status| *status == StatusCode::SERVICE_UNAVAILABLE));
+            assert_eq!(inputs_due.len(), PLACES as usize);
+        }
+        // The loop goes on: refused or taken, each makes room for one more.
+        for is_taken in [true, false].into_iter().cycle().take(PLACES as usize) {
+            let Some(Input::Callback { ticket, .. }) = inputs_due.recv().await else { panic!("a callback") };
+            if is_taken { taken.tell(ticket) } else { taken.refuse(ticket) }
+        }
+        let telling = tokio::spawn(async move {
+            while let Some(Input::Callback { ticket, .. }) = inputs_due.recv().await {
+                taken.tell(ticket);
+            }
+        });
+        let statuses = all((0..SOURCE_PLACES as usize).map(|id| post(&router, "a", id, 0)).collect()).await;
+        assert!(statuses.iter().all(|status| *status == StatusCode::OK));
+        drop(router);
+        telling.await.expect("no panic");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_ones_take_more_room() {
+        let (router, inputs_due, _taken) = door();
+        let large = BODY_BYTES_MAX - 100;
+        let statuses = all((0..20).map(|id| post(&router, "a", id, large)).collect()).await;
+        assert!(statuses.iter().all(|status| *status == StatusCode::SERVICE_UNAVAILABLE));
+        assert_eq!(inputs_due.len(), SOURCE_PLACES as usize * PLACE_BYTES / BODY_BYTES_MAX);
+        assert_eq!(post(&router, "b", 0, BODY_BYTES_MAX).await.expect("no panic"), StatusCode::PAYLOAD_TOO_LARGE);
+    }
 
     #[test]
     fn a_plus_stays_and_escapes_are_read() {

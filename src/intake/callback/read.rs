@@ -92,7 +92,7 @@ pub(super) fn time(number: i64) -> Option<Time> {
     u64::try_from(millis).ok().filter(|_| is_moment).map(Time::from_millis)
 }
 
-/// Whether a signed time is as close to `now` as its system's clock can be expected to be; with `tolerance` zero any is.
+/// Whether a signed time is as close to `now` as its system's clock can be expected to be. `tolerance` zero takes any.
 /// What is older may be somebody who brings again what he has overheard.
 pub(super) fn is_fresh(signed: &str, now: Time, tolerance: Duration) -> bool {
     let is_near = |at: Time| now.since(at) <= tolerance && at.since(now) <= tolerance;

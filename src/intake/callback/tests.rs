@@ -289,11 +289,10 @@ fn whatever_comes_is_refused_or_read_and_never_panics() {
 #[test]
 fn a_batch_of_anything_is_passed_on() {
     let source = source(Kind::Guid(Logins::default()));
-    let events = |body: String| match source
-        .read(Arrival { secret: SECRET, body: body.as_bytes(), ..Arrival::default() }, RECEIVED)
-    {
-        Arrived::Callback(callback, _) => callback.events,
-        other => panic!("{other:?}"),
+    let events = |body: String| {
+        let arrival = Arrival { secret: SECRET, body: body.as_bytes(), ..Arrival::default() };
+        let Arrived::Callback(callback, _) = source.read(arrival, RECEIVED) else { panic!("{body}") };
+        callback.events
     };
     for (data, wanted) in [
         ("[]".to_owned(), vec!["raw/unknown"]),

@@ -408,7 +408,7 @@ async fn a_flood_delays_no_send_and_what_was_answered_is_an_event_once() {
     }
     let counts = flood.join_all().await;
     let (taken, put_off) = counts.iter().fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
-    println!("{taken} callbacks taken, {put_off} put off; the slowest of 40 sends took {slowest:?}");
+    eprintln!("{taken} callbacks taken, {put_off} put off; the slowest of 40 sends took {slowest:?}");
     assert!(slowest < Duration::from_secs(3), "a send took {slowest:?}");
     let is_event = |heard: &crate::publisher::Heard| heard.topic == "sendbridge/event/message/received";
     listener.wait("all events", |seen| seen.all.iter().filter(|heard| is_event(heard)).count() >= taken).await;

@@ -114,19 +114,18 @@ fn signed(body: &[u8]) -> Vec<(String, String)> {
 fn events(source: &Source, body: &[u8]) -> Vec<Event> {
     let headers = signed(body);
     let arrival = Arrival { secret: SECRET, headers: &headers, body, ..Arrival::default() };
-    match source.read(arrival, RECEIVED) {
-        Arrived::Callback(callback, _) => {
-            assert!(!callback.events.is_empty());
-            for event in &callback.events {
-                assert!(EVENTS.contains(&event.event), "{}", event.event);
-                serde_json::to_string(event).expect("JSON");
-            }
-            callback.events
-        }
-        // The one body that is no callback.
-        Arrived::Answer(_) if matches!(source.kind, Kind::Yunxin { .. }) && body == b"{}" => Vec::new(),
-        other => panic!("{}: {other:?}", String::from_utf8_lossy(body)),
+    let arrived = source.read(arrival, RECEIVED);
+    // The one body that is no callback.
+    if matches!(arrived, Arrived::Answer(_)) && matches!(source.kind, Kind::Yunxin { .. }) && body == b"{}" {
+        return Vec::new();
     }
+    let Arrived::Callback(callback, _) = arrived else { panic!("{}: {arrived:?}", String::from_utf8_lossy(body)) };
+    assert!(!callback.events.is_empty());
+    for event in &callback.events {
+        assert!(EVENTS.contains(&event.event), "{}", event.event);
+        serde_json::to_string(event).expect("JSON");
+    }
+    callback.events
 }
 
 /// XML as WeCom writes it.

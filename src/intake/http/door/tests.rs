@@ -1,6 +1,8 @@
 //! Time is paused and the wire is in memory, so that the slowest guest takes no time at all.
 
 use super::*;
+use crate::clock::Clock;
+use crate::model::Time;
 use axum::routing::{get, post};
 use tokio::io::{DuplexStream, duplex};
 
@@ -57,6 +59,12 @@ async fn until(guest: &mut DuplexStream, end: &str) -> String {
     said
 }
 
+/// A clock that follows paused time, and what it shows.
+fn started() -> (Clock, Time) {
+    let clock = Clock::start();
+    (clock, clock.now())
+}
+
 const HERE: &str = "GET / HTTP/1.1\r\nhost: h\r\n\r\n";
 
 #[tokio::test(start_paused = true)]
@@ -67,9 +75,10 @@ async fn a_connection_answers_several_requests_and_is_closed_when_idle() {
         write(&mut guest, HERE).await;
         assert!(until(&mut guest, "here").await.starts_with("HTTP/1.1 200 OK"));
     }
-    let begun = tokio::time::Instant::now();
+    let (clock, begun) = started();
     assert_eq!(rest(&mut guest).await, "");
-    assert!((HEAD_WAIT..HEAD_WAIT + LINGER_WAIT).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    let took = clock.now().since(begun);
+    assert!((HEAD_WAIT..HEAD_WAIT + LINGER_WAIT).contains(&took), "{took:?}");
     end.await.expect("it ends");
     assert_eq!(house.lobby.rows().inside, 0);
 }
@@ -79,7 +88,7 @@ async fn a_head_that_trickles_in_is_cut_off() {
     let house = House::new();
     for pace in [Duration::from_millis(100), Duration::from_secs(60)] {
         let (mut guest, end) = house.visit();
-        let begun = tokio::time::Instant::now();
+        let (clock, begun) = started();
         let trickle = async {
             // A head that never ends.
             for byte in HERE.trim_end().bytes().chain("\r\nx: ".bytes().cycle()) {
@@ -93,7 +102,8 @@ async fn a_head_that_trickles_in_is_cut_off() {
             () = trickle => {}
             ended = end => ended.expect("it ends"),
         }
-        assert!(begun.elapsed() <= HEAD_WAIT + LINGER_WAIT + pace.min(LINGER_WAIT), "{:?}", begun.elapsed());
+        let took = clock.now().since(begun);
+        assert!(took <= HEAD_WAIT + LINGER_WAIT + pace.min(LINGER_WAIT), "{took:?}");
     }
 }
 
@@ -121,10 +131,11 @@ async fn whoever_does_not_read_and_whoever_is_never_answered_goes() {
     write(&mut deaf, "GET /large HTTP/1.1\r\nhost: h\r\n\r\n").await;
     let (mut patient, patient_end) = house.visit();
     write(&mut patient, "GET /never HTTP/1.1\r\nhost: h\r\n\r\n").await;
-    let begun = tokio::time::Instant::now();
+    let (clock, begun) = started();
     deaf_end.await.expect("it ends");
     patient_end.await.expect("it ends");
-    assert!(begun.elapsed() <= 2 * STALL_WAIT, "{:?}", begun.elapsed());
+    let took = clock.now().since(begun);
+    assert!(took <= 2 * STALL_WAIT, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
