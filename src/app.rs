@@ -181,8 +181,7 @@ impl App {
         let readiness =
             Readiness { subscribed: subscribed.clone(), commanded: commanded.clone(), publishing: publishing.clone() };
         let listen = settings.http;
-        let callbacks =
-            callbacks::routes(settings.callbacks, CALLBACK_BYTES_MAX, inputs.clone(), clock, taken);
+        let callbacks = callbacks::routes(settings.callbacks, CALLBACK_BYTES_MAX, inputs.clone(), clock, taken);
         let http = http::serve(listen, readiness, metrics_page(metrics), callbacks)
             .await
             .map_err(|error| AppError::Http { listen, error })?;

@@ -37,8 +37,8 @@ use crate::contain;
 use crate::engine::Engine;
 use crate::journal::{self, Anchor, Batch, CommitError, Committed, Journal, Suspect};
 use crate::model::{
-    Action, Alarm, CallbackTicket, Input, Job, LogLevel, Lookup, Outgoing, Publication, Ready, Record, Refusal, SenderName, Seq,
-    Status, Ticket, Time,
+    Action, Alarm, CallbackTicket, Input, Job, LogLevel, Lookup, Outgoing, Publication, Ready, Record, Refusal,
+    SenderName, Seq, Status, Ticket, Time,
 };
 use crate::telemetry;
 use gauges::Gauges;

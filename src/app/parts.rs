@@ -6,13 +6,13 @@ use crate::config::{self, Config};
 use crate::engine::{
     self, AccountLimits, AccountSettings, CorpLimits, EventLevel, LimitSettings, MessageSettings, StatusSettings,
 };
+use crate::intake::callback;
 use crate::model::{InfoReport, SenderName};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{self, BrokerUrl, ClientIdentity, TlsSettings};
-use crate::intake::callback;
 use crate::{intake, journal, sender};
-use secrecy::ExposeSecret;
 use info::Described;
+use secrecy::ExposeSecret;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,12 @@ impl Settings {
                 path: store.path,
                 retention: store.retention,
                 body_retention: store.body_retention,
-                dedup_window: messages.dedup_window,
+                // What a late callback may prove or explain must be known again after a restart.
+                dedup_window: if callbacks.is_empty() {
+                    messages.dedup_window
+                } else {
+                    messages.dedup_window.max(engine::EVIDENCE_KEPT)
+                },
                 low_space_bytes: store.low_space,
             },
             engine,
@@ -149,6 +154,7 @@ fn engine_settings(config: &Config) -> engine::Settings {
     let senders = config.senders.iter().map(|sender| engine::SenderSettings {
         name: sender.name.clone(),
         connections: sender.connections.into(),
+        callbacks: has_callbacks(&sender.name),
         // Proof can only come by callback: without one there is nothing to wait for.
         doubt_window: if has_callbacks(&sender.name) { messages.doubt_window } else { Duration::ZERO },
         default_corp: sender.default_corp.clone(),

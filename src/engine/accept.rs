@@ -193,6 +193,7 @@ impl Engine {
             account,
             body_bytes: message.body_bytes,
             conversation: conversation_key(&message.request.conversation),
+            shown: message.request.shown,
             tag: message.request.options.tag.as_deref().map_or(0, tag_key),
             received_at: message.received_at,
             expires_at: message.expires_at,

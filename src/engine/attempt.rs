@@ -11,7 +11,7 @@ use std::time::Duration;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// A server may ask for a longer wait, up to this.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 impl Engine {
     pub(super) fn handle_ended(&mut self, seq: Seq, attempt: u32, verdict: Verdict) {
@@ -27,7 +27,15 @@ impl Engine {
             self.senders[sender.index()].answers.observe(self.now.since(flight.at));
         }
         self.count_end(&flight, self.now, &verdict);
+        let look = self.look_of(seq);
+        if let Some(look) = look {
+            self.end_of_attempt(look, seq, attempt, &verdict);
+        }
         self.judge(seq, flight.account, flight.sender, verdict);
+        if let Some(look) = look {
+            // It may be proven by what was seen before, or leave another doubt as the only one.
+            self.weigh(look);
+        }
         self.place(flight.account);
     }
 
@@ -70,8 +78,10 @@ impl Engine {
         match verdict {
             Verdict::Confirmed { msg_id } => {
                 self.server_answered(sender);
-                let account = self.account_mut(account);
-                account.cool_downs = 0;
+                // Where callbacks tell what became of a message, its answer says too little.
+                if !sender.is_some_and(|sender| self.settings.senders[sender.index()].callbacks) {
+                    self.end_cool_downs(account);
+                }
                 self.finish(seq, State::Sent, msg_id, None);
             }
             Verdict::Refused { sender: words } => {
@@ -160,33 +170,6 @@ impl Engine {
         if let Some(at) = wait_until.max(retry_after.map(|wait| now + wait.min(RETRY_AFTER_MAX))) {
             self.timers.insert((at, Timer::Sender(sender)));
         }
-    }
-
-    /// Waits longer each time in a row, and sends nothing of the account to find out.
-    fn cool_down(&mut self, account: AccountKey, retry_after: Option<Duration>) {
-        let wait = self.replay_cool_down(account, self.now, retry_after);
-        let name = self.account(account).name.clone();
-        let message = format!(
-            "the sender says that this account sends too fast; nothing of it is sent for {:.1} s",
-            wait.as_secs_f64()
-        );
-        self.alarm("account_too_frequent", name.as_str(), message);
-    }
-
-    /// Notes a "too frequent" of any time, and returns the wait that it costs.
-    pub(super) fn replay_cool_down(
-        &mut self,
-        account: AccountKey,
-        at: Time,
-        retry_after: Option<Duration>,
-    ) -> Duration {
-        let (first, most) = (self.settings.limits.cool_down, self.settings.limits.cool_down_max);
-        let state = self.account_mut(account);
-        let wait = first.saturating_mul(1 << state.cool_downs.min(16)).min(most);
-        let wait = wait.max(retry_after.unwrap_or_default().min(RETRY_AFTER_MAX));
-        state.cool_downs += 1;
-        state.cool_down_until = at + wait;
-        wait
     }
 
     /// Puts a message back to the place in its queue that it had.
@@ -278,6 +261,10 @@ impl Engine {
     /// that it worked may be said after one.
     pub(super) fn finish(&mut self, seq: Seq, state: State, msg_id: Option<Box<str>>, fault: Option<Fault>) {
         let Some(live) = self.live.get(&seq) else { return };
+        if live.is_doubtful() && state != State::Sent && self.is_proven(seq) {
+            return;
+        }
+        let Some(live) = self.live.get(&seq) else { return };
         let doubtful = live.is_doubtful() && state != State::Sent && !self.sabotaged(Sabotage::DoubtForgotten);
         let (state, fault) = if doubtful { (State::Unresolved, Some(unresolved(fault))) } else { (state, fault) };
         self.end(seq, state, msg_id, fault);
@@ -301,8 +288,12 @@ impl Engine {
         self.past.insert(seq, Past::of(&live, state, self.now, corp));
         self.forgetting.push_back((self.now, seq));
         self.event_final(seq, &outcome);
+        let msg_id = outcome.msg_id.clone().filter(|_| state == State::Sent);
         self.record(Record::Finished { seq, outcome });
         self.outbox.push(Outgoing::Answer(seq));
+        if let Some(id) = msg_id {
+            self.join(seq, &id);
+        }
         self.place(live.account);
     }
 

@@ -8,8 +8,9 @@
 //! - What cannot be kept is refused, so that its system brings it again.
 
 use super::Engine;
+use super::tables::SenderKey;
 use crate::model::{
-    Action, CALLBACK_WINDOW, CALLBACKS_KNOWN_MAX, Callback, CallbackTicket, Outgoing, Record, Time,
+    Action, CALLBACK_WINDOW, CALLBACKS_KNOWN_MAX, Callback, CallbackTicket, Outgoing, Record, Signal, Time,
 };
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -65,6 +66,20 @@ impl Engine {
         for number in number..=self.last.event {
             self.outbox.push(Outgoing::Event(number));
         }
+        // Only what is about a server of ours steers anything.
+        let Some(sender) = callback.sender.as_ref().and_then(|name| self.sender_key(name)) else { return };
+        callback.events.iter().for_each(|event| self.ask_a_person(event));
+        for signal in &callback.signals {
+            self.handle_signal(sender, signal.clone());
+        }
+    }
+
+    fn handle_signal(&mut self, sender: SenderKey, signal: Signal) {
+        match signal {
+            Signal::Seen(seen) => self.handle_seen(sender, seen),
+            Signal::Online { account, corp } => self.come_online(sender, account, corp),
+            Signal::Offline { account } => self.leave(sender, &account),
+        }
     }
 
     fn forget_callbacks(&mut self) {
@@ -76,5 +91,12 @@ impl Engine {
     pub(super) fn replay_reported(&mut self, at: Time, callback: &Callback) {
         let at = at.min(self.now);
         self.callbacks.note(callback.key, at);
+        for signal in &callback.signals {
+            match signal {
+                Signal::Seen(seen) => self.replay_seen(seen.clone(), at),
+                // How an account stands has a record of its own.
+                Signal::Online { .. } | Signal::Offline { .. } => {}
+            }
+        }
     }
 }

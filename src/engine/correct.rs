@@ -49,7 +49,11 @@ impl Engine {
         }
         self.forgetting.push_back((self.now, seq));
         self.event_final(seq, &outcome);
+        let msg_id = outcome.msg_id.clone().filter(|_| state == State::Sent);
         self.record(Record::Finished { seq, outcome });
+        if let Some(id) = msg_id {
+            self.join(seq, &id);
+        }
         if !self.sabotaged(Sabotage::CorrectionUnanswered) {
             self.outbox.push(Outgoing::Answer(seq));
         }

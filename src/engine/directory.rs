@@ -129,7 +129,7 @@ impl Engine {
         }
     }
 
-    fn locate(&mut self, sender: SenderKey, entry: DirectoryEntry) {
+    pub(super) fn locate(&mut self, sender: SenderKey, entry: DirectoryEntry) {
         let configured = self.configured(&entry.account).cloned();
         let (pinned_corp, pinned_sender) = configured.map_or((None, None), |own| (own.corp, own.sender));
         let key = self.account_key(&entry.account);
@@ -138,9 +138,8 @@ impl Engine {
         }
         // A list that does not say is no reason to wait for ever: the next attempt will tell.
         let stays_offline = entry.online == Some(false);
-        if std::mem::replace(&mut self.account_mut(key).offline, false) {
-            self.account_mut(key).offline = stays_offline;
-            self.touch(key);
+        if self.account(key).offline && !stays_offline {
+            self.set_online(key, true);
         }
         let corp = pinned_corp.or(entry.corp).map(|corp| self.corp_key(&corp));
         let account = self.account(key);
@@ -311,19 +310,6 @@ impl Engine {
             self.account_mut(key).grace_set = true;
             self.timers.insert((at.min(now + ASK_AGAIN), Timer::Grace(key)));
             self.want_directories();
-        }
-    }
-
-    /// The sender says that the account is not online: it waits until an account list says otherwise.
-    pub(super) fn go_offline(&mut self, key: AccountKey) {
-        let account = self.account_mut(key);
-        let (name, sender) = (account.name.clone(), account.sender);
-        if !std::mem::replace(&mut account.offline, true) {
-            let message = "the sender says that the account is not online; its messages wait until it is";
-            self.alarm("account_offline", name.as_str(), message.to_owned());
-        }
-        if let Some(sender) = sender {
-            self.want_directory(sender);
         }
     }
 }

@@ -21,6 +21,7 @@ mod callback;
 mod command;
 mod correct;
 mod directory;
+mod evidence;
 mod forecast;
 mod health;
 mod hold;
@@ -32,6 +33,8 @@ mod lookup;
 mod outbox;
 mod overrides;
 mod poison;
+mod presence;
+mod receipt;
 mod report;
 mod restore;
 mod retry;
@@ -44,6 +47,7 @@ mod tables;
 mod timer;
 mod transaction;
 
+pub use evidence::EVIDENCE_KEPT;
 pub use health::CorpGauges;
 pub use poison::{AtHand, delivery_key, poison_fault};
 #[cfg(test)]
@@ -62,6 +66,7 @@ use audit::Recount;
 use board::Board;
 use callback::Callbacks;
 use command::{Drain, Sweep};
+use evidence::Evidence;
 use forecast::Forecasts;
 use health::{Health, Rates};
 use hold::Holds;
@@ -69,6 +74,7 @@ use ledger::Ledger;
 use limits::{Hours, Spacing};
 use lookup::Lookups;
 use outbox::Outbox;
+use presence::Asked;
 use status::Latch;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -131,6 +137,10 @@ pub struct Engine {
     board: Board,
     outbox: Outbox,
     callbacks: Callbacks,
+    /// Whether any server has a source of callbacks: without one nothing is kept for them.
+    has_callbacks: bool,
+    evidence: Evidence,
+    asked: Asked,
     /// Questions that the journal has not answered yet.
     lookups: Lookups,
     transactions: Transactions,
@@ -196,6 +206,9 @@ impl Engine {
             board: Board::new(settings.status),
             outbox: Outbox::new(settings.publish_window),
             callbacks: Callbacks::default(),
+            has_callbacks: settings.senders.iter().any(|sender| sender.callbacks),
+            evidence: Evidence::default(),
+            asked: Asked::default(),
             lookups: Lookups::default(),
             transactions: Transactions::default(),
             last,

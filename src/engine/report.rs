@@ -58,7 +58,14 @@ impl Engine {
         let queued = self.head(key).or_else(|| account.queue.first().copied()).map(|rank| rank.1);
         let next = queued.or_else(|| account.scheduled.first().map(|(_, seq)| *seq));
         let Some((reason, until)) = next.and_then(|seq| self.waiting_for(seq)) else {
-            return Condition { state: AccountState::Idle, reason: None, until: None };
+            let cools = account.cool_down_until > self.now;
+            let reason = match (account.offline, cools) {
+                (true, _) => Some(HoldReason::Offline(account.name.clone())),
+                (false, true) => Some(HoldReason::CoolingDown),
+                (false, false) => None,
+            };
+            let until = (!account.offline && cools).then_some(account.cool_down_until);
+            return Condition { state: AccountState::Idle, reason, until };
         };
         let state = match &reason {
             HoldReason::Paused(_)
@@ -76,6 +83,7 @@ impl Engine {
             | HoldReason::Interval
             | HoldReason::Retry
             | HoldReason::Quota(_)
+            | HoldReason::Twin
             | HoldReason::Settling => AccountState::Waiting,
         };
         Condition { state, reason: Some(reason), until }

@@ -25,11 +25,19 @@ impl Engine {
                 self.add_live(&message, dedup, id);
                 self.count_accepted(message.seq, true);
             }
-            Record::Attempted { seq, attempt, account, corp, possibly_duplicate, .. } => {
+            Record::Attempted { seq, attempt, at, account, corp, possibly_duplicate } => {
+                if let Some(look) = self.look_of(seq) {
+                    self.evidence.begin(look, seq, attempt, self.aged(at));
+                }
                 self.replay_attempted(seq, attempt, &account, &corp, possibly_duplicate);
             }
             Record::Ended { seq, attempt, at, verdict } => self.replay_ended(seq, attempt, at, &verdict),
-            Record::Finished { seq, outcome } => self.replay_finished(seq, outcome.state, outcome.at),
+            Record::Finished { seq, outcome } => {
+                self.replay_finished(seq, outcome.state, outcome.at);
+                if let Some(id) = &outcome.msg_id {
+                    self.evidence.claim(id, seq, self.aged(outcome.at), true);
+                }
+            }
             Record::Readdressed { seq, again, .. } => {
                 if again && let Some(past) = self.past.get_mut(&seq) {
                     past.answered = false;
@@ -65,7 +73,14 @@ impl Engine {
             Record::Reported { at, callback, .. } => self.replay_reported(at, &callback),
             Record::EventOpen { number } => self.outbox.push(Outgoing::Event(number)),
             Record::EventPublished { number } => self.outbox.remove(Outgoing::Event(number)),
-            Record::Receipt { .. } | Record::Proven { .. } | Record::Presence { .. } | Record::CooledDown { .. } => {}
+            Record::Receipt { seq, receipt } => {
+                if let Some(past) = self.past.get_mut(&seq) {
+                    past.state = receipt.state;
+                }
+            }
+            Record::Proven { .. } => {}
+            Record::Presence { account, online, .. } => self.replay_presence(&account, online),
+            Record::CooledDown { account, until, times, .. } => self.replay_cooled_down(&account, until, times),
             Record::Spent { account, corp, ended_at } => self.replay_spent(&account, &corp, ended_at),
         }
     }
@@ -85,6 +100,9 @@ impl Engine {
             let at = self.settle_until;
             self.record(Record::Ended { seq, attempt: flight.attempt, at, verdict: verdict.clone() });
             self.count_end(&flight, at, &verdict);
+            if let Some(look) = self.look_of(seq) {
+                self.end_of_attempt(look, seq, flight.attempt, &verdict);
+            }
             if self.sabotaged(Sabotage::CrashRetries) {
                 self.requeue(seq, now);
                 continue;
@@ -99,6 +117,15 @@ impl Engine {
             self.resume_waiting(seq);
         }
         self.at_hand = None;
+        for look in self.evidence.looks() {
+            self.weigh(look);
+        }
+        // A message may wait because of a doubt that was found after it.
+        for index in 0..self.accounts.len() {
+            if self.accounts[index].in_doubt > 0 {
+                self.place(AccountKey(index as u32));
+            }
+        }
         if !self.holds.is_empty() || !self.blocks.is_empty() {
             self.publish_holds();
         }
@@ -154,6 +181,9 @@ impl Engine {
             self.replay_send(flight.account, flight.corp, aged);
         }
         self.spacing.restart(flight.account, aged);
+        if let Some(look) = self.look_of(seq) {
+            self.end_of_attempt(look, seq, attempt, verdict);
+        }
         let Some(live) = self.live.get_mut(&seq) else { return };
         live.phase = Phase::Scheduled;
         let (attempts, of) = (u32::from(live.attempts), live.account);
@@ -164,10 +194,6 @@ impl Engine {
                 live.doubted_at = aged;
             }
             Verdict::NotSent { why: NotSent::Temporary, .. } => live.earliest = aged + retry_wait(attempts),
-            Verdict::NotSent { why: NotSent::TooFrequent { retry_after }, .. } => {
-                self.replay_cool_down(flight.account, aged, *retry_after);
-            }
-            Verdict::NotSent { why: NotSent::Offline, .. } => self.account_mut(flight.account).offline = true,
             Verdict::Confirmed { .. } | Verdict::Refused { .. } | Verdict::NotSent { .. } => {}
         }
         self.count_change(seq, of, State::Sending, State::Queued);

@@ -22,6 +22,8 @@ pub enum Sabotage {
     BlocksForgotten,
     /// Arrivals are refused whatever their tag: a selection by account and tag blocks the account.
     BlockForgetsTag,
+    /// A message that was seen belongs to its answer, and proves another one too.
+    ClaimedTwice,
     /// What is on its way can be cancelled.
     CancelWhileSending,
     /// The engine panics when the message with the id [`POISON`] is to be sent. No promise is broken by it.
@@ -58,6 +60,8 @@ pub enum Sabotage {
     RefundEveryFailure,
     /// A rehearsed cancellation cancels.
     RehearsalCancels,
+    /// What a person writes in the client proves that a message was sent.
+    PeopleCount,
     /// A time-out is tried again.
     RetryAfterTimeout,
     /// An order to send a message again is done twice when it is repeated before the journal has answered.
@@ -72,6 +76,10 @@ pub enum Sabotage {
     SweepStopsEarly,
     /// A message that waits for its answer for ever is told that it was sent.
     TimeoutIsSuccess,
+    /// A message is sent while another one that cannot be told from it is in doubt.
+    TwinsDispatched,
+    /// One message that was seen proves each of several that it may have been.
+    TwinsIgnored,
 }
 
 /// The id that the deliberate crashes are about.
@@ -85,12 +93,13 @@ pub(super) fn crash_over(id: Option<IdKey>) {
 impl Sabotage {
     /// Those that break a promise.
     #[cfg(test)]
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::AcceptWithoutRecord,
         Self::AnswerClosedEarly,
         Self::BlocksForgotten,
         Self::BlockForgetsTag,
         Self::CancelWhileSending,
+        Self::ClaimedTwice,
         Self::CorrectionCountsTwice,
         Self::CorrectionUnanswered,
         Self::CrashRetries,
@@ -105,6 +114,7 @@ impl Sabotage {
         Self::MoveForgetsCounts,
         Self::MoveForgetsSends,
         Self::NoAttemptRecord,
+        Self::PeopleCount,
         Self::PlainQuota,
         Self::RefundEveryFailure,
         Self::RehearsalCancels,
@@ -115,6 +125,8 @@ impl Sabotage {
         Self::SpacingFromRequest,
         Self::SweepStopsEarly,
         Self::TimeoutIsSuccess,
+        Self::TwinsDispatched,
+        Self::TwinsIgnored,
     ];
 }
 
@@ -123,6 +135,7 @@ impl Engine {
     /// Makes this mistake from now on.
     pub(crate) fn sabotage(&mut self, sabotage: Option<Sabotage>) {
         self.sabotage = sabotage;
+        self.evidence.sabotage(sabotage);
     }
 
     pub(super) fn sabotaged(&self, sabotage: Sabotage) -> bool {

@@ -78,7 +78,8 @@ impl Engine {
         }
         let rank = self.head(key).ok_or(HoldReason::Waiting)?;
         let earliest = self.live.get(&rank.1).map(|live| live.earliest).unwrap_or_default();
-        let due = self.spacing.next_at(key).max(earliest).max(account.cool_down_until);
+        let twin = self.twin_until(rank.1).unwrap_or_default();
+        let due = self.spacing.next_at(key).max(earliest).max(account.cool_down_until).max(twin);
         Ok((rank, due, sender, corp))
     }
 
@@ -188,6 +189,9 @@ impl Engine {
         let (attempt, flagged) = (u32::from(live.attempts), live.possibly_duplicate);
         self.count_change(seq, key, State::Queued, State::Sending);
         self.flights.insert(seq, Flight { attempt, account: key, sender: Some(sender), corp, at: now });
+        if let Some(look) = self.look_of(seq) {
+            self.evidence.begin(look, seq, attempt, now);
+        }
         let server = &mut self.senders[sender.index()];
         server.in_flight += 1;
         let sender_name = server.name.clone();
@@ -231,6 +235,8 @@ impl Engine {
         if due > self.now {
             let reason = if account.cool_down_until == due {
                 HoldReason::CoolingDown
+            } else if self.twin_until(seq) == Some(due) {
+                HoldReason::Twin
             } else if live.earliest == due {
                 HoldReason::Retry
             } else {

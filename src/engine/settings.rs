@@ -37,6 +37,8 @@ pub struct SenderSettings {
     pub name: SenderName,
     /// Requests in flight, at most.
     pub connections: usize,
+    /// Whether a source of callbacks tells about this server's messages and accounts.
+    pub callbacks: bool,
     /// How long a doubt waits for proof; zero where no callback of this server is configured.
     pub doubt_window: Duration,
     /// The company of accounts that nobody lists.

@@ -3,7 +3,7 @@
 use super::forecast::AnswerTime;
 use super::hour::Minutes;
 use super::lanes::{Entry, Lanes, Open};
-use crate::model::{Account, Corp, Fingerprint, OnDoubt, SenderName, Seq, State, Time};
+use crate::model::{Account, Corp, Fingerprint, OnDoubt, SenderName, Seq, Shown, State, Time};
 use std::collections::BTreeSet;
 
 macro_rules! key {
@@ -39,6 +39,8 @@ pub(super) struct Live {
     pub(super) account: AccountKey,
     pub(super) body_bytes: u32,
     pub(super) conversation: u64,
+    /// What it shows in its chat, if a callback can show it too.
+    pub(super) shown: Option<Shown>,
     /// A digest of its tag; zero without one.
     pub(super) tag: u64,
     pub(super) received_at: Time,
@@ -197,6 +199,8 @@ pub(super) struct SenderState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     Account(AccountKey),
+    /// An account has cooled down, which its status says until then.
+    CoolDown(AccountKey),
     Corp(CorpKey),
     /// The breaker of a server lets a request through again, or its account list is to be asked.
     Sender(SenderKey),

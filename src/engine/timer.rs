@@ -16,6 +16,7 @@ impl Engine {
             self.at_hand = None;
             match timer {
                 Timer::Account(account) => self.place(account),
+                Timer::CoolDown(account) => self.touch(account),
                 Timer::Corp(corp) => self.reopen_hour(corp),
                 Timer::Sender(sender) => self.wake_sender(sender),
                 Timer::Scheduled(seq) => {
@@ -87,6 +88,7 @@ impl Engine {
             }
         }
         self.transactions.forget(self.now);
+        self.forget_evidence();
     }
 }
 

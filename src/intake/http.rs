@@ -62,12 +62,7 @@ impl Drop for Server {
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub async fn serve(
-    listen: SocketAddr,
-    readiness: Readiness,
-    page: Metrics,
-    callbacks: Router,
-) -> io::Result<Server> {
+pub async fn serve(listen: SocketAddr, readiness: Readiness, page: Metrics, callbacks: Router) -> io::Result<Server> {
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
     let router = Router::new()

@@ -6,8 +6,11 @@
 use crate::model::Shown;
 use sha2::{Digest, Sha256};
 
+/// Fields by their names in a request and in a callback.
+type Fields = &'static [(&'static str, &'static str)];
+
 /// For each type: its name in a request, its name in a callback, and the fields that come back, by both names.
-const COMPARABLE: [(&str, &str, &[(&str, &str)]); 5] = [
+const COMPARABLE: [(&str, &str, Fields); 5] = [
     ("text", "text_msg", &[("content", "content")]),
     ("link", "link_card_msg", &[("title", "title"), ("url", "url")]),
     ("personCard", "person_card_msg", &[("personCardUserId", "user_id")]),

@@ -3,8 +3,8 @@
 //! A record that finds another state than it speaks of is a [`UnknownCause::Contradiction`]: the engine and the disk
 //! disagree about what happened, and going on would make it worse.
 
-use super::{UnknownCause, reports};
 use super::codec::{self, FaultColumns, MessageColumns, VerdictColumns, signed, time_in};
+use super::{UnknownCause, reports};
 use crate::model::{
     Account, Block, CommandOrigin, Corp, Fingerprint, Hold, HoldId, LimitChange, LimitOverride, Message, MessageId,
     Outcome, Record, Refusal, ReplyTo, Retry, Selection, Seq, Time, Verdict,

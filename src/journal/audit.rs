@@ -20,7 +20,7 @@ pub enum Violation {
     Gap { account: Account, gap: Duration, interval: Duration, at: Time },
     /// More sends of a company within an hour than its limit.
     Hour { corp: Corp, sends: u32, limit: u32, until: Time },
-    /// `sent` without the sender's word.
+    /// `sent` without the sender's word, or that of its callback.
     SentUnproven(Seq),
     /// Called not sent, although an attempt worked or may have.
     FailedInDoubt(Seq, State),
@@ -204,10 +204,12 @@ impl Reader {
             "SELECT count(*) FROM message m WHERE NOT EXISTS (SELECT 1 FROM outcome o WHERE o.seq = m.seq)";
         const SETTLED_SQL: &str =
             "SELECT json_extract(reply, '$.seq') FROM command WHERE name = 'message/resolve' AND json_valid(reply)";
+        const PROVEN_SQL: &str = "SELECT n FROM proof";
         const INHERITED_SQL: &str = "SELECT n FROM retry WHERE in_doubt";
         audit.open = codec::unsigned(self.connection().query_row(OPEN_SQL, [], |row| row.get(0))?);
         audit.messages = audit.open;
         let (settled, inherited) = (self.seqs(SETTLED_SQL)?, self.seqs(INHERITED_SQL)?);
+        let proven = self.seqs(PROVEN_SQL)?;
         let mut attempts_statement = self.connection().prepare(ATTEMPTS_SQL)?;
         let mut attempts = attempts_statement.query([])?;
         let mut next = proof(attempts.next()?)?;
@@ -230,8 +232,9 @@ impl Reader {
             }
             let may_have_worked = proofs.iter().filter(|one| one.worked || one.doubtful).count();
             audit.perhaps_twice += u64::from(may_have_worked > 1);
-            if settled.contains(&seq) {
-                // A person's word outweighs what the attempts prove.
+            let is_sent = matches!(state, State::Sent | State::Delivered | State::Undelivered);
+            if settled.contains(&seq) || (is_sent && proven.contains(&seq)) {
+                // A person's word outweighs what the attempts prove, and so does a callback.
                 judge_repeats(audit, seq, &proofs);
             } else {
                 judge_message(audit, seq, state, &proofs, inherited.contains(&seq));

@@ -4,7 +4,7 @@ use super::list::{Listed, Wanted};
 use super::query::{Attempt, Reader, Row};
 use crate::model::{
     AttemptReport, AttemptWord, Code, ErrorReport, Fault, Findings, Found, Lookup, MessageReport, MessagesReport,
-    Question, Verdict,
+    Question, ReceiptReport, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -74,6 +74,11 @@ fn describe(row: &Row, with_history: bool) -> MessageReport {
             .fault
             .as_ref()
             .map(|fault| ErrorReport { code: fault.code.as_str().to_owned(), message: fault.message.to_string() }),
+        receipt: row.receipt.as_ref().map(|receipt| ReceiptReport {
+            at: receipt.at,
+            code: receipt.error,
+            message: receipt.text.as_deref().map(str::to_owned),
+        }),
         history: with_history.then(|| row.attempts.iter().map(describe_attempt).collect()),
     }
 }

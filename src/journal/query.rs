@@ -2,7 +2,7 @@
 
 use super::codec::{self, Names};
 use super::{Answered, ReadError, open, replay};
-use crate::model::{Account, Corp, Fault, Kept, MessageId, Seq, State, Time, Verdict};
+use crate::model::{Account, Corp, Fault, Kept, MessageId, Receipt, Seq, State, Time, Verdict};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 use std::path::Path;
@@ -53,6 +53,8 @@ pub struct Row {
     pub answered: bool,
     /// The life before, when a person had it sent again.
     pub retry_of: Option<Seq>,
+    /// What a callback told of it after it was sent.
+    pub receipt: Option<Receipt>,
     /// How many attempts were counted when it ended.
     pub attempts_made: u32,
     /// In order. Empty also where they are older than the retention.
@@ -162,17 +164,17 @@ impl Row {
 }
 
 /// What of a message [`Rows::row`] reads, while it is in the table `message`; then its conversation,
-/// and its place in the table.
+/// its place in the table, and its receipt.
 pub(super) const MESSAGE: &str = "SELECT m.seq, m.id, m.account, m.kind, m.tag, m.received_at,
     coalesce(o.state, 'queued'), o.at, o.msg_id, coalesce(o.possibly_duplicate, r.possibly_duplicate, 0),
     coalesce(o.answered, 0), o.fault_code, o.fault_message, o.fault_field, o.sender_http, o.sender_code, o.sender_msg,
-    r.of, coalesce(o.attempts, 0), m.conversation, m.seq
+    r.of, coalesce(o.attempts, 0), m.conversation, m.seq, o.receipt_at, o.receipt_error, o.receipt_text
     FROM message m LEFT JOIN outcome o ON o.seq = m.seq LEFT JOIN retry r ON r.n = m.seq";
 
 /// The same for one that was moved to the history, which keeps no conversation.
 pub(super) const HISTORY: &str = "SELECT m.seq, m.id, m.account, m.kind, m.tag, m.received_at, m.state, m.at, m.msg_id,
     m.possibly_duplicate, 1, m.fault_code, m.fault_message, m.fault_field, m.sender_http, m.sender_code, m.sender_msg,
-    r.of, m.attempts, NULL, m.n FROM history m LEFT JOIN retry r ON r.n = m.seq";
+    r.of, m.attempts, NULL, m.n, m.receipt_at, m.receipt_error, m.receipt_text FROM history m LEFT JOIN retry r ON r.n = m.seq";
 
 struct Find<'a> {
     rows: Rows<'a>,
@@ -243,6 +245,15 @@ impl<'a> Rows<'a> {
             retry_of: row.get::<_, Option<i64>>(17)?.map(|of| Seq(codec::unsigned(of))),
             attempts_made: row.get(18)?,
             attempts: Vec::new(),
+            receipt: match codec::maybe_time(row, 21)? {
+                Some(at) => Some(Receipt {
+                    state: codec::state(row, 6)?,
+                    at,
+                    error: row.get(22)?,
+                    text: codec::maybe_text(row, 23)?,
+                }),
+                None => None,
+            },
         })
     }
 

@@ -17,13 +17,7 @@ pub(super) fn window(settings: &Settings) -> Duration {
     settings.dedup_window.max(CALLBACK_WINDOW)
 }
 
-fn run_one(
-    connection: &Connection,
-    record: &'static str,
-    number: u64,
-    sql: &str,
-    values: &[&dyn ToSql],
-) -> Result<()> {
+fn run_one(connection: &Connection, record: &'static str, number: u64, sql: &str, values: &[&dyn ToSql]) -> Result<()> {
     let changed = connection.prepare_cached(sql)?.execute(values)?;
     if changed == 1 { Ok(()) } else { Err(UnknownCause::Contradiction { record, number }) }
 }
@@ -67,13 +61,7 @@ pub(super) fn presence(connection: &Connection, account: &Account, at: Time, onl
     run_one(connection, "Presence", 0, SQL, params![account.as_str(), time_in(at), online])
 }
 
-pub(super) fn cooled_down(
-    connection: &Connection,
-    account: &Account,
-    at: Time,
-    until: Time,
-    times: u32,
-) -> Result<()> {
+pub(super) fn cooled_down(connection: &Connection, account: &Account, at: Time, until: Time, times: u32) -> Result<()> {
     const SQL: &str = "INSERT OR REPLACE INTO cool_down (account, at, until, times) VALUES (?1, ?2, ?3, ?4)";
     run_one(connection, "CooledDown", 0, SQL, params![account.as_str(), time_in(at), time_in(until), times])
 }
@@ -114,8 +102,7 @@ pub(super) fn replay_accounts(
     let mut statement = connection.prepare(COOL_DOWN_SQL)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let (account, at, until) =
-            (names.account(row, 0)?, codec::time_out(row.get(1)?), codec::time_out(row.get(2)?));
+        let (account, at, until) = (names.account(row, 0)?, codec::time_out(row.get(1)?), codec::time_out(row.get(2)?));
         sink(Record::CooledDown { account, at, until, times: row.get(3)? });
     }
     Ok(())

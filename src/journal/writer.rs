@@ -1,7 +1,9 @@
 //! The one thread that writes. It takes requests in order and prunes in between.
 
 use super::prune::{Pass, Pruned};
-use super::{Anchor, Batch, CommitError, Committed, Settings, Suspect, UnknownCause, append, codec, poison, replay, reports};
+use super::{
+    Anchor, Batch, CommitError, Committed, Settings, Suspect, UnknownCause, append, codec, poison, replay, reports,
+};
 use crate::model::{LastNumbers, Message, Seq, Time};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -157,8 +159,8 @@ impl Store {
         let messages = self.load(&batch.load).map_err(|error| self.stop(UnknownCause::Database(error)))?;
         let answers = replay::answered(&self.connection, &batch.load_answers)
             .map_err(|error| self.stop(UnknownCause::Database(error)))?;
-        let events =
-            reports::load(&self.connection, &batch.load_events).map_err(|error| self.stop(UnknownCause::Database(error)))?;
+        let events = reports::load(&self.connection, &batch.load_events)
+            .map_err(|error| self.stop(UnknownCause::Database(error)))?;
         self.read_space();
         Ok(Committed { messages, answers, events, low_space: self.low_space, free_bytes: self.free_bytes })
     }

@@ -2,8 +2,8 @@
 
 use super::{
     Account, AccountReport, Block, Callback, CallbackTicket, CommandOrigin, CommandRequest, Corp, CorpReport, Fault,
-    Fingerprint, HealthReport, Hold, HoldId, Kept, LimitOverride, LogLevel, Message, MessageId, MessagesReport, Outcome,
-    Page, Receipt, Refusal, Reply, ReplyTo, Request, Selection, SenderName, Seq, State, Time, Verdict,
+    Fingerprint, HealthReport, Hold, HoldId, Kept, LimitOverride, LogLevel, Message, MessageId, MessagesReport,
+    Outcome, Page, Receipt, Refusal, Reply, ReplyTo, Request, Selection, SenderName, Seq, State, Time, Verdict,
 };
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -450,11 +450,21 @@ pub struct Job {
 /// Something to publish, with all that its payload is made of.
 #[derive(Clone, Debug)]
 pub enum Publication {
-    Answer { seq: Seq, message: Arc<Message>, outcome: Arc<Outcome> },
-    Refusal { number: u64, refusal: Arc<Refusal> },
+    Answer {
+        seq: Seq,
+        message: Arc<Message>,
+        outcome: Arc<Outcome>,
+    },
+    Refusal {
+        number: u64,
+        refusal: Arc<Refusal>,
+    },
     /// An event of a callback, as JSON, below the topic of events.
     Reported(ReportedEvent),
-    Event { event: SendEvent, message: Option<Arc<Message>> },
+    Event {
+        event: SendEvent,
+        message: Option<Arc<Message>>,
+    },
     Reply(Reply),
     Holds(Vec<Hold>, Vec<Block>),
     Status(Status),

@@ -66,11 +66,13 @@ pub enum HoldReason {
     Settling,
     /// The disk is full.
     Storage,
+    /// Another message that cannot be told from it is in doubt.
+    Twin,
 }
 
 impl HoldReason {
     /// What [`as_str`](Self::as_str) can answer.
-    pub const WORDS: [&'static str; 12] = [
+    pub const WORDS: [&'static str; 13] = [
         "paused",
         "scheduled",
         "waiting",
@@ -83,6 +85,7 @@ impl HoldReason {
         "sender",
         "settling",
         "storage",
+        "twin",
     ];
 
     pub const fn as_str(&self) -> &'static str {
@@ -99,6 +102,7 @@ impl HoldReason {
             Self::Sender(_) => "sender",
             Self::Settling => "settling",
             Self::Storage => "storage",
+            Self::Twin => "twin",
         }
     }
 }

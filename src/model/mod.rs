@@ -19,11 +19,13 @@ pub use command::{
     TRANSACTION_WINDOW,
 };
 pub use event::{
-    CALLBACK_WINDOW, CALLBACKS_KNOWN_MAX, Callback, CallbackTicket, Conversation, ConversationKind, EVENTS, Event, Party, Phase, Seen, Shown, Signal, System,
+    CALLBACK_WINDOW, CALLBACKS_KNOWN_MAX, Callback, CallbackTicket, Conversation, ConversationKind, EVENTS, Event,
+    Party, Phase, Seen, Shown, Signal, System,
 };
 pub use flow::{
     Action, Alarm, BrokerFact, DirectoryEntry, Findings, Found, Input, Job, LOOKUPS_MAX, LastNumbers, Link, Lookup,
-    Outgoing, Publication, Question, Ready, Record, ReportedEvent, SendEvent, SenderTrouble, Status, StatusTopic, Ticket,
+    Outgoing, Publication, Question, Ready, Record, ReportedEvent, SendEvent, SenderTrouble, Status, StatusTopic,
+    Ticket,
 };
 pub use hold::{Block, Hold, HoldId, HoldReason, LimitOverride};
 pub use ids::{Account, Corp, MessageId, SenderName, Seq};
@@ -34,7 +36,7 @@ pub use outcome::{Code, Doubt, Fault, NotSent, Outcome, Receipt, Sender, State, 
 pub use report::{
     AccountReport, AccountState, AttemptReport, AttemptWord, BrokerReport, CorpReport, Counts, ErrorReport,
     HealthReport, InfoLimits, InfoReport, LatencyReport, LinkWord, MessageReport, MessagesReport, Mode, Percentiles,
-    ProcessReport, Rates, SenderReport, SenderWord, TopicReport,
+    ProcessReport, Rates, ReceiptReport, SenderReport, SenderWord, TopicReport,
 };
 pub use time::Time;
 pub use words::{ALARMS, EventWord, one_of};

@@ -288,7 +288,8 @@ impl fmt::Display for Fault {
 
 /// How a message ended. Its answer is made from this and the request alone.
 ///
-/// Invariant: `state` is final; `fault` is `Some` exactly when `state` is neither `Sent` nor a receipt of it.
+/// Invariant: `state` is final; `fault` is `Some` when `state` is neither `Sent` nor a receipt of it. The event of an
+/// `Undelivered` has one, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub state: State,

@@ -144,6 +144,9 @@ pub struct MessageReport {
     pub msg_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorReport>,
+    /// What a callback told of it after it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptReport>,
     /// Every attempt that is still kept; only in `message/get`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<Vec<AttemptReport>>,
@@ -155,6 +158,17 @@ pub struct ErrorReport {
     /// One of the stable codes of answers.
     pub code: String,
     pub message: String,
+}
+
+/// What a callback told of a message that was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReceiptReport {
+    pub at: Time,
+    /// The system's code: 0 for what was delivered.
+    pub code: i64,
+    /// The system's own words for the code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// One request that was made, or may have been.

@@ -6,11 +6,15 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 
 /// Every word that an alarm may have as its `what`.
-pub const ALARMS: [&str; 20] = [
+pub const ALARMS: [&str; 24] = [
+    "account_kicked",
     "account_list_missing",
     "account_list_read",
     "account_offline",
+    "account_qrcode",
+    "account_safety_check",
     "account_too_frequent",
+    "account_verify_required",
     "answer_refused",
     "balanced",
     "broker_backlog",
@@ -118,6 +122,7 @@ mod tests {
             HoldReason::Sender(SenderName::new("s")),
             HoldReason::Settling,
             HoldReason::Storage,
+            HoldReason::Twin,
         ];
         assert_eq!(reasons.map(|reason| reason.as_str()), HoldReason::WORDS);
     }

@@ -2,7 +2,9 @@
 
 use super::board::Retained;
 use super::payload;
-use crate::model::{EventWord, Message, Outgoing, Publication, Refusal, Reply, ReplyTo, ReportedEvent, SendEvent, State, Status};
+use crate::model::{
+    EventWord, Message, Outgoing, Publication, Refusal, Reply, ReplyTo, ReportedEvent, SendEvent, State, Status,
+};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{Publish, Qos};
 use bytes::Bytes;

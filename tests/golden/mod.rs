@@ -12,8 +12,8 @@ pub(crate) use parse::{default_settings, request_of};
 
 use crate::engine::{Engine, Settings};
 use crate::model::{
-    Action, BrokerFact, Code, Command, CommandOrigin, CommandRequest, Fault, Found, Input, Link, Origin, Outgoing,
-    Question, Ready, Refusal, SenderName, SenderTrouble, Seq, Ticket, Time, Verdict,
+    Action, BrokerFact, CallbackTicket, Code, Command, CommandOrigin, CommandRequest, Fault, Found, Input, Link,
+    Origin, Outgoing, Question, Ready, Refusal, SenderName, SenderTrouble, Seq, Ticket, Time, Verdict,
 };
 use crate::simulation::disk::Disk;
 use parse::{Line, duration, number};
@@ -138,10 +138,15 @@ impl Dialogue {
             "published" => {
                 let what = match line.word(1) {
                     "answer" => Outgoing::Answer(Seq(number(line.word(2)))),
+                    "event" => Outgoing::Event(number(line.word(2))),
                     _ => Outgoing::Refusal(number(line.word(2))),
                 };
                 Input::Published { what, refused: line.value("refused").map(Box::from) }
             }
+            "callback" => Input::Callback {
+                ticket: CallbackTicket(self.packet.into()),
+                callback: Box::new(parse::callback(line, self.now)),
+            },
             "connected" => Input::Connected(true),
             "disconnected" => Input::Connected(false),
             "directory" => {
@@ -166,27 +171,29 @@ impl Dialogue {
             }),
             "stop" => Input::Stop,
             "found" => Input::Found(Box::new(self.found.pop_front().expect("the journal was asked"))),
-            "command" => {
-                let command = parse::command(line, self.now);
-                let transaction = line.value("transaction").map(Box::from);
-                let name = command.name().into();
-                if let Command::MessageResolve { id, settled, .. } = &command {
-                    self.disk.words.push((id.clone(), settled.clone()));
-                }
-                let origin = CommandOrigin { name, reply_to: None, transaction, by: None };
-                // Two of the same words ask for the same thing.
-                let mut fingerprint = [1_u8; 16];
-                for (index, byte) in format!("{command:?}").bytes().enumerate() {
-                    fingerprint[index % 16] = fingerprint[index % 16].rotate_left(3) ^ byte;
-                }
-                let expires_at = line.duration("expires").map(|after| self.now + after);
-                let message_expiry = line.duration("expiry");
-                let request = CommandRequest::new(origin, Ok(command));
-                let request = CommandRequest { expires_at, message_expiry, fingerprint, ..request };
-                Input::Command { ticket, request: Box::new(request) }
-            }
+            "command" => self.command(line, ticket),
             other => panic!("nothing is called {other}"),
         }
+    }
+
+    fn command(&mut self, line: &Line<'_>, ticket: Option<Ticket>) -> Input {
+        let command = parse::command(line, self.now);
+        let transaction = line.value("transaction").map(Box::from);
+        let name = command.name().into();
+        if let Command::MessageResolve { id, settled, .. } = &command {
+            self.disk.words.push((id.clone(), settled.clone()));
+        }
+        let origin = CommandOrigin { name, reply_to: None, transaction, by: None };
+        // Two of the same words ask for the same thing.
+        let mut fingerprint = [1_u8; 16];
+        for (index, byte) in format!("{command:?}").bytes().enumerate() {
+            fingerprint[index % 16] = fingerprint[index % 16].rotate_left(3) ^ byte;
+        }
+        let expires_at = line.duration("expires").map(|after| self.now + after);
+        let message_expiry = line.duration("expiry");
+        let request = CommandRequest::new(origin, Ok(command));
+        let request = CommandRequest { expires_at, message_expiry, fingerprint, ..request };
+        Input::Command { ticket, request: Box::new(request) }
     }
 
     fn engine(&mut self) -> &mut Engine {

@@ -5,9 +5,9 @@ use crate::engine::{
     SenderSettings, Settings, StatusSettings,
 };
 use crate::model::{
-    Account, AccountState, Command, Corp, DirectoryEntry, Doubt, HoldId, Lifetime, LimitChange, LimitScope, LogLevel,
-    MessageId, NotSent, OnDoubt, Options, Origin, Page, ReplyTo, Request, Scope, Selection, Sender, SenderName,
-    Settled, State, Time, Verdict,
+    Account, AccountState, Callback, Command, Corp, DirectoryEntry, Doubt, EVENTS, Event, HoldId, Lifetime,
+    LimitChange, LimitScope, LogLevel, MessageId, NotSent, OnDoubt, Options, Origin, Page, ReplyTo, Request, Scope,
+    Seen, Selection, Sender, SenderName, Settled, Signal, State, System, Time, Verdict,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -56,6 +56,7 @@ pub fn default_settings() -> Settings {
         senders: vec![SenderSettings {
             name: SenderName::new("main"),
             connections: 8,
+            callbacks: false,
             doubt_window: Duration::ZERO,
             default_corp: None,
         }],
@@ -111,6 +112,7 @@ pub fn configure(settings: &mut Settings, line: &Line<'_>) {
                 settings.senders = value.split(',').map(named).collect();
             }
             "connections" => settings.senders.iter_mut().for_each(|one| one.connections = number(value) as usize),
+            "callbacks" => settings.senders.iter_mut().for_each(|one| one.callbacks = *value == "yes"),
             "doubt_window" => settings.senders.iter_mut().for_each(|one| one.doubt_window = duration(value)),
             "default_corp" => settings.senders[0].default_corp = Some(Corp::new(value)),
             "accounts" => settings.accounts = value.split(',').map(account_settings).collect(),
@@ -147,10 +149,7 @@ pub fn request_of(account: &str, id: u64) -> Request {
 
 pub fn request(line: &Line<'_>, now: Time) -> Request {
     let text = line.value("body").unwrap_or("hello");
-    let mut fingerprint = [0; 16];
-    for (slot, byte) in fingerprint.iter_mut().zip(text.bytes()) {
-        *slot = byte;
-    }
+    let fingerprint = bytes_of(text);
     let reply_to = line.value("reply").map(|topic| ReplyTo { topic: topic.into(), correlation: None });
     let on_doubt = line.value("onDoubt").map(|word| match word {
         "report" => OnDoubt::Report,
@@ -173,9 +172,72 @@ pub fn request(line: &Line<'_>, now: Time) -> Request {
             tag: line.value("tag").map(Box::from),
         },
         fingerprint,
-        shown: None,
+        shown: (!line.words.contains(&"unseen")).then_some(fingerprint),
         body: Bytes::from(text.to_owned()),
     }
+}
+
+fn bytes_of(text: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (slot, byte) in bytes.iter_mut().zip(text.bytes()) {
+        *slot = byte;
+    }
+    bytes
+}
+
+/// `callback seen id=X account=a body=hello at=-2s error=-1000999 gui`, `callback offline account=a`,
+/// `callback online account=a corp=c`, `callback event account=a word=account/kicked`; with `key=` of its own, and
+/// `foreign` for a source that is about no server of ours.
+pub fn callback(line: &Line<'_>, now: Time) -> Callback {
+    let account = Account::new(line.value("account").unwrap_or_default());
+    let (word, signal) = match line.word(1) {
+        "seen" => {
+            let at = line.value("at").unwrap_or("0s");
+            let at = at.strip_prefix('-').map_or_else(|| now + duration(at), |before| now - duration(before));
+            let error: i64 = line.value("error").map_or(0, |error| error.parse().expect("a number"));
+            let seen = Seen {
+                account: account.clone(),
+                conversation: Some(line.value("conversation").unwrap_or("S:1").into()),
+                send_msg_id: line.value("id").map(Box::from),
+                by_api: !line.words.contains(&"gui"),
+                shown: (!line.words.contains(&"unseen")).then(|| bytes_of(line.value("body").unwrap_or("hello"))),
+                error,
+                error_text: (error != 0).then(|| Box::from("too often")),
+                at,
+            };
+            (if error == 0 { "message/sent" } else { "message/failed" }, Some(Signal::Seen(seen)))
+        }
+        "online" => {
+            let corp = line.value("corp").map(Corp::new);
+            ("account/login", Some(Signal::Online { account: account.clone(), corp }))
+        }
+        "offline" => ("account/logout", Some(Signal::Offline { account: account.clone() })),
+        _ => {
+            let word = line.value("word").expect("a word");
+            (EVENTS.into_iter().find(|event| *event == word).expect("an event"), None)
+        }
+    };
+    let event = Event {
+        event: word,
+        phase: None,
+        source: "main".to_owned(),
+        system: System::Quntool,
+        id: line.value("key").unwrap_or("key").to_owned(),
+        at: now,
+        received_at: now,
+        instance: None,
+        account: Some(account.as_str().to_owned()),
+        corp: None,
+        conversation: None,
+        actor: None,
+        targets: Vec::new(),
+        original_type: String::new(),
+        data: serde_json::Value::Null,
+        withheld: Vec::new(),
+    };
+    let key = line.value("key").or(line.value("id")).or(line.value("word")).unwrap_or(line.word(1));
+    let sender = (!line.words.contains(&"foreign")).then(|| SenderName::new("main"));
+    Callback { sender, key: bytes_of(key), events: vec![event], signals: signal.into_iter().collect() }
 }
 
 pub fn verdict(line: &Line<'_>, word: &str) -> Verdict {

@@ -205,7 +205,8 @@ impl Bridge {
     pub async fn post(&self, path: &str, body: &str) -> u16 {
         let mut stream = tokio::net::TcpStream::connect(self.http()).await.expect("it listens");
         let length = body.len();
-        let request = format!("POST {path} HTTP/1.1\r\nhost: bridge\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("POST {path} HTTP/1.1\r\nhost: bridge\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
         stream.write_all(format!("{request}{body}").as_bytes()).await.expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("text");

@@ -1,11 +1,11 @@
 //! The virtual disk: what was committed, checked record by record, and fed back at a start as a journal would.
 
 use super::promises::{Promise, Violation, broken};
-use super::reports::Reports;
+use super::reports::{Reports, report};
 use crate::model::{
     Account, Block, Corp, Findings, Found, Hold, HoldId, LimitChange, LimitOverride, LimitScope, Lookup, Message,
-    MessageId, MessageReport, MessagesReport, NotSent, OnDoubt, Outcome, Question, Receipt, Record, Refusal, Request, Retry,
-    Scope, SenderName, Seq, Settled, State, Time, Verdict,
+    MessageId, MessagesReport, NotSent, OnDoubt, Outcome, Question, Receipt, Record, Refusal, Request, Retry, Scope,
+    SenderName, Seq, Settled, State, Time, Verdict,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,15 +115,7 @@ impl Disk {
                 }
             }
             Record::Finished { seq, outcome } => self.finished(seq, outcome, now)?,
-            Record::Readdressed { seq, again, .. } => {
-                let Some(kept) = self.messages.get_mut(&seq) else {
-                    return broken(Promise::Durable, format!("a repeat of {seq}, which is not kept"));
-                };
-                if again {
-                    kept.again = true;
-                    self.unanswered += usize::from(std::mem::take(&mut kept.answered));
-                }
-            }
+            Record::Readdressed { seq, again, .. } => self.readdressed(seq, again)?,
             Record::Answered { seq } => match self.messages.get_mut(&seq) {
                 Some(kept) if kept.outcome.is_some() => {
                     self.unanswered -= usize::from(!std::mem::replace(&mut kept.answered, true));
@@ -177,6 +169,17 @@ impl Disk {
         Ok(())
     }
 
+    fn readdressed(&mut self, seq: Seq, again: bool) -> Result<(), Violation> {
+        let Some(kept) = self.messages.get_mut(&seq) else {
+            return broken(Promise::Durable, format!("a repeat of {seq}, which is not kept"));
+        };
+        if again {
+            kept.again = true;
+            self.unanswered += usize::from(std::mem::take(&mut kept.answered));
+        }
+        Ok(())
+    }
+
     fn accepted(&mut self, message: Arc<Message>, dedup_window: Duration, now: Time) -> Result<(), Violation> {
         let seq = message.seq;
         if self.messages.last_key_value().is_some_and(|(last, _)| *last >= seq) {
@@ -192,7 +195,15 @@ impl Disk {
         let queue = self.queues.entry(message.request.account.clone()).or_default();
         queue.insert((9 - message.priority, seq));
         self.unfinished += 1;
-        let kept = Kept { message, attempts: Vec::new(), outcome: None, finished: now, answered: false, again: false, proven: false };
+        let kept = Kept {
+            message,
+            attempts: Vec::new(),
+            outcome: None,
+            finished: now,
+            answered: false,
+            again: false,
+            proven: false,
+        };
         self.messages.insert(seq, kept);
         Ok(())
     }
@@ -452,35 +463,6 @@ impl Disk {
         if kept.answered {
             records.push(Record::Answered { seq });
         }
-    }
-}
-
-fn report(kept: &Kept) -> MessageReport {
-    let Message { seq, received_at, request, retry, .. } = &*kept.message;
-    let outcome = kept.outcome.as_ref();
-    MessageReport {
-        seq: seq.0,
-        id: serde_json::from_str(request.id.as_json()).unwrap_or_default(),
-        account: request.account.clone(),
-        kind: request.kind.to_string(),
-        tag: None,
-        received_at: *received_at,
-        state: outcome.map_or(State::Queued, |outcome| outcome.state),
-        attempts: u32::try_from(kept.attempts.len()).unwrap_or_default(),
-        possibly_duplicate: outcome.is_some_and(|outcome| outcome.possibly_duplicate),
-        retry_of: retry.map(|retry| retry.of.0),
-        priority: None,
-        expires_at: None,
-        position: None,
-        reason: None,
-        hold: None,
-        until: None,
-        expected_at: None,
-        finished_at: outcome.map(|outcome| outcome.at),
-        answered: outcome.map(|_| kept.answered),
-        msg_id: outcome.and_then(|outcome| outcome.msg_id.as_deref()).map(str::to_owned),
-        error: None,
-        history: None,
     }
 }
 

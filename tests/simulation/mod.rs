@@ -6,6 +6,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a check picks the few cases that it is about")]
 
+mod callbacks;
 pub(crate) mod disk;
 mod network;
 mod orders;
@@ -83,6 +84,7 @@ const MISTAKES: [(Sabotage, &[Promise]); Sabotage::ALL.len()] = [
     (Sabotage::AnswerClosedEarly, &[Promise::Kept]),
     (Sabotage::BlocksForgotten, &[Promise::Held]),
     (Sabotage::BlockForgetsTag, &[Promise::True]),
+    (Sabotage::ClaimedTwice, &[Promise::True]),
     (Sabotage::CancelWhileSending, &[Promise::True, Promise::Seen]),
     (Sabotage::CorrectionCountsTwice, &[Promise::Seen]),
     (Sabotage::CorrectionUnanswered, &[Promise::Progress, Promise::True]),
@@ -98,6 +100,7 @@ const MISTAKES: [(Sabotage, &[Promise]); Sabotage::ALL.len()] = [
     (Sabotage::MoveForgetsCounts, &[Promise::Seen]),
     (Sabotage::MoveForgetsSends, &[Promise::Limits]),
     (Sabotage::NoAttemptRecord, &[Promise::Durable]),
+    (Sabotage::PeopleCount, &[Promise::True]),
     (Sabotage::PlainQuota, &[Promise::Limits]),
     (Sabotage::RefundEveryFailure, &[Promise::Limits]),
     (Sabotage::RehearsalCancels, &[Promise::True]),
@@ -108,6 +111,8 @@ const MISTAKES: [(Sabotage, &[Promise]); Sabotage::ALL.len()] = [
     (Sabotage::SpacingFromRequest, &[Promise::Limits]),
     (Sabotage::SweepStopsEarly, &[Promise::True]),
     (Sabotage::TimeoutIsSuccess, &[Promise::True]),
+    (Sabotage::TwinsDispatched, &[Promise::Held]),
+    (Sabotage::TwinsIgnored, &[Promise::True]),
 ];
 
 #[test]

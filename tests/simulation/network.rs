@@ -75,6 +75,7 @@ impl World {
                 self.broker.acknowledged.insert(what);
                 self.input(Input::Published { what, refused: refused.then(|| "not authorised".into()) });
             }
+            Event::Callback(callback) => self.deliver_callback(callback),
             Event::Fault(fault) => self.fault(fault),
             Event::Arrival(request) => return self.arrival(request),
             Event::Answer { request, echo } => self.answer(request, echo),
@@ -179,7 +180,10 @@ impl World {
                 self.schedule(away, Event::OutgoingUp { generation: self.broker.outgoing });
             }
             FaultKind::Server(server, mood) => self.moods[server] = mood,
-            FaultKind::Online(account, online) => self.accounts[account].online = online,
+            FaultKind::Online(account, online) => {
+                self.accounts[account].online = online;
+                self.report_presence(account);
+            }
             FaultKind::Move(account, corp) => {
                 self.accounts[account].corp = corp;
                 self.ask_directory(self.accounts[account].sender);
@@ -197,6 +201,11 @@ impl World {
 
     fn arrival(&mut self, request: usize) -> Result<(), Violation> {
         self.server.under_way -= 1;
+        self.server.requests[request].arrived = true;
+        if self.server.requests[request].fate.effect {
+            let Sent { seq, attempt, .. } = self.server.requests[request];
+            self.report_effect(seq, attempt);
+        }
         let Sent { seq, life, ref account, ref corp, ref fate, .. } = self.server.requests[request];
         let is_over = life != self.life && self.lived_since + ON_ITS_WAY < self.now && self.bridge.is_some();
         if fate.effect {
@@ -283,7 +292,8 @@ impl World {
                 self.check_reply(&reply)?;
                 return self.reply(reply);
             }
-            Action::CallbackTaken(_) | Action::CallbackRefused(_) => {}
+            Action::CallbackTaken(ticket) => return self.answer_callback(ticket, true),
+            Action::CallbackRefused(ticket) => return self.answer_callback(ticket, false),
             Action::Holds(..) | Action::Status(_) | Action::LogLevel(_) | Action::Alarm(_) => {}
         }
         Ok(())
@@ -359,7 +369,8 @@ impl World {
             self.schedule(fate.ends_after + after, Event::Answer { request, echo: true });
         }
         self.server.by_message.entry(seq).or_default().push(request);
-        self.server.requests.push(Sent { seq, attempt, life: self.life, account, corp, fate });
+        self.server.requests.push(Sent { seq, attempt, life: self.life, account, corp, fate, arrived: false });
+        self.somebody_writes(seq);
         Ok(())
     }
 
@@ -390,7 +401,9 @@ impl World {
         let Some(seq) = event.seq else { return Ok(()) };
         let is_final = event.state.is_some_and(State::is_final);
         let on_disk = self.disk.messages.get(&seq).and_then(|kept| kept.outcome.as_ref()).map(|outcome| outcome.state);
-        if is_final && on_disk != event.state {
+        // A receipt may be known before the answer is out.
+        let has_receipt = matches!(on_disk, Some(State::Delivered | State::Undelivered));
+        if is_final && on_disk != event.state && !(has_receipt && event.state == Some(State::Sent)) {
             return broken(Promise::True, format!("{seq} is said to be {:?} and is {on_disk:?}", event.state));
         }
         self.check_flag(seq, event.attempt as usize, event.possibly_duplicate)
@@ -419,6 +432,9 @@ impl World {
             if !reached(Outgoing::Refusal(*number)) {
                 return broken(Promise::Kept, format!("refusal {number} is not answered"));
             }
+        }
+        if let Some(number) = self.disk.reports.open.first() {
+            return broken(Promise::Kept, format!("event {number} is not published"));
         }
         for (_, payload) in &self.packets {
             if let Payload::Request { request, weak: false } = payload

@@ -1,8 +1,8 @@
-//! What the virtual disk keeps of callbacks.
+//! What the virtual disk keeps of callbacks, and what it tells of a message.
 
-use super::disk::moved;
+use super::disk::{Kept, moved};
 use super::promises::{Promise, Violation, broken};
-use crate::model::{Account, CALLBACK_WINDOW, Callback, Record, Time};
+use crate::model::{Account, CALLBACK_WINDOW, Callback, Message, MessageReport, Record, State, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,5 +71,36 @@ impl Reports {
             }
         }
         records.extend(self.open.iter().map(|number| Record::EventOpen { number: *number }));
+    }
+}
+
+/// What a journal's reader would show of a message.
+pub fn report(kept: &Kept) -> MessageReport {
+    let Message { seq, received_at, request, retry, .. } = &*kept.message;
+    let outcome = kept.outcome.as_ref();
+    MessageReport {
+        seq: seq.0,
+        id: serde_json::from_str(request.id.as_json()).unwrap_or_default(),
+        account: request.account.clone(),
+        kind: request.kind.to_string(),
+        tag: None,
+        received_at: *received_at,
+        state: outcome.map_or(State::Queued, |outcome| outcome.state),
+        attempts: u32::try_from(kept.attempts.len()).unwrap_or_default(),
+        possibly_duplicate: outcome.is_some_and(|outcome| outcome.possibly_duplicate),
+        retry_of: retry.map(|retry| retry.of.0),
+        priority: None,
+        expires_at: None,
+        position: None,
+        reason: None,
+        hold: None,
+        until: None,
+        expected_at: None,
+        finished_at: outcome.map(|outcome| outcome.at),
+        answered: outcome.map(|_| kept.answered),
+        msg_id: outcome.and_then(|outcome| outcome.msg_id.as_deref()).map(str::to_owned),
+        error: None,
+        receipt: None,
+        history: None,
     }
 }

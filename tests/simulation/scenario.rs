@@ -86,7 +86,8 @@ pub fn request(account: &Account, id: u64, body: u8) -> Request {
         origin: Origin::default(),
         options: Options::default(),
         fingerprint,
-        shown: None,
+        // Few contents, so that many messages cannot be told apart in a chat; and some that show nothing.
+        shown: (id % 7 != 6).then_some([(id % 2) as u8; 16]),
         body: Bytes::from_static(b"{\"content\":\"x\"}"),
     }
 }
@@ -149,10 +150,12 @@ impl Scenario {
 fn settings(random: &mut Random, servers: usize, accounts: &[AccountTruth]) -> Settings {
     let per_hour = random.within(6, 40) as u32;
     let doubt_window = if random.percent(50) { Duration::ZERO } else { random.seconds(2, 60) };
+    let callbacks = random.percent(60);
     let senders = (0..servers)
         .map(|index| SenderSettings {
             name: sender_name(index),
             connections: 1 + random.below(6),
+            callbacks,
             doubt_window,
             default_corp: None,
         })

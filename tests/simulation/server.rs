@@ -25,6 +25,8 @@ pub struct Sent {
     pub account: Account,
     pub corp: Corp,
     pub fate: Fate,
+    /// Whether the platform has it.
+    pub arrived: bool,
 }
 
 /// What becomes of a request.
@@ -53,7 +55,8 @@ impl Sent {
 }
 
 pub fn confirmed(seq: Seq, attempt: u32) -> Verdict {
-    Verdict::Confirmed { msg_id: Some(format!("M{seq}-{attempt}").into()) }
+    // In capitals, which the platform's reports are not in.
+    Verdict::Confirmed { msg_id: Some(super::callbacks::platform_id(seq, attempt).to_uppercase().into()) }
 }
 
 fn not_sent(why: NotSent) -> Verdict {

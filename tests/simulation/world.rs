@@ -8,10 +8,10 @@ use super::random::Random;
 use super::scenario::{AccountTruth, FAULTS, FaultKind, Mood, Payload, START, Scenario};
 use super::server::Server;
 use super::trace::Trace;
-use crate::engine::{Engine, MeasuredFrom, Sabotage, Settings};
+use crate::engine::{EVIDENCE_KEPT, Engine, MeasuredFrom, Sabotage, Settings};
 use crate::model::{
-    Account, Action, Command, Corp, Found, Input, NotSent, Outgoing, Ready, Record, Request, Seq, Settled, State, Time,
-    Verdict,
+    Account, Action, Callback, Command, Corp, Found, Input, NotSent, Outgoing, Ready, Record, Request, Seq, Settled,
+    State, Time, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -52,6 +52,12 @@ pub struct World {
     pub(super) orders: Orders,
     /// What was unfinished and unanswered before the commit whose actions are performed.
     pub(super) before: (usize, usize),
+    /// Callbacks that are not answered yet.
+    pub(super) tickets: BTreeMap<u64, Box<Callback>>,
+    pub(super) ticket_last: u64,
+    pub(super) callback_last: u64,
+    /// In which life, and until when by its clock, a message was in doubt at the end of its last attempt.
+    pub(super) doubted: BTreeMap<Seq, (u32, Time)>,
     /// Every arrival, for those who want to count.
     pub arrivals: Vec<(Time, Account, Corp)>,
 }
@@ -80,6 +86,7 @@ pub(super) enum Event {
     Found { life: u32, found: Box<Found> },
     DirectoryTick { life: u32 },
     DirectoryAnswer { life: u32, sender: usize },
+    Callback(Box<Callback>),
     Wake,
     CommitDone { life: u32 },
     Restart,
@@ -149,6 +156,10 @@ impl World {
             replies: BTreeMap::new(),
             orders: Orders::default(),
             before: (0, 0),
+            tickets: BTreeMap::new(),
+            ticket_last: 0,
+            callback_last: 0,
+            doubted: BTreeMap::new(),
             arrivals: Vec::new(),
         };
         for (index, (at, _)) in world.packets.clone().into_iter().enumerate() {
@@ -289,6 +300,7 @@ impl World {
         for record in records {
             self.trace.line(self.now, || format!("record {record:?}"));
             self.check_record(record)?;
+            self.check_attribution(record)?;
             self.check_order(record)?;
             if let Record::Ended { seq, at, verdict: Verdict::NotSent { why: NotSent::TooFrequent { .. }, .. }, .. } =
                 record
@@ -306,6 +318,9 @@ impl World {
     /// What only the world around the disk can tell of a record.
     fn check_record(&self, record: &Record) -> Result<(), Violation> {
         match record {
+            Record::EventPublished { number } if !self.broker.acknowledged.contains(&Outgoing::Event(*number)) => {
+                broken(Promise::Kept, format!("event {number} is closed and the broker does not have it"))
+            }
             Record::Answered { seq } if !self.broker.acknowledged.contains(&Outgoing::Answer(*seq)) => {
                 broken(Promise::Kept, format!("the answer of {seq} is closed and the broker does not have it"))
             }
@@ -395,6 +410,7 @@ impl World {
     pub(super) fn restart(&mut self) -> Result<(), Violation> {
         self.life += 1;
         self.replies.clear();
+        self.tickets.clear();
         self.orders.restart();
         self.lived_since = self.now;
         let true_age = self.turn_the_wall_clock();
@@ -405,7 +421,7 @@ impl World {
         self.disk.begin_life(clock, self.now, shift);
         let mut engine = Engine::new(self.settings.clone(), clock, self.disk.numbers());
         engine.sabotage(self.sabotage);
-        for record in self.disk.replay(clock, self.settings.messages.dedup_window) {
+        for record in self.disk.replay(clock, self.settings.messages.dedup_window.max(EVIDENCE_KEPT)) {
             engine.replay(record);
         }
         engine.start(clock);

@@ -152,7 +152,8 @@ fn callbacks() -> Channel {
     let description = "What the vendors' systems report by callback, in one vocabulary. It comes at least once, and with \
                        the same id when a system reports it again.";
     let address = "sendbridge/event/{kind}/{what}";
-    let (kinds, whats): (BTreeSet<&str>, BTreeSet<&str>) = EVENTS.iter().filter_map(|word| word.split_once('/')).unzip();
+    let (kinds, whats): (BTreeSet<&str>, BTreeSet<&str>) =
+        EVENTS.iter().filter_map(|word| word.split_once('/')).unzip();
     let kind = Parameter { name: "kind", description: "what it is about", words: kinds.into_iter().collect() };
     let what = Parameter { name: "what", description: "what happened", words: whats.into_iter().collect() };
     let channel = Channel::of("callbackEvent", address, Direction::Out, "CallbackEvent", description);

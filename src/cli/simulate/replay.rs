@@ -269,6 +269,7 @@ fn settings(arrivals: &[Arrival], assumptions: &Assumptions) -> Settings {
         senders: vec![SenderSettings {
             name: sender.clone(),
             connections: assumptions.connections,
+            callbacks: false,
             doubt_window: Duration::ZERO,
             default_corp: Some(unknown.clone()),
         }],

@@ -49,6 +49,7 @@ pub(in crate::engine) fn settings() -> Settings {
         senders: vec![SenderSettings {
             name: SenderName::new("main"),
             connections: 256,
+            callbacks: false,
             doubt_window: Duration::ZERO,
             default_corp: None,
         }],

@@ -134,7 +134,9 @@ fn the_same_callback_has_the_same_key_and_another_source_has_another() {
             assert_eq!(callback.signals, [Signal::Offline { account: crate::model::Account::new("w") }]);
             callback.key
         }
-        other => panic!("{other:?}"),
+        other @ (Arrived::Answer(_) | Arrived::Forged | Arrived::Unreadable(_) | Arrived::WrongMethod) => {
+            panic!("{other:?}")
+        }
     };
     let main = source(Kind::Quntool);
     let other = Source { name: Box::from("other"), ..source(Kind::Quntool) };

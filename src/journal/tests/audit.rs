@@ -87,6 +87,11 @@ async fn what_was_said_is_held_against_what_was_proven() {
     let found = end(with(vec![ended(1, 1, START), ends_as(1, State::Unresolved)])).await;
     assert_eq!(found, [Violation::UnresolvedProven(Seq(1))]);
     assert!(end(with(vec![unknown(1, 1), ends_as(1, State::Unresolved)])).await.is_empty());
+    // A callback proves it, and only that it was sent.
+    let proven = Record::Proven { seq: Seq(1), at: START, msg_id: None };
+    let proven_as = |state| with(vec![unknown(1, 1), proven.clone(), ends_as(1, state)]);
+    assert!(end(proven_as(State::Sent)).await.is_empty());
+    assert_eq!(end(proven_as(State::Failed)).await, [Violation::FailedInDoubt(Seq(1), State::Failed)]);
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! Random values of every type that a record holds.
 
 use crate::model::{
-    Account, Block, Callback, Code, CommandOrigin, Corp, Doubt, Fault, HoldId, Lifetime, LimitScope, Message, MessageId, NotSent,
-    OnDoubt, Options, Origin, Outcome, Receipt, Refusal, ReplyTo, Request, Retry, Scope, Seen, Selection, Sender, SenderName, Seq,
-    Signal, State, Time, Verdict,
+    Account, Block, Callback, Code, CommandOrigin, Corp, Doubt, Fault, HoldId, Lifetime, LimitScope, Message,
+    MessageId, NotSent, OnDoubt, Options, Origin, Outcome, Receipt, Refusal, ReplyTo, Request, Retry, Scope, Seen,
+    Selection, Sender, SenderName, Seq, Signal, State, Time, Verdict,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -90,7 +90,13 @@ fn options() -> impl Strategy<Value = Options> {
 
 fn request() -> impl Strategy<Value = Request> {
     let names = (message_id(), text(), account(), text());
-    let rest = (origin(), options(), any::<[u8; 16]>(), any::<Option<[u8; 16]>>(), proptest::collection::vec(any::<u8>(), 0..40));
+    let rest = (
+        origin(),
+        options(),
+        any::<[u8; 16]>(),
+        any::<Option<[u8; 16]>>(),
+        proptest::collection::vec(any::<u8>(), 0..40),
+    );
     (names, rest).prop_map(|((id, kind, account, conversation), (origin, options, fingerprint, shown, body))| Request {
         id,
         kind: Arc::from(kind),

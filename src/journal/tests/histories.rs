@@ -4,8 +4,8 @@ use super::model::{Life, Model};
 use super::{START, copy_as_after_a_crash, directory, generate, replayed, settings};
 use crate::journal::{Anchor, Batch, Journal};
 use crate::model::{
-    Account, Block, Callback, CommandOrigin, Corp, Fingerprint, Hold, HoldId, LimitChange, LimitOverride, LimitScope, Message,
-    Outcome, Receipt, Record, Refusal, ReplyTo, Scope, SenderName, Seq, Time, Verdict,
+    Account, Block, Callback, CommandOrigin, Corp, Fingerprint, Hold, HoldId, LimitChange, LimitOverride, LimitScope,
+    Message, Outcome, Receipt, Record, Refusal, ReplyTo, Scope, SenderName, Seq, Time, Verdict,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -180,6 +180,33 @@ impl Bench {
         assert_eq!(replayed(&self.journal, self.now), self.model.replay(self.now, window));
     }
 
+    /// The same for what callbacks are about.
+    fn record_of_callback(&self, step: Step) -> Option<Record> {
+        let at = self.now;
+        #[allow(clippy::wildcard_enum_match_arm, reason = "all others have a record of their own")]
+        match step {
+            Step::Report(callback) => {
+                Some(Record::Reported { number: self.model.last.event + 1, at, callback: Arc::from(callback) })
+            }
+            Step::PublishEvent(which) => {
+                let number = *nth(self.model.open_events.iter().collect(), which)?;
+                Some(Record::EventPublished { number })
+            }
+            Step::Receive(which, mut receipt) => {
+                let life = self.pick(which, |life| self.is_known(life) && life.outcome.is_some())?;
+                receipt.at = at;
+                Some(Record::Receipt { seq: life.message.seq, receipt })
+            }
+            Step::Prove(which, msg_id) => {
+                let life = self.pick(which, |life| self.is_known(life))?;
+                Some(Record::Proven { seq: life.message.seq, at, msg_id })
+            }
+            Step::Presence(account, online) => Some(Record::Presence { account, at, online }),
+            Step::CoolDown(account, wait, times) => Some(Record::CooledDown { account, at, until: at + wait, times }),
+            _ => None,
+        }
+    }
+
     /// The record of a step, if there is anything that it can happen to.
     fn record(&self, step: Step) -> Option<Record> {
         let at = self.now;
@@ -241,24 +268,12 @@ impl Bench {
                 Some(Record::Unblocked { block, at, by: None })
             }
             Step::SetLimit(scope, limit, by, until) => Some(limit_set(scope, limit, by, at, until)),
-            Step::Report(callback) => {
-                Some(Record::Reported { number: self.model.last.event + 1, at, callback: Arc::from(callback) })
-            }
-            Step::PublishEvent(which) => {
-                let number = *nth(self.model.open_events.iter().collect(), which)?;
-                Some(Record::EventPublished { number })
-            }
-            Step::Receive(which, mut receipt) => {
-                let life = self.pick(which, |life| self.is_known(life) && life.outcome.is_some())?;
-                receipt.at = at;
-                Some(Record::Receipt { seq: life.message.seq, receipt })
-            }
-            Step::Prove(which, msg_id) => {
-                let life = self.pick(which, |life| self.is_known(life))?;
-                Some(Record::Proven { seq: life.message.seq, at, msg_id })
-            }
-            Step::Presence(account, online) => Some(Record::Presence { account, at, online }),
-            Step::CoolDown(account, wait, times) => Some(Record::CooledDown { account, at, until: at + wait, times }),
+            Step::Report(_)
+            | Step::PublishEvent(_)
+            | Step::Receive(..)
+            | Step::Prove(..)
+            | Step::Presence(..)
+            | Step::CoolDown(..) => self.record_of_callback(step),
             Step::Command(origin, fingerprint, reply) => {
                 Some(Record::Commanded { at, origin: *origin, fingerprint, reply })
             }

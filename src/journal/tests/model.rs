@@ -1,8 +1,8 @@
 //! What a journal promises, in the plainest way: lists in memory.
 
 use crate::model::{
-    Account, Block, CALLBACK_WINDOW, Callback, Corp, Hold, LastNumbers, LimitChange, LimitOverride, LimitScope, Message, Outcome, Record, Refusal,
-    SenderName, Seq, TRANSACTION_WINDOW, Time,
+    Account, Block, CALLBACK_WINDOW, Callback, Corp, Hold, LastNumbers, LimitChange, LimitOverride, LimitScope,
+    Message, Outcome, Record, Refusal, SenderName, Seq, TRANSACTION_WINDOW, Time,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};

@@ -41,7 +41,13 @@ async fn what_was_committed_survives_a_crash_and_the_anchor_with_it() {
     assert!(journal.was_clean() && journal.anchor().is_none());
     let anchor = Anchor { time: START, boot_id: "a boot".to_owned(), since_boot: Duration::from_millis(1234) };
     let records = vec![accepted(7, START)];
-    let batch = Batch { records, load: vec![Seq(8), Seq(7)], load_answers: vec![Seq(7)], load_events: Vec::new(), anchor: Some(anchor.clone()) };
+    let batch = Batch {
+        records,
+        load: vec![Seq(8), Seq(7)],
+        load_answers: vec![Seq(7)],
+        load_events: Vec::new(),
+        anchor: Some(anchor.clone()),
+    };
     let committed = journal.commit(batch).await.expect("a commit");
     assert_eq!(committed.messages, [super::message(7, START)]);
     let mut bare = super::message(7, START);

@@ -1,8 +1,10 @@
-//! Callbacks over real HTTP: kept before they are answered, published once the broker is there.
+//! Callbacks over real HTTP: kept before they are answered, published once the broker is there, and taken for what they
+//! say about messages and accounts.
 
-use super::{Scene, server};
+use super::{Scene, server, text};
 use crate::bridge::Config;
 use crate::publisher::{Heard, Publisher};
+use sendbridge::cli::pretend::{Act, Behaviour, Faults, PretendAccount};
 use serde_json::{Value, json};
 
 const SECRET: &str = "0123456789abcdef-callback";
@@ -79,4 +81,106 @@ async fn what_was_answered_survives_a_kill_while_the_broker_is_away() {
     assert_eq!(scene.bridge.post(&path(), &received("another")).await, 200);
     let another = heard(&listener, "sendbridge/event/message/received", 1).await;
     assert_ne!(another.json()["id"], event.json()["id"]);
+}
+
+/// A callback about a text that an account sent through the API.
+fn seen(account: &str, content: &str, send_msg_id: &str, error: i64) -> String {
+    let now = sendbridge::clock::wall().as_millis();
+    let data = json!({
+        "conversation_id": "S:1_2", "content_type": 0, "is_pc": 1, "receiver": "2", "send_time": now / 1000,
+        "sender": account, "server_id": "1012209", "sendUserId": "apps-1", "sendUserName": "眠羊",
+        "error_code": error, "error_message": "Abnormal request frequency", "at_list": [], "content": content,
+    });
+    json!({
+        "msgId": format!("seen-{send_msg_id}"), "source": "40c10a375784", "userId": "apps-1", "wxid": account,
+        "timestamp": now, "type": "text_msg", "data": data, "sendMsgId": send_msg_id, "isOpenApi": true,
+    })
+    .to_string()
+}
+
+/// The last thing that the bridge said of a message in this state.
+async fn step(listener: &Publisher, state: &str, id: &str) -> Value {
+    let topic = format!("sendbridge/event/send/{state}");
+    let find = |heard: &Heard| (heard.topic == topic && heard.json()["id"] == id).then(|| heard.json());
+    listener.find(&topic, find).await
+}
+
+/// A server that does everything and never says so.
+fn silent() -> Faults {
+    Faults::script(|_| Behaviour::despite(Act::Silence))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_tells_what_became_of_a_message_whatever_the_case_of_its_id() {
+    let scene = Scene::start(server(&["1"]), with_source).await;
+    let listener = Publisher::connect(scene.broker.port(), EVENTS).await;
+    scene.publisher.send(text("1", "good", "good")).await;
+    let good = scene.publisher.answer_to("good").await["msgId"].as_str().expect("an id").to_uppercase();
+    assert_eq!(scene.bridge.post(&path(), &seen("1", "good", &good, 0)).await, 200);
+    assert_eq!(step(&listener, "delivered", "good").await["msgId"], good.to_lowercase());
+    scene.publisher.send(text("1", "bad", "bad")).await;
+    let bad = scene.publisher.answer_to("bad").await["msgId"].as_str().expect("an id").to_lowercase();
+    assert_eq!(scene.bridge.post(&path(), &seen("1", "bad", &bad, -1_000_999)).await, 200);
+    let undelivered = step(&listener, "undelivered", "bad").await;
+    assert_eq!(undelivered["error"]["code"], "REFUSED", "{undelivered}");
+    let report = scene.publisher.ask("message/get", json!({ "id": "bad" })).await;
+    assert_eq!(report["messages"][0]["state"], "undelivered", "{report}");
+    assert_eq!(report["messages"][0]["receipt"]["code"], -1_000_999);
+    // It was too much: the account waits, says so, and sends again after a while.
+    let cools = scene.publisher.ask("account/get", json!({ "account": "1" })).await;
+    assert_eq!(cools["reason"], "cooling_down", "{cools}");
+    assert!(cools["until"].is_string(), "{cools}");
+    let alarm = |heard: &Heard| (heard.topic == "sendbridge/alarm").then(|| heard.json()["what"].clone());
+    assert_eq!(listener.find("the alarm", alarm).await, "account_too_frequent");
+    let states = &scene.health().await["states"];
+    assert_eq!((&states["delivered"], &states["undelivered"], &states["sent"]), (&json!(1), &json!(1), &json!(0)));
+    scene.still_sends("1", "after").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_out_is_settled_by_the_callback_at_once_or_corrected_by_a_late_one() {
+    let configure = |config: Config| {
+        with_source(config).with("senders.timeout", r#""400ms""#).with("senders.connect_timeout", r#""300ms""#)
+    };
+    let early =
+        Scene::start(server(&["1"]), |config| configure(config).with("messages.doubt_window", r#""60s""#)).await;
+    early.sender.set_faults(silent());
+    early.publisher.send(text("1", "early", "early")).await;
+    super::eventually("it arrives", || early.effects("early") == 1).await;
+    assert_eq!(early.bridge.post(&path(), &seen("1", "early", "A142FE5F-0220", 0)).await, 200);
+    assert_eq!(early.publisher.answer_to("early").await, json!({ "id": "early", "msgId": "a142fe5f-0220" }));
+
+    let late = Scene::start(server(&["1"]), |config| configure(config).with("messages.doubt_window", r#""1s""#)).await;
+    late.sender.set_faults(silent());
+    late.publisher.send(text("1", "late", "late")).await;
+    assert_eq!(late.publisher.answer_to("late").await["error"]["code"], "UNRESOLVED");
+    // Somebody who writes the same in the client proves nothing.
+    let by_hand = seen("1", "late", "by-hand", 0).replace(r#""isOpenApi":true"#, r#""isOpenApi":false"#);
+    assert_eq!(late.bridge.post(&path(), &by_hand).await, 200);
+    assert_eq!(late.bridge.post(&path(), &seen("1", "late", "B142FE5F-0220", 0)).await, 200);
+    let corrected = late.publisher.nth_answer(r#""late""#, 1).await;
+    assert_eq!(corrected, json!({ "id": "late", "msgId": "b142fe5f-0220" }));
+    assert_eq!((late.arrivals("late"), late.effects("late")), (1, 1));
+    assert_eq!(late.health().await["states"]["delivered"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_logs_out_waits_also_over_a_kill_until_it_logs_in() {
+    let mut scene = Scene::start(server(&["1"]), with_source).await;
+    scene.still_sends("1", "before").await;
+    scene.sender.set_account(PretendAccount { online: false, ..PretendAccount::online("1", "corp") });
+    assert_eq!(scene.bridge.post(&path(), &callback("out", "user_offline", "1", &Value::Null)).await, 200);
+    scene.publisher.send(text("1", "waits", "waits")).await;
+    let reason = |report: &Value| report["reason"] == "offline" && report["queued"] == 1;
+    scene.publisher.ask_until("account/get", json!({ "account": "1" }), reason).await;
+    scene.bridge.kill();
+    scene.bridge.start_again().await;
+    scene.bridge.ready().await;
+    scene.publisher.ask_until("account/get", json!({ "account": "1" }), reason).await;
+    assert_eq!(scene.arrivals("waits"), 0);
+    scene.sender.set_account(PretendAccount::online("1", "corp"));
+    let login = callback("in", "user_login", "1", &json!({ "corp_id": "corp9", "user_id": "1" }));
+    assert_eq!(scene.bridge.post(&path(), &login).await, 200);
+    assert!(scene.publisher.answer_to("waits").await["msgId"].is_string());
+    assert_eq!(scene.effects("waits"), 1);
 }
