@@ -167,7 +167,7 @@ Publish a message (accounts {ACCOUNT}, …02 and …03):
   mosquitto_pub -h {host} -p {port} -q 1 -t SendMessage -m '{{\"id\":\"1\",\"type\":\"text\",\"wxId\":\"{ACCOUNT}\",\"conversationId\":\"S:customer\",\"content\":\"hello\"}}'
 Let the next two requests fail, the message arriving all the same:
   curl -d '{{\"faults\":[{{\"act\":\"reset\",\"effect\":true,\"times\":2}}]}}' http://{sender}/sandbox/fault
-XX
+  (act: answer, code, tooFrequent, offline, status, html, cut, silence, reset; {{\"faults\":[]}} ends them)
 See what the sender saw, and whether the bridge is ready:
   curl http://{sender}/sandbox/ledger
   curl http://{bridge}/readyz

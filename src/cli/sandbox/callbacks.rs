@@ -1,5 +1,5 @@
-//! How the sandbox's bridge and pretend sender find each other for callbacks. What looks like secrets is none: it guards
-//! nothing, and is the same in every sandbox.
+//! How the sandbox's bridge and pretend sender find each other for callbacks. What looks like a secret is none: it
+//! guards nothing, and is the same in every sandbox.
 
 use crate::cli::pretend::callback::{Others, Wecom, WecomSide, Yunxin};
 use std::net::SocketAddr;

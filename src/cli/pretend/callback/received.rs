@@ -1,4 +1,5 @@
-//! A message that comes to an account, as its callback shows it. Pure. Shapes: the vendor's samples of received messages.
+//! A message that comes to an account, as its callback shows it. Pure. Shapes: the vendor's samples of what is
+//! received.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
