@@ -1,4 +1,4 @@
-//! What callbacks show of messages that left an account, against the attempts of which nobody knows whether they worked.
+//! What callbacks show of messages that left an account, against attempts of which nobody knows whether they worked.
 //!
 //! A message in doubt was sent if what was seen cannot be explained without it: every message that was seen in a
 //! conversation came from one of the attempts at that conversation with that content, and the attempts of all other

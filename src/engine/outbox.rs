@@ -5,7 +5,8 @@ use super::sabotage::Sabotage;
 use crate::model::{Action, Outgoing, Record};
 use std::collections::BTreeSet;
 
-/// Events published and not yet acknowledged, at most. They have a window of their own, so that they keep no answer waiting.
+/// Events published and not yet acknowledged, at most. They have a window of their own, so that they keep no answer
+/// waiting.
 const EVENTS_WINDOW: usize = 100;
 
 /// Answers and events on their way to the broker.

@@ -90,7 +90,7 @@ impl Engine {
         self.place(key);
     }
 
-    /// The platform took a message: the next wait is a short one again. Where callbacks tell, an answer says too little.
+    /// The platform took a message: the next wait is a short one again.
     pub(super) fn end_cool_downs(&mut self, key: AccountKey) {
         let now = self.now;
         let state = self.account_mut(key);
@@ -103,10 +103,11 @@ impl Engine {
     pub(super) fn replay_cooled_down(&mut self, account: &Account, until: Time, times: u32) {
         // A wall clock that was set back must not park an account.
         let latest = self.now + self.settings.limits.cool_down_max.max(RETRY_AFTER_MAX);
-        let key = self.account_key(account);
+        let (key, until) = (self.account_key(account), until.min(latest));
         let state = self.account_mut(key);
-        state.cool_down_until = until.min(latest);
+        state.cool_down_until = until;
         state.cool_downs = times;
+        self.timers.insert((until, Timer::CoolDown(key)));
     }
 
     /// A person has to do something before an account can be used.

@@ -78,7 +78,8 @@ impl Write<'_> {
     fn accepted(&self, message: &Message) -> Result<()> {
         const SQL: &str = "INSERT INTO message (seq, received_at, expires_at, not_before, priority, on_doubt,
             id, kind, account, conversation, suffix, reply_topic, reply_correlation, weak, tag,
-            asked_priority, asked_not_before, asked_lifetime, asked_until, asked_on_doubt, fingerprint, body_bytes, shown)
+            asked_priority, asked_not_before, asked_lifetime, asked_until, asked_on_doubt, fingerprint, body_bytes,
+            shown)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)";
         const BODY_SQL: &str = "INSERT INTO body (seq, body) VALUES (?1, ?2)";
         const RETRY_SQL: &str =

@@ -274,8 +274,8 @@ fn history(connection: &Connection, cutoffs: &Cutoffs) -> Result<Slice, UnknownC
     Ok(Slice { pruned, cursor: 0, over: removed < u64::from(DELETES_PER_SLICE) })
 }
 
-/// Commands, callbacks, holds and blocks that were released, what made the process end, what retries inherited, and which
-/// ends rest on a callback.
+/// Commands, callbacks, holds and blocks that were released, what made the process end, what retries inherited, and
+/// which ends rest on a callback.
 fn rest(connection: &Connection, cutoffs: &Cutoffs) -> Result<Slice, UnknownCause> {
     const RETRY_SQL: &str = "DELETE FROM retry WHERE at < ?1 AND n NOT IN (SELECT seq FROM message)";
     const PROOF_SQL: &str = "DELETE FROM proof WHERE at < ?1 AND n NOT IN (SELECT seq FROM message)";

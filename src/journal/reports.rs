@@ -1,4 +1,5 @@
-//! Callbacks and what follows from them: their events until the broker has them, receipts, proofs, and how accounts stand.
+//! Callbacks and what follows from them: their events until the broker has them, receipts, proofs, and how accounts
+//! stand.
 
 use super::codec::{self, Names, signed, time_in};
 use super::{Settings, UnknownCause};

@@ -33,8 +33,9 @@ CREATE TABLE retry (
 ) STRICT;
 ";
 
-/// A callback is kept for what it says about our messages and accounts, and so that its repeats are known; an event only
-/// until the broker has it. `shown` is what a message shows in its chat, `proof` says which ends rest on a callback.
+/// A callback is kept for what it says about our messages and accounts, and so that its repeats are known; an event
+/// only until the broker has it. `shown` is what a message shows in its chat, `proof` says which ends rest on a
+/// callback.
 const CALLBACKS: &str = "
 ALTER TABLE progress ADD COLUMN event INTEGER NOT NULL DEFAULT 0;
 

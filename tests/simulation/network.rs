@@ -401,9 +401,14 @@ impl World {
         let Some(seq) = event.seq else { return Ok(()) };
         let is_final = event.state.is_some_and(State::is_final);
         let on_disk = self.disk.messages.get(&seq).and_then(|kept| kept.outcome.as_ref()).map(|outcome| outcome.state);
-        // A receipt may be known before the answer is out.
-        let has_receipt = matches!(on_disk, Some(State::Delivered | State::Undelivered));
-        if is_final && on_disk != event.state && !(has_receipt && event.state == Some(State::Sent)) {
+        // A receipt, and the proof of what was called unresolved a moment ago, may be known before the event is out.
+        let is_proven = self.disk.messages.get(&seq).is_some_and(|kept| kept.proven);
+        let is_overtaken = match (event.state, on_disk) {
+            (Some(State::Sent), Some(State::Delivered | State::Undelivered)) => true,
+            (Some(State::Unresolved), Some(State::Sent | State::Delivered | State::Undelivered)) => is_proven,
+            _ => false,
+        };
+        if is_final && on_disk != event.state && !is_overtaken {
             return broken(Promise::True, format!("{seq} is said to be {:?} and is {on_disk:?}", event.state));
         }
         self.check_flag(seq, event.attempt as usize, event.possibly_duplicate)

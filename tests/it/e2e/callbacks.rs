@@ -140,7 +140,7 @@ async fn a_callback_tells_what_became_of_a_message_whatever_the_case_of_its_id()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_time_out_is_settled_by_the_callback_at_once_or_corrected_by_a_late_one() {
     let configure = |config: Config| {
-        with_source(config).with("senders.timeout", r#""400ms""#).with("senders.connect_timeout", r#""300ms""#)
+        with_source(config).with("senders.timeout", r#""1s""#).with("senders.connect_timeout", r#""500ms""#)
     };
     let early =
         Scene::start(server(&["1"]), |config| configure(config).with("messages.doubt_window", r#""60s""#)).await;
