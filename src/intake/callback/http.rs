@@ -7,9 +7,9 @@
 //!
 //! - Nothing of a body is read for whoever does not know the secret in the path.
 //! - Between the door and the disk there are at most [`PLACES`] callbacks of [`PLACE_BYTES`] each, or fewer larger
-//!   ones: a quarter of what one turn of the loop takes, and little to write. So no flood of them fills the channel of inputs
-//!   or makes a turn long. A place is free again when the callback is durable or refused, not when somebody stops
-//!   waiting for it.
+//!   ones: a quarter of what one turn of the loop takes, and little to write. So no flood of them fills the channel of
+//!   inputs or makes a turn long. A place is free again when the callback is durable or refused, not when somebody
+//!   stops waiting for it.
 //! - One source has half of the places at most: a flood from one system leaves room for the others.
 
 use super::{Answer, Arrival, Arrived, Kind, Source};
