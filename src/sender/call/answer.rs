@@ -1,7 +1,7 @@
 //! Says what came of a call. Pure, and the only place that does.
 //!
-//! What a call that only reads leaves unknown is harmless, and says so; what one that changes something leaves unknown is
-//! always `UNRESOLVED`, whatever went wrong. A program that sees any other code knows that nothing was done.
+//! What a call that only reads leaves unknown is harmless, and says so; what one that changes something leaves unknown
+//! is always `UNRESOLVED`, whatever went wrong. A program that sees any other code knows that nothing was done.
 
 use crate::model::{Code, Fault, Sender};
 use crate::sender::classify::{AnswerBody, Observed, Rules, shorten};
