@@ -343,22 +343,23 @@ async fn what_a_stranger_left_on_our_topics_goes_at_the_next_start() {
     // It holds whatever it hears to its schema.
     scene._observer = None;
     scene.bridge.kill();
+    let stored_before = scene.publisher.seen().acknowledged;
     let nobody = ["account/nobody", "corp/nobody"].map(|name| format!("sendbridge/{name}"));
     let ours = ["hold", "health", "info", "state"].map(|name| format!("sendbridge/{name}"));
     for topic in nobody.iter().chain(&ours) {
         scene.publisher.publish(Message { retain: true, ..Message::new(topic, "garbage") }).await;
     }
+    let before = stored_before + (nobody.len() + ours.len()) as u64;
+    scene.publisher.wait("all of it to be stored", |seen| seen.acknowledged == before).await;
     scene.bridge.start_again().await;
     scene.bridge.ready().await;
-    for topic in &nobody {
-        loop {
+    let clearing = async {
+        for topic in &nobody {
             // Whoever subscribes now hears what is stored, and after it what the bridge says of itself.
-            let kept = mosquitto_stored(scene.broker.port(), topic).await;
-            if !kept {
-                break;
-            }
+            while mosquitto_stored(scene.broker.port(), topic).await {}
         }
-    }
+    };
+    tokio::time::timeout(crate::bridge::DEADLINE, clearing).await.expect("they are cleared in time");
     let late =
         Publisher::connect(scene.broker.port(), &["sendbridge/hold", "sendbridge/health", "sendbridge/info"]).await;
     late.wait("all of them, as their schemas say", |seen| seen.all.len() >= 3).await;

@@ -19,6 +19,7 @@ mod secure;
 mod sender;
 mod space;
 mod sys;
+mod vendors;
 mod watch;
 
 use crate::bridge::{Bridge, Config, DEADLINE};

@@ -41,6 +41,7 @@ fn dialogue() -> Vec<(&'static str, Value, Vec<Bad>)> {
             vec![(json!({ "account": "1", "interval": "soon" }), "interval")],
         ),
         ("directory/refresh", json!({}), vec![(json!({ "sender": "nobody" }), "sender")]),
+        ("sender/call", json!({ "path": "/inner/user/wx/list" }), vec![(json!({ "path": 7 }), "path")]),
         ("log/level", json!({ "level": "info" }), vec![(json!({ "level": "loud" }), "level")]),
         ("drain", json!({ "on": false }), vec![(json!({ "on": "yes" }), "on")]),
     ]
