@@ -19,11 +19,18 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// For how long attempts, what was seen, and the ids of answers are kept.
+/// For how long attempts and the ids of answers are kept.
 pub const EVIDENCE_KEPT: Duration = Duration::from_secs(3600);
+
+const _: () = assert!(REACH.as_secs() + HEARD_WITHIN.as_secs() + SEEN_KEPT.as_secs() <= EVIDENCE_KEPT.as_secs());
 
 /// What is seen at a moment was requested before it, by not more than this.
 const REACH: Duration = Duration::from_secs(600);
+/// For how long what was seen is kept. Every attempt that may explain it is kept for longer: one that was forgotten too
+/// soon would leave it to another.
+const SEEN_KEPT: Duration = Duration::from_secs(1800);
+/// What was seen so much earlier or later than we heard of it proves nothing: it is very late, or a clock is wrong.
+const HEARD_WITHIN: Duration = Duration::from_secs(1200);
 /// How far the clock of the vendor's system may be behind.
 const SKEW: Duration = Duration::from_secs(10);
 /// Messages seen that are kept, at most: the oldest go first.
@@ -143,6 +150,8 @@ impl Evidence {
     /// Takes note of something seen. False when it is known.
     pub(super) fn see(&mut self, mut sight: Sight) -> bool {
         let key = id_digest(&sight.id);
+        let apart = sight.heard_at.since(sight.at).max(sight.at.since(sight.heard_at));
+        sight.look = sight.look.filter(|_| apart <= HEARD_WITHIN);
         if self.seen.contains_key(&key) {
             return false;
         }
@@ -189,6 +198,11 @@ impl Evidence {
             }
         }
         seqs
+    }
+
+    /// Whether something heard of then may still prove anything.
+    pub(super) fn is_fresh(heard_at: Time, now: Time) -> bool {
+        heard_at + SEEN_KEPT >= now
     }
 
     pub(super) fn looks(&self) -> Vec<Look> {
@@ -239,7 +253,7 @@ impl Evidence {
                 }
             }
         }
-        while let Some((_, key)) = self.seen_forgetting.pop_front_if(|(at, _)| *at + EVIDENCE_KEPT < now) {
+        while let Some((_, key)) = self.seen_forgetting.pop_front_if(|(at, _)| *at + SEEN_KEPT < now) {
             self.drop_seen(key);
         }
         let kept = ids_kept.max(EVIDENCE_KEPT);
@@ -382,6 +396,18 @@ mod tests {
             evidence.see(sight("x", seconds));
             assert!(proven(&evidence, 1).is_some(), "{seconds}");
         }
+    }
+
+    #[test]
+    fn what_is_heard_of_much_later_or_by_a_wrong_clock_proves_nothing() {
+        for seconds in [0, 1500, 4000] {
+            let mut evidence = evidence(&[(1, 100)]);
+            evidence.see(Sight { heard_at: at(1400 + seconds), ..sight("x", 110) });
+            assert_eq!(proven(&evidence, 1), None, "{seconds}");
+        }
+        let mut evidence = evidence(&[(1, 100)]);
+        evidence.see(Sight { heard_at: at(1200), ..sight("x", 110) });
+        assert!(proven(&evidence, 1).is_some());
     }
 
     #[test]

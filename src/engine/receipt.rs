@@ -8,7 +8,7 @@
 
 use super::Engine;
 use super::correct::Proof;
-use super::evidence::{Look, Sight, Standing};
+use super::evidence::{Evidence, Look, Sight, Standing};
 use super::sabotage::Sabotage;
 use super::settings::EventLevel;
 use super::tables::{AccountKey, Phase, SenderKey};
@@ -61,6 +61,9 @@ impl Engine {
     /// Something seen of an earlier life.
     pub(super) fn replay_seen(&mut self, seen: Seen, heard_at: Time) {
         let Some(account) = self.account_keys.get(&seen.account).copied() else { return };
+        if !Evidence::is_fresh(heard_at, self.now) {
+            return;
+        }
         if let Some(sight) = self.sight(account, seen, heard_at) {
             self.evidence.see(sight);
         }
