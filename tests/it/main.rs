@@ -4,6 +4,7 @@ mod bridge;
 mod cli;
 mod deploy;
 mod e2e;
+mod faults;
 mod gateway;
 mod mosquitto;
 mod mqtt;
