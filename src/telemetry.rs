@@ -114,8 +114,9 @@ pub fn http_accept_failed(error: &std::io::Error) {
 }
 
 /// A callback did not prove where it comes from, and changed nothing.
-pub fn callback_forged(source: &str) {
-    tracing::warn!(source, "callback refused: wrong secret or signature");
+/// A callback of a known source did not prove where it comes from. `count` is how many did not since the start.
+pub fn callback_forged(source: &str, count: u64) {
+    tracing::warn!(source, count, "callback refused: wrong secret or signature");
 }
 
 /// A callback found no room, or was not durable in time; its system brings it again.

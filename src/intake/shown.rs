@@ -22,12 +22,16 @@ const COMPARABLE: [(&str, &str, Fields); 5] = [
     ("videoNum", "video_num_msg", &[("url", "url"), ("nickname", "nickname")]),
 ];
 
+/// What comes back as a text, by its names in a request: one of them must not be taken for another.
+const TEXTS: [&str; 3] = ["text", "quote", "roomAt"];
+
 /// Stands in a text for names that the sender puts there.
 const PLACEHOLDER: &str = "{$@}";
 
 /// Of a request of this type. `field` gives the text of a field by its name; `None` where it is missing.
 pub fn of_request(kind: &str, field: impl Fn(&str) -> Option<String>) -> Option<Shown> {
-    if kind == "text" && field("content").is_some_and(|content| content.contains(PLACEHOLDER)) {
+    let kind = if TEXTS.contains(&kind) { TEXTS[0] } else { kind };
+    if kind == TEXTS[0] && field("content").is_some_and(|content| content.contains(PLACEHOLDER)) {
         return None;
     }
     let (kind, _, fields) = COMPARABLE.iter().find(|(name, _, _)| *name == kind)?;
@@ -69,6 +73,8 @@ mod tests {
     fn another_type_another_text_and_a_missing_field_differ() {
         let of = |text: &str| of_request("text", |_| Some(text.to_owned()));
         assert_ne!(of("a"), of("b"));
+        assert_eq!(of_request("quote", |_| Some("a".to_owned())), of("a"), "it comes back as a text");
+        assert_eq!(of_request("roomAt", |_| Some("{$@} a".to_owned())), None);
         assert_ne!(of("a"), of_request("personCard", |_| Some("a".to_owned())));
         assert_eq!(of_request("link", |name| (name == "title").then(String::new)), None);
         assert_eq!((of_request("image", |_| Some(String::new())), of_callback("voice_msg", |_| None)), (None, None));

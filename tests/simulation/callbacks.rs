@@ -172,6 +172,7 @@ impl World {
     pub(super) fn check_attribution(&mut self, record: &Record) -> Result<(), Violation> {
         match record {
             Record::Proven { seq, msg_id, .. } => {
+                self.attributions += 1;
                 let attempts = self.server.by_message.get(seq).into_iter().flatten();
                 let own: Vec<String> = attempts
                     .map(|index| &self.server.requests[*index])
@@ -184,6 +185,7 @@ impl World {
                 }
             }
             Record::Receipt { seq, receipt } => {
+                self.attributions += 1;
                 let outcome = self.disk.messages.get(seq).and_then(|kept| kept.outcome.as_ref());
                 let id = outcome.and_then(|outcome| outcome.msg_id.as_deref()).map(str::to_lowercase);
                 let attempts = self.server.by_message.get(seq).into_iter().flatten();

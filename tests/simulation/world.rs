@@ -54,6 +54,8 @@ pub struct World {
     pub(super) orders: Orders,
     /// What was unfinished and unanswered before the commit whose actions are performed.
     pub(super) before: (usize, usize),
+    /// How often a callback was taken for what became of a message.
+    pub(super) attributions: u64,
     /// Callbacks that are not answered yet.
     pub(super) tickets: BTreeMap<u64, Box<Callback>>,
     pub(super) ticket_last: u64,
@@ -161,6 +163,7 @@ impl World {
             replies: BTreeMap::new(),
             orders: Orders::default(),
             before: (0, 0),
+            attributions: 0,
             tickets: BTreeMap::new(),
             ticket_last: 0,
             callback_last: 0,
