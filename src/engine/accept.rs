@@ -174,6 +174,7 @@ impl Engine {
             retry,
         };
         self.add_live(&message, dedup, id);
+        self.outdate_retries(id);
         self.count_accepted(seq, false);
         if !self.sabotaged(Sabotage::AcceptWithoutRecord) {
             self.record(Record::Accepted(Arc::new(message)));

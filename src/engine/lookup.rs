@@ -4,9 +4,10 @@
 //! a time; what it finds may be older than what the engine knows, so the engine has the last word on all that is live.
 
 use super::Engine;
+use super::accept::id_key;
 use super::command::Order;
 use super::forecast::Ask;
-use super::tables::{AccountKey, Phase, Rank};
+use super::tables::{AccountKey, IdKey, Phase, Rank};
 use crate::model::{
     Account, Action, Code, CommandOrigin, Fault, Findings, Found, Hold, HoldReason, LOOKUPS_MAX, Lookup, MessageId,
     MessageReport, MessagesReport, Page, PauseReport, Question, Reply, Selection, Seq, State,
@@ -34,6 +35,8 @@ pub(super) struct Retrying {
     pub(super) joined: Vec<Order>,
     pub(super) id: MessageId,
     pub(super) account: Option<Account>,
+    /// A message of its id was taken since the journal was asked: what it finds may be older than that.
+    pub(super) is_outdated: bool,
     /// How often the journal was asked again.
     pub(super) rounds: u32,
 }
@@ -61,6 +64,15 @@ impl Lookups {
 }
 
 impl Engine {
+    /// A message of this id was taken.
+    pub(super) fn outdate_retries(&mut self, id: IdKey) {
+        for asker in self.lookups.open.values_mut() {
+            if let Asker::Retry(retrying) = asker {
+                retrying.is_outdated |= id_key(&retrying.id) == id;
+            }
+        }
+    }
+
     pub(super) fn get_message(&mut self, origin: CommandOrigin, id: MessageId, account: Option<Account>) {
         let known = self.known_with_id(&id, account.as_ref());
         let asker = Asker::Reports { origin, states: Vec::new(), is_list: false };

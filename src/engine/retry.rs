@@ -34,7 +34,7 @@ impl Engine {
         if let Some(fault) = self.takes_nothing() {
             return self.conclude(order, Err(fault));
         }
-        self.ask_for_retry(Retrying { order, joined: Vec::new(), id, account, rounds: 0 });
+        self.ask_for_retry(Retrying { order, joined: Vec::new(), id, account, is_outdated: false, rounds: 0 });
     }
 
     fn ask_for_retry(&mut self, retrying: Retrying) {
@@ -82,6 +82,7 @@ impl Engine {
         let result = match self.choose(kept, gone, &retrying) {
             Choice::Changed if retrying.rounds < ROUNDS_MAX => {
                 retrying.rounds += 1;
+                retrying.is_outdated = false;
                 return self.ask_for_retry(retrying);
             }
             Choice::Changed => {
@@ -103,6 +104,10 @@ impl Engine {
 
     /// Finds the one message that is meant, by what the engine knows now.
     fn choose(&self, kept: Vec<Kept>, gone: bool, retrying: &Retrying) -> Choice {
+        // That message may be over and forgotten by now, and the journal was read before it came.
+        if retrying.is_outdated {
+            return Choice::Changed;
+        }
         let key = |kept: &Kept| (dedup_key(&kept.message.request), kept.message.request.fingerprint);
         let mut newest: BTreeMap<MessageKey, Kept> = kept.into_iter().map(|kept| (key(&kept), kept)).collect();
         let mut others: Vec<State> = Vec::new();

@@ -9,7 +9,7 @@ use super::world::{Event, World};
 use crate::model::{
     Action, DirectoryEntry, Input, Outgoing, Reply, SendEvent, SenderTrouble, Seq, State, Ticket, Time, Verdict,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// What a request of a life before may still need to arrive without being called late.
@@ -403,19 +403,15 @@ impl World {
         Ok(())
     }
 
-    fn check_event(&self, event: &SendEvent) -> Result<(), Violation> {
+    /// Every end is said once, in the order in which the commit before has it.
+    fn check_event(&mut self, event: &SendEvent) -> Result<(), Violation> {
         let Some(seq) = event.seq else { return Ok(()) };
-        let is_final = event.state.is_some_and(State::is_final);
-        let on_disk = self.disk.messages.get(&seq).and_then(|kept| kept.outcome.as_ref()).map(|outcome| outcome.state);
-        // A receipt, and the proof of what was called unresolved a moment ago, may be known before the event is out.
-        let is_proven = self.disk.messages.get(&seq).is_some_and(|kept| kept.proven);
-        let is_overtaken = match (event.state, on_disk) {
-            (Some(State::Sent), Some(State::Delivered | State::Undelivered)) => true,
-            (Some(State::Unresolved), Some(State::Sent | State::Delivered | State::Undelivered)) => is_proven,
-            _ => false,
-        };
-        if is_final && on_disk != event.state && !is_overtaken {
-            return broken(Promise::True, format!("{seq} is said to be {:?} and is {on_disk:?}", event.state));
+        if let Some(state) = event.state.filter(|state| state.is_final()) {
+            let durable = self.unsaid.get_mut(&seq).and_then(VecDeque::pop_front);
+            if durable != Some(state) {
+                return broken(Promise::True, format!("{seq} is said to be {state:?}, and next is {durable:?}"));
+            }
+            self.unsaid.retain(|_, states| !states.is_empty());
         }
         self.check_flag(seq, event.attempt as usize, event.possibly_duplicate)
     }

@@ -13,7 +13,7 @@ use crate::model::{
     Account, Action, Callback, Command, Corp, Found, Input, NotSent, Outgoing, Ready, Record, Request, Seq, Settled,
     State, Time, Verdict,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// How long a forecast is played.
@@ -54,6 +54,8 @@ pub struct World {
     pub(super) orders: Orders,
     /// What was unfinished and unanswered before the commit whose actions are performed.
     pub(super) before: (usize, usize),
+    /// The ends that the last commit gave each message, in order, as far as no event has said them.
+    pub(super) unsaid: BTreeMap<Seq, VecDeque<State>>,
     /// How often a callback was taken for what became of a message.
     pub(super) attributions: u64,
     /// Callbacks that are not answered yet.
@@ -163,6 +165,7 @@ impl World {
             replies: BTreeMap::new(),
             orders: Orders::default(),
             before: (0, 0),
+            unsaid: BTreeMap::new(),
             attributions: 0,
             tickets: BTreeMap::new(),
             ticket_last: 0,
@@ -313,11 +316,20 @@ impl World {
     }
 
     fn append(&mut self, records: &[Record]) -> Result<(), Violation> {
+        self.unsaid.clear();
         for record in records {
             self.trace.line(self.now, || format!("record {record:?}"));
             self.check_record(record)?;
             self.check_attribution(record)?;
             self.check_order(record)?;
+            let end = match record {
+                Record::Finished { seq, outcome } => Some((seq, outcome.state)),
+                Record::Receipt { seq, receipt } => Some((seq, receipt.state)),
+                _ => None,
+            };
+            if let Some((seq, state)) = end {
+                self.unsaid.entry(*seq).or_default().push_back(state);
+            }
             if let Record::Ended { seq, at, verdict: Verdict::NotSent { why: NotSent::TooFrequent { .. }, .. }, .. } =
                 record
                 && let Some(kept) = self.disk.messages.get(seq)
@@ -381,7 +393,10 @@ impl World {
                 return Ok(());
             }
         }
-        Ok(())
+        match self.unsaid.pop_first() {
+            Some((seq, states)) => broken(Promise::Seen, format!("no event says that {seq} is {states:?}")),
+            None => Ok(()),
+        }
     }
 
     /// Whether the process dies here.
@@ -414,6 +429,8 @@ impl World {
             self.trace.line(self.now, || "the commit was durable".to_owned());
             self.failed = self.append(&ready.records).err();
         }
+        // Events are not kept: those of a life that ended here are never said.
+        self.unsaid.clear();
         self.broker.lose_connections();
         let away = match self.random.below(20) {
             0 => self.random.seconds(600, 4000),
