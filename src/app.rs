@@ -4,6 +4,7 @@ use crate::bridge::metrics::Format;
 use crate::bridge::{self, Bridge, BridgeError, Edges, MetricsWindow};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::crash;
 use crate::intake::callback::http as callbacks;
 use crate::intake::http::{self, Readiness};
 use crate::intake::mqtt::{Acknowledgements, Intake, tell_link};
@@ -139,6 +140,7 @@ impl App {
         let (engine, refusals) =
             bridge::restore(&journal, settings.engine, clock.now()).await.map_err(AppError::Bridge)?;
         telemetry::restored(&engine.counters());
+        crash::at("restored");
         let (inputs, inputs_due) = mpsc::channel(settings.inputs_max);
         let senders = start_senders(settings.senders, clock, &inputs)?;
         let (connected_set, publishing) = watch::channel(false);

@@ -35,6 +35,7 @@ mod poison_tests;
 
 use crate::clock::{BootReading, Clock};
 use crate::contain;
+use crate::crash;
 use crate::engine::Engine;
 use crate::journal::{self, Anchor, Batch, CommitError, Committed, Journal, Suspect};
 use crate::model::{
@@ -289,7 +290,10 @@ impl Bridge {
             self.deferred_until = Some(now + DEFERRED_MAX);
         }
         for action in actions {
+            let name = crash::name_of_action(&action);
+            crash::at_action("performing", name);
             self.perform(action)?;
+            crash::at_action("performed", name);
         }
         self.letters.trim();
         Ok(())
@@ -349,6 +353,7 @@ impl Bridge {
                 Ok(committed) => {
                     let ended_at = self.clock.now();
                     self.gauges.committed(ended_at.since(begun_at), ended_at);
+                    crash::at_records("durable", &batch.records);
                     break committed;
                 }
                 Err(CommitError::Full) => {
@@ -457,8 +462,11 @@ impl Bridge {
     async fn finish(mut self) -> Result<(), BridgeError> {
         let now = self.clock.now();
         telemetry::bridge_drained(self.engine.in_flight());
+        crash::at("closing");
         self.anchored_at = Time::default();
         self.commit(letters::Wanted::default(), now).await?;
-        self.journal.close().await.map_err(BridgeError::Commit)
+        self.journal.close().await.map_err(BridgeError::Commit)?;
+        crash::at("closed");
+        Ok(())
     }
 }

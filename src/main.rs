@@ -32,6 +32,10 @@ enum Command {
         /// Everything, every account and company included, as JSON.
         #[arg(long)]
         json: bool,
+        /// What the receiving end saw, as the sandbox tells it under /sandbox/requests: compared while the bridge is
+        /// stopped.
+        #[arg(long, value_name = "FILE")]
+        ledger: Option<PathBuf>,
     },
     /// Show every mistake in a configuration, or what it comes to.
     Check {
@@ -82,8 +86,8 @@ fn main() -> ExitCode {
     end_on_panic();
     match Arguments::parse().command {
         Command::Run { config } => run(&config),
-        Command::Audit { config, json } => {
-            let (report, code) = cli::audit::audit(&config, json, std::env::vars_os());
+        Command::Audit { config, json, ledger } => {
+            let (report, code) = cli::audit::audit(&config, json, ledger.as_deref(), std::env::vars_os());
             cli::print(&report);
             ExitCode::from(code)
         }

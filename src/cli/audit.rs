@@ -1,8 +1,9 @@
 //! `sendbridge audit`: does the journal show the promises kept?
 
 use crate::config;
-use crate::journal::{Audit, AuditLimits, Reader};
-use crate::model::{Account, Corp, State};
+use crate::journal::{Audit, AuditLimits, Effects, Ledger, Reader};
+use crate::model::{Account, Corp, Seq, State};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,19 +19,53 @@ const NAME_WIDTH: usize = 30;
 /// Accounts and companies that the text names; JSON has all.
 const SHOWN_MAX: usize = 10;
 
-/// Judges the journal of a configuration, also while its bridge runs. Answers what to print and the exit code: 0 when
-/// the promises held, 1 when one was broken, 70 when the journal cannot be read, 78 when the configuration cannot.
-pub fn audit(path: &Path, as_json: bool, environment: impl IntoIterator<Item = (OsString, OsString)>) -> (String, u8) {
+/// What the receiving end saw, as the sandbox tells it under `/sandbox/requests`.
+#[derive(Deserialize)]
+struct LedgerFile {
+    /// By `X-Request-Id`: the message's number, a dash, the attempt's.
+    requests: BTreeMap<String, Effects>,
+}
+
+/// Reads a ledger. What others sent through the same server, or the bridge called, is no request of a message.
+fn read_ledger(path: &Path) -> Result<Ledger, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let file: LedgerFile = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let key = |id: &str| {
+        let (seq, attempt) = id.split_once('-')?;
+        Some((Seq(seq.parse().ok()?), attempt.parse().ok()?))
+    };
+    Ok(file.requests.iter().filter_map(|(id, seen)| Some((key(id)?, *seen))).collect())
+}
+
+/// Judges the journal of a configuration, also while its bridge runs; beside a `ledger` of the receiving end only while
+/// it stands still. Answers what to print and the exit code: 0 when the promises held, 1 when one was broken, 70 when
+/// the journal or the ledger cannot be read, 78 when the configuration cannot.
+pub fn audit(
+    path: &Path,
+    as_json: bool,
+    ledger: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> (String, u8) {
     let config = match config::load(path, environment, &config::read_file) {
         Ok(loaded) => loaded.config,
         Err(problems) => return (problems.to_string(), config::EXIT_CODE),
+    };
+    let ledger = match ledger.map(|ledger| (ledger, read_ledger(ledger))) {
+        None => None,
+        Some((_, Ok(ledger))) => Some(ledger),
+        Some((path, Err(error))) => return (format!("{}: {error}\n", path.display()), EXIT_UNREADABLE),
     };
     let limits = &config.limits;
     let interval = |account: &Account| limits.accounts.get(account).copied().unwrap_or(limits.account_interval);
     let per_hour = |corp: &Corp| limits.corps.get(corp).unwrap_or(&limits.corp).per_hour;
     let from_request = limits.measured_from == config::MeasuredFrom::Request;
-    let found = Reader::open(&config.store.path)
-        .and_then(|reader| reader.audit(&AuditLimits { interval: &interval, per_hour: &per_hour, from_request }));
+    let found = Reader::open(&config.store.path).and_then(|reader| {
+        let mut found = reader.audit(&AuditLimits { interval: &interval, per_hour: &per_hour, from_request })?;
+        if let Some(ledger) = &ledger {
+            reader.audit_effects(ledger, &mut found)?;
+        }
+        Ok(found)
+    });
     let found = match found {
         Ok(found) => found,
         Err(error) => return (format!("{}: {error}\n", config.store.path.display()), EXIT_UNREADABLE),

@@ -34,6 +34,16 @@ pub enum Violation {
     CountedTwice(Seq),
     /// An end without a message, so that the counts do not add up.
     EndWithoutMessage(Seq),
+    /// Called sent, and the receiver has no request of it that took effect.
+    SentWithoutEffect(Seq),
+    /// Called not sent, and it took effect.
+    EffectDenied(Seq, State),
+    /// It took effect more than once, without the flag.
+    EffectTwice(Seq),
+    /// The receiver has a request of which the journal knows nothing.
+    RequestUnknown(Seq, u32),
+    /// One request came twice.
+    RequestTwice(Seq, u32),
 }
 
 impl fmt::Display for Violation {
@@ -61,6 +71,15 @@ impl fmt::Display for Violation {
             Self::EndWithoutMessage(seq) => {
                 write!(f, "message {seq}: it has an end and is not there, so that the counts do not add up")
             }
+            Self::SentWithoutEffect(seq) => write!(f, "message {seq}: called sent, and the receiver never had it"),
+            Self::EffectDenied(seq, state) => {
+                write!(f, "message {seq}: called {}, and the receiver has it", state.as_str())
+            }
+            Self::EffectTwice(seq) => write!(f, "message {seq}: the receiver has it more than once, without the flag"),
+            Self::RequestUnknown(seq, attempt) => {
+                write!(f, "message {seq}: the receiver had request {attempt}, of which the journal knows nothing")
+            }
+            Self::RequestTwice(seq, attempt) => write!(f, "message {seq}: request {attempt} came more than once"),
         }
     }
 }
@@ -109,7 +128,7 @@ impl Audit {
         self.open + self.states.values().sum::<u64>() == self.messages && !self.violations.iter().any(unequal)
     }
 
-    fn violated(&mut self, violation: Violation) {
+    pub(super) fn violated(&mut self, violation: Violation) {
         self.violations_total += 1;
         if self.violations.len() < VIOLATIONS_MAX {
             self.violations.push(violation);

@@ -32,6 +32,7 @@ mod prune;
 mod writer;
 
 mod audit;
+mod effects;
 mod list;
 mod lookup;
 mod query;
@@ -44,6 +45,7 @@ mod story;
 mod tests;
 
 pub use audit::{Audit, AuditLimits, Violation};
+pub use effects::{Effects, Ledger};
 pub use error::{CommitError, OpenError, ReadError, UnknownCause};
 pub use open::{QUICK_CHECK_BYTES_MAX, check};
 pub use poison::Suspect;

@@ -11,6 +11,7 @@
 use super::codec::{span_in, time_in};
 use super::writer::{Reply, Store};
 use super::{CommitError, Settings, UnknownCause, reports};
+use crate::crash;
 use crate::model::{TRANSACTION_WINDOW, Time};
 use rusqlite::{Connection, params};
 use std::mem;
@@ -113,6 +114,9 @@ impl Pass {
                 return self.end(|| Err(CommitError::Unknown(cause.take().unwrap_or(UnknownCause::Stopped))));
             }
         };
+        if slice.pruned != Pruned::default() {
+            crash::at("prune_durable");
+        }
         self.pruned.add(slice.pruned);
         self.cursor = slice.cursor;
         if slice.over {
@@ -217,6 +221,7 @@ fn messages(connection: &Connection, cursor: i64, cutoffs: &Cutoffs) -> Result<S
             return Err(UnknownCause::Contradiction { record: "outcome", number: end.unsigned_abs() });
         }
         slice.pruned.messages_moved = moved as u64;
+        crash::at("prune_written");
     }
     Ok(slice)
 }

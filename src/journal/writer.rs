@@ -4,6 +4,7 @@ use super::prune::{Pass, Pruned};
 use super::{
     Anchor, Batch, CommitError, Committed, Settings, Suspect, UnknownCause, append, codec, poison, replay, reports,
 };
+use crate::crash;
 use crate::model::{LastNumbers, Message, Seq, Time};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -272,6 +273,7 @@ fn write(connection: &Connection, batch: &Batch, last: Option<LastNumbers>) -> R
     if let Some(anchor) = &batch.anchor {
         write_anchor(connection, anchor)?;
     }
+    crash::at_records("written", &batch.records);
     Ok(())
 }
 

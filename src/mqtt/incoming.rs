@@ -1,8 +1,10 @@
 use super::event_loop::{Lost, Phase, Side, Task, Wire, lock};
 use super::{Settings, TlsError, options};
+use crate::crash;
 use crate::model::Ticket;
 use crate::telemetry;
 use bytes::Bytes;
+use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     Filter, Packet as Received, Publish, RetainForwardRule, SubAck, SubscribeProperties, SubscribeReasonCode,
@@ -300,9 +302,14 @@ impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> Side for IncomingSide<F> 
     fn handle_event(&mut self, event: Event, _: &MqttState) -> Result<(), Lost> {
         match event {
             Event::Incoming(Received::ConnAck(connack)) => self.handle_connected(connack.session_present)?,
-            Event::Incoming(Received::Publish(publish)) => self.handle_publish(publish)?,
+            Event::Incoming(Received::Publish(publish)) => {
+                crash::at("message_received");
+                self.handle_publish(publish)?;
+            }
             Event::Incoming(Received::SubAck(suback)) => self.handle_suback(&suback)?,
             Event::Incoming(Received::PingResp(_)) => self.subscribe(),
+            // What was written before this event was polled may have reached the broker.
+            Event::Outgoing(Outgoing::PubAck(_)) => crash::at("acknowledged"),
             Event::Incoming(_) | Event::Outgoing(_) => {}
         }
         lock(&self.desk).pass_on();

@@ -4,6 +4,7 @@ use super::publish::{Publish, Qos, to_properties, to_qos};
 use super::stored::Stored;
 use super::sys::{self, SysWatch};
 use super::{Settings, TlsError, options};
+use crate::crash;
 use crate::model::BrokerFact;
 use crate::telemetry;
 use rumqttc::Outgoing;
@@ -202,6 +203,7 @@ impl<F: FnMut(OutgoingEvent) + Send> OutgoingSide<F> {
         if let Some(refusal) = &refusal {
             telemetry::publish_refused(token, &refusal.reason, refusal.retryable);
         }
+        crash::at("publish_confirmed");
         (self.on_event)(OutgoingEvent::Acknowledged { token, refusal });
     }
 

@@ -23,6 +23,7 @@ pub use call::CallSettings;
 pub use classify::{RETRY_AFTER_MAX, Rules, Sign};
 
 use crate::clock::Clock;
+use crate::crash;
 use crate::model::{self, CallJob, DirectoryEntry, Fault, SenderName, SenderTrouble, Seq, Verdict};
 use crate::telemetry;
 use bytes::Bytes;
@@ -192,7 +193,9 @@ impl Sender {
         };
         // Never closed, so there is always a permit in the end.
         let _slot = self.slots.acquire().await.ok();
+        crash::at("request_begun");
         let observed = self.exchanger.exchange(request, ANSWER_BYTES_MAX).await;
+        crash::at("request_ended");
         let verdict = classify(observed, &self.rules, self.clock.now());
         telemetry::attempt_ended(&self.name, seq, attempt, &verdict);
         verdict

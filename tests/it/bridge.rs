@@ -109,9 +109,25 @@ impl Bridge {
 
     /// Starts it on the same configuration and journal.
     pub async fn start_again(&mut self) {
-        assert!(self.process.is_none(), "it is running");
         let earlier = self.log.borrow().len();
-        let mut child = self.command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program");
+        let (child, reading) = self.spawn(&mut self.command());
+        let http = self.logged(earlier, |line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            line["fields"]["address"].as_str()?.parse().ok()
+        });
+        let http = http.await;
+        self.process = Some(Process { child, reading, http });
+    }
+
+    /// Starts it to die at a crash point. It listens on `http`, which its configuration says.
+    pub fn start_to_die(&mut self, point: &str, http: SocketAddr) {
+        let (child, reading) = self.spawn(self.command().env("SENDBRIDGE_CRASH_AT", point));
+        self.process = Some(Process { child, reading, http });
+    }
+
+    fn spawn(&self, command: &mut Command) -> (Child, std::thread::JoinHandle<()>) {
+        assert!(self.process.is_none(), "it is running");
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program");
         let stderr = child.stderr.take().expect("piped");
         let reading = std::thread::spawn({
             let log = self.log.clone();
@@ -121,12 +137,7 @@ impl Bridge {
                 }
             }
         });
-        let http = self.logged(earlier, |line| {
-            let line: serde_json::Value = serde_json::from_str(line).ok()?;
-            line["fields"]["address"].as_str()?.parse().ok()
-        });
-        let http = http.await;
-        self.process = Some(Process { child, reading, http });
+        (child, reading)
     }
 
     /// Waits for a line of the log, from line `start` on, that `find` finds something in.
@@ -212,6 +223,14 @@ impl Bridge {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("text");
         answer.get(9..12).and_then(|digits| digits.parse().ok()).expect("a status")
+    }
+
+    /// The most memory that it ever had resident, in KiB.
+    pub fn memory_peak_kib(&self) -> u64 {
+        let id = self.process.as_ref().expect("running").child.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line of it");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     /// Ends it like a crash (SIGKILL).

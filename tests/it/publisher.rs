@@ -173,6 +173,11 @@ impl Publisher {
         self.publish(Message::send(payload)).await;
     }
 
+    /// Reads from what was heard so far. `read` must not ask this publisher again: it holds the lock.
+    pub fn look<T>(&self, read: impl FnOnce(&Seen) -> T) -> T {
+        read(&self.seen.borrow())
+    }
+
     /// A copy, so that nobody holds the lock.
     pub fn seen(&self) -> Seen {
         self.seen.borrow().clone()

@@ -1,8 +1,8 @@
 //! The whole bridge in virtual time: a seed makes a world of publishers, faults and crashes, and every promise is
 //! checked after every step.
 //!
-//! `SENDBRIDGE_SEED=n` runs one seed, `SENDBRIDGE_SEEDS=n` that many from `SENDBRIDGE_FIRST` on. A seed that fails goes into `tests/data/seeds.txt`,
-//! which is always run.
+//! `SENDBRIDGE_SEED=n` runs one seed, `SENDBRIDGE_SEEDS=n` that many from `SENDBRIDGE_FIRST` on; `tests/simulation/run`
+//! runs a million that were never run before. A seed that fails goes into `tests/data/seeds.txt`, which is always run.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a check picks the few cases that it is about")]
 
@@ -26,7 +26,7 @@ use std::time::Duration;
 use world::World;
 
 /// As many as fit in a test run that people are willing to wait for.
-const SEEDS: u64 = 8000;
+const SEEDS: u64 = 20_000;
 /// A deliberate mistake has to show within so many.
 const SEEDS_PER_MISTAKE: u64 = 400;
 
@@ -48,32 +48,67 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Returns how often a callback was taken for what became of a message, each time rightly.
-fn holds(seed: u64) -> u64 {
-    let run = run(seed, None);
-    if let Err(violation) = &run.result {
-        panic!("{}\nseed {seed}: {violation}; run it again with SENDBRIDGE_SEED={seed}", run.trace);
+/// What so many seeds showed.
+#[derive(Default)]
+struct Tally {
+    /// How often a callback was taken for what became of a message.
+    attributions: u64,
+    /// What broke, by seed, with the end of the trace.
+    broken: BTreeMap<u64, (String, String)>,
+}
+
+impl Tally {
+    fn add(mut self, seed: u64) -> Self {
+        let run = run(seed, None);
+        self.attributions += run.attributions;
+        if let Err(violation) = run.result {
+            self.broken.insert(seed, (violation.to_string(), run.trace));
+        }
+        self
     }
-    run.attributions
+
+    fn merge(mut self, mut other: Self) -> Self {
+        self.attributions += other.attributions;
+        self.broken.append(&mut other.broken);
+        self
+    }
+}
+
+/// Runs all of them, on all cores, and names every one that failed.
+fn hold(seeds: &[u64]) -> u64 {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let tally = std::thread::scope(|scope| {
+        let work =
+            |worker| move || seeds.iter().skip(worker).step_by(workers).copied().fold(Tally::default(), Tally::add);
+        let running: Vec<_> = (0..workers).map(|worker| scope.spawn(work(worker))).collect();
+        let ended = running.into_iter().map(|worker| worker.join().expect("a seed neither holds nor breaks a promise"));
+        ended.fold(Tally::default(), Tally::merge)
+    });
+    if let Some((seed, (_, trace))) = tally.broken.first_key_value() {
+        eprintln!("{trace}");
+        let lines: Vec<String> = tally.broken.iter().map(|(seed, (what, _))| format!("seed {seed}: {what}")).collect();
+        panic!("{}\nrun one again with SENDBRIDGE_SEED={seed}", lines.join("\n"));
+    }
+    tally.attributions
 }
 
 #[test]
 fn every_promise_holds_whatever_goes_wrong() {
     if let Some(seed) = number("SENDBRIDGE_SEED") {
-        holds(seed);
+        hold(&[seed]);
         return;
     }
-    for line in include_str!("../data/seeds.txt").lines() {
-        let seed = line.split('#').next().unwrap_or_default().trim();
-        if !seed.is_empty() {
-            holds(seed.parse().expect("a line of seeds.txt starts with a number"));
-        }
-    }
+    let known = include_str!("../data/seeds.txt").lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    let known = known.filter(|seed| !seed.is_empty());
+    let known: Vec<u64> = known.map(|seed| seed.parse().expect("a line of seeds.txt starts with a number")).collect();
+    assert!(!known.is_empty(), "the seeds that failed once are gone");
+    hold(&known);
     let first = number("SENDBRIDGE_FIRST").unwrap_or_default();
-    let seeds = number("SENDBRIDGE_SEEDS").unwrap_or(SEEDS);
-    let attributions: u64 = (first..first + seeds).map(holds).sum();
-    eprintln!("{seeds} seeds from {first} on: {attributions} callbacks attributed, none wrongly");
-    assert!(attributions > seeds, "callbacks hardly happen: {attributions}");
+    let seeds: Vec<u64> = (first..first + number("SENDBRIDGE_SEEDS").unwrap_or(SEEDS)).collect();
+    let attributions = hold(&seeds);
+    let count = seeds.len();
+    eprintln!("{count} seeds from {first} on: {attributions} callbacks attributed, none wrongly");
+    assert!(attributions > count as u64, "callbacks hardly happen: {attributions}");
 }
 
 #[test]

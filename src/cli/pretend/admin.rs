@@ -5,7 +5,7 @@
 
 use super::callback::{Report, When};
 use super::faults::{Act, Behaviour, Faults, Rule};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, MessageEntry};
 use serde::Deserialize;
 use std::fmt;
 use std::time::Duration;
@@ -181,6 +181,14 @@ pub fn summary(ledger: &Ledger) -> String {
         },
     })
     .to_string()
+}
+
+/// Each request that was seen, as `sendbridge audit --ledger` takes it.
+pub fn requests(ledger: &Ledger) -> String {
+    let seen = |entry: &MessageEntry| serde_json::json!({ "arrivals": entry.arrivals, "effects": entry.effects });
+    let requests: serde_json::Map<String, serde_json::Value> =
+        ledger.requests.iter().map(|(id, entry)| (id.to_string(), seen(entry))).collect();
+    serde_json::json!({ "requests": requests }).to_string()
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ pub async fn handle(shared: &Arc<Shared>, request: Request<Incoming>) -> Respons
         (&Method::POST, "/sandbox/wecom/verify") => other(shared, System::WecomVerification, body).await,
         (&Method::POST, "/sandbox/guid") => other(shared, System::Guid, body).await,
         (&Method::GET, "/sandbox/ledger") => json(StatusCode::OK, admin::summary(shared.state().book.ledger())),
+        (&Method::GET, "/sandbox/requests") => json(StatusCode::OK, admin::requests(shared.state().book.ledger())),
         (&Method::GET, "/sandbox/callbacks") => {
             json(StatusCode::OK, callbacks(shared.state().book.ledger().callbacks.entries.iter()))
         }

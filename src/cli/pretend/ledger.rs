@@ -48,6 +48,8 @@ pub struct Ledger {
     pub in_flight_max: u64,
     /// By the message's token. Only in [`LedgerMode::Full`].
     pub messages: BTreeMap<Box<str>, MessageEntry>,
+    /// By `X-Request-Id`, where there is one. Only in [`LedgerMode::Full`].
+    pub requests: BTreeMap<Box<str>, MessageEntry>,
     pub accounts: BTreeMap<Box<str>, AccountEntry>,
     pub corps: BTreeMap<Box<str>, CorpEntry>,
     pub callbacks: CallbackLedger,
@@ -144,6 +146,9 @@ impl Book {
         let at = arrived.at;
         if self.mode == LedgerMode::Full {
             entry(&mut self.ledger.messages, &arrived.message).arrivals += 1;
+            if let Some(request) = &arrived.request_id {
+                entry(&mut self.ledger.requests, request).arrivals += 1;
+            }
             entry(&mut self.ledger.accounts, account).history.push(arrived);
         }
         let too_soon = entry(&mut self.ledger.accounts, account).arrive(at, self.limits.account_interval);
@@ -151,11 +156,14 @@ impl Book {
         Ruling { too_soon, window_full }
     }
 
-    /// The message reached its receiver.
-    pub fn take_effect(&mut self, message: &str) {
+    /// The message reached its receiver, by this request.
+    pub fn take_effect(&mut self, message: &str, request: Option<&str>) {
         self.ledger.effects += 1;
         if self.mode == LedgerMode::Full {
             entry(&mut self.ledger.messages, message).effects += 1;
+            if let Some(request) = request {
+                entry(&mut self.ledger.requests, request).effects += 1;
+            }
         }
     }
 
@@ -287,7 +295,7 @@ mod tests {
         book.arrive("a", None, arrived(0));
         book.arrive("b", None, Arrived { message: Box::from("n"), ..arrived(0) });
         for message in ["m", "n", "m"] {
-            book.take_effect(message);
+            book.take_effect(message, None);
         }
         assert_eq!(book.ledger().repeated().collect::<Vec<_>>(), ["m"]);
         assert_eq!(book.ledger().messages["n"], MessageEntry { arrivals: 1, effects: 1 });

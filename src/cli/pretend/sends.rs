@@ -76,7 +76,7 @@ pub fn decide(shared: &Arc<Shared>, asked: &Asked<'_>) -> Decided {
     let info = RequestInfo { account, path: Box::from(asked.path), message, request_id, earlier };
     let Behaviour { delay, effect, act, report } = state.faults.decide(&info, &mut dice);
     if effect {
-        state.book.take_effect(&info.message);
+        state.book.take_effect(&info.message, info.request_id.as_deref());
     }
     let early = if state.outbox.target.is_some() && report.is_made(effect) {
         let message = Reported { account: &info.account, conversation: &conversation, path: asked.path, at };

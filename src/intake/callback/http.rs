@@ -14,6 +14,7 @@
 
 use super::{Answer, Arrival, Arrived, Kind, Source};
 use crate::clock::Clock;
+use crate::crash;
 use crate::model::{Callback, CallbackTicket, Input};
 use crate::telemetry;
 use axum::Router;
@@ -208,6 +209,7 @@ impl Desk {
             () = &mut limit => None,
         };
         let Some(way) = way else { return false };
+        crash::at("callback_received");
         let telling = self.taken.wait(ticket, room);
         way.send(Input::Callback { ticket, callback });
         tokio::select! {

@@ -1,0 +1,162 @@
+//! Named points between two durable steps, at which a test build can be told to die.
+//!
+//! `SENDBRIDGE_CRASH_AT=written:accepted` ends the process where a message is written and not yet committed, the first
+//! time it gets there: nothing is unwound, flushed or closed, as with SIGKILL. A release build has no such points.
+
+use crate::model::{Action, Outgoing, Record};
+use std::sync::OnceLock;
+
+/// What names the point.
+const VARIABLE: &str = "SENDBRIDGE_CRASH_AT";
+
+/// Records that a turn can write. What is only replayed is none of them.
+const RECORDS: [&str; 21] = [
+    "accepted",
+    "refused",
+    "attempted",
+    "ended",
+    "finished",
+    "readdressed",
+    "answered",
+    "refusal_answered",
+    "held",
+    "released",
+    "blocked",
+    "unblocked",
+    "limit_set",
+    "located",
+    "commanded",
+    "reported",
+    "event_published",
+    "receipt",
+    "proven",
+    "presence",
+    "cooled_down",
+];
+
+/// What leaves after a commit, and must be able to leave again after a crash.
+const ACTIONS: [&str; 7] = ["acknowledge", "send", "answer", "refusal", "event", "reply", "callback_taken"];
+
+/// Points with a place of their own.
+const PLACES: [&str; 11] = [
+    "restored",
+    "message_received",
+    "request_begun",
+    "request_ended",
+    "acknowledged",
+    "publish_confirmed",
+    "callback_received",
+    "prune_written",
+    "prune_durable",
+    "closing",
+    "closed",
+];
+
+/// The names of all points.
+pub fn points() -> Vec<String> {
+    let staged = |stages: [&str; 2], names: &[&str]| -> Vec<String> {
+        names.iter().flat_map(|name| stages.map(|stage| format!("{stage}:{name}"))).collect()
+    };
+    let mut points = staged(["written", "durable"], &RECORDS);
+    points.extend(staged(["performing", "performed"], &ACTIONS));
+    points.extend(PLACES.map(str::to_owned));
+    points
+}
+
+/// The point at which this process dies, if it is to die at one.
+///
+/// # Panics
+/// When there is no such point: a test that waits for it would wait for ever.
+fn wanted() -> Option<&'static str> {
+    static WANTED: OnceLock<Option<String>> = OnceLock::new();
+    let wanted = WANTED.get_or_init(|| {
+        let point = std::env::var(VARIABLE).ok().filter(|_| cfg!(debug_assertions))?;
+        assert!(points().contains(&point), "{VARIABLE}: there is no point {point:?}");
+        Some(point)
+    });
+    wanted.as_deref()
+}
+
+/// Passes a point of [`PLACES`].
+pub fn at(place: &str) {
+    if cfg!(debug_assertions) && wanted() == Some(place) {
+        die(place);
+    }
+}
+
+/// Passes the point of a stage for each of these records.
+pub fn at_records(stage: &str, records: &[Record]) {
+    if !cfg!(debug_assertions) || wanted().is_none() {
+        return;
+    }
+    for record in records {
+        if let Some(name) = name_of_record(record) {
+            at(&format!("{stage}:{name}"));
+        }
+    }
+}
+
+/// The name of an action that must be able to leave again, where it has one.
+pub fn name_of_action(action: &Action) -> Option<&'static str> {
+    match action {
+        Action::Acknowledge(_) => Some("acknowledge"),
+        Action::Send { .. } => Some("send"),
+        Action::Publish(Outgoing::Answer(_)) => Some("answer"),
+        Action::Publish(Outgoing::Refusal(_)) => Some("refusal"),
+        Action::Publish(Outgoing::Event(_)) => Some("event"),
+        Action::Reply(_) => Some("reply"),
+        Action::CallbackTaken(_) => Some("callback_taken"),
+        Action::CallbackRefused(_)
+        | Action::Event(_)
+        | Action::Lookup(_)
+        | Action::Holds(..)
+        | Action::Status(_)
+        | Action::LogLevel(_)
+        | Action::Alarm(_)
+        | Action::RefreshDirectory { .. }
+        | Action::Intake { .. }
+        | Action::Call(_) => None,
+    }
+}
+
+/// Passes the point of a stage for this action.
+pub fn at_action(stage: &str, action: Option<&'static str>) {
+    if cfg!(debug_assertions)
+        && wanted().is_some()
+        && let Some(name) = action
+    {
+        at(&format!("{stage}:{name}"));
+    }
+}
+
+fn name_of_record(record: &Record) -> Option<&'static str> {
+    match record {
+        Record::Accepted(_) => Some("accepted"),
+        Record::Refused { .. } => Some("refused"),
+        Record::Attempted { .. } => Some("attempted"),
+        Record::Ended { .. } => Some("ended"),
+        Record::Finished { .. } => Some("finished"),
+        Record::Readdressed { .. } => Some("readdressed"),
+        Record::Answered { .. } => Some("answered"),
+        Record::RefusalAnswered { .. } => Some("refusal_answered"),
+        Record::Held(_) => Some("held"),
+        Record::Released { .. } => Some("released"),
+        Record::Blocked(_) => Some("blocked"),
+        Record::Unblocked { .. } => Some("unblocked"),
+        Record::LimitSet(_) => Some("limit_set"),
+        Record::Located { .. } => Some("located"),
+        Record::Commanded { .. } => Some("commanded"),
+        Record::Reported { .. } => Some("reported"),
+        Record::EventPublished { .. } => Some("event_published"),
+        Record::Receipt { .. } => Some("receipt"),
+        Record::Proven { .. } => Some("proven"),
+        Record::Presence { .. } => Some("presence"),
+        Record::CooledDown { .. } => Some("cooled_down"),
+        Record::EventOpen { .. } | Record::Spent { .. } => None,
+    }
+}
+
+fn die(point: &str) -> ! {
+    eprintln!("crash point {point}");
+    std::process::abort()
+}
