@@ -38,6 +38,7 @@ pub mod app;
 pub mod bridge;
 pub mod clock;
 pub mod contain;
+pub mod dump;
 pub mod telemetry;
 
 pub mod model;

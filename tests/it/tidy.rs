@@ -32,6 +32,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("clock", &["model"]),
         ("config", &["model"]),
         ("contain", &[]),
+        ("dump", &[]),
         ("engine", &["model"]),
         ("intake", &["clock", "contain", "model", "mqtt", "telemetry"]),
         ("journal", &["model"]),
