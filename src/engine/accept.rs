@@ -351,7 +351,10 @@ mod tests {
 
     #[test]
     fn names_that_nobody_knows_do_not_fill_the_memory() {
-        let mut engine = Engine::new(crate::golden::default_settings(), START, LastNumbers::default());
+        let mut settings = crate::golden::default_settings();
+        settings.messages.queue_messages = 2 * STRANGERS_MAX;
+        settings.messages.queue_bytes = u64::MAX;
+        let mut engine = Engine::new(settings, START, LastNumbers::default());
         engine.start(START);
         for number in 0..STRANGERS_MAX as u64 {
             assert_eq!(refusal(&request(&mut engine, &format!("stranger-{number}"), number)), None);
