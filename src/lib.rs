@@ -39,6 +39,7 @@ pub mod bridge;
 pub mod clock;
 pub mod contain;
 pub mod crash;
+pub mod dump;
 pub mod telemetry;
 
 pub mod model;

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 use sendbridge::app::App;
 use sendbridge::cli::stop::StopSignals;
 use sendbridge::config::{self, Config};
-use sendbridge::{cli, telemetry};
+use sendbridge::{cli, dump, telemetry};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +41,9 @@ enum Command {
     Check {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Ask the bridge that runs with it whether it lives: 0, or 69 when it does not answer within 3 s.
+        #[arg(long)]
+        live: bool,
     },
     /// Publish one message, or a CSV or JSONL file of many, and tell what became of each.
     ///
@@ -84,6 +87,9 @@ const EXIT_FAILED: u8 = 70;
 
 fn main() -> ExitCode {
     end_on_panic();
+    if let Err(error) = dump::forbid() {
+        cli::print_error(&format!("warning: a crash may write memory to disk, secrets included: {error}\n"));
+    }
     match Arguments::parse().command {
         Command::Run { config } => run(&config),
         Command::Audit { config, json, ledger } => {
@@ -91,8 +97,9 @@ fn main() -> ExitCode {
             cli::print(&report);
             ExitCode::from(code)
         }
-        Command::Check { config } => {
-            let (report, code) = cli::check::check(&config, std::env::vars_os());
+        Command::Check { config, live } => {
+            let ask = if live { cli::check::live } else { cli::check::check };
+            let (report, code) = ask(&config, &mut std::env::vars_os());
             cli::print(&report);
             ExitCode::from(code)
         }

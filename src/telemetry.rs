@@ -3,7 +3,12 @@
 //! Levels are by who must act: ERROR means that a person has to do something now, WARN that somebody should look
 //! today, INFO that a rare and normal thing happened, DEBUG everything per message. Message texts, recipients and
 //! secrets are at no level. A value that a stranger chose is passed as a string or with `?`, never with `%` and never
-//! under the name `message`: there the text format would print its line breaks and escapes.
+//! under the name `message`: there the text format would print its line breaks and escapes. What slips through all the
+//! same is made harmless line by line.
+
+mod line;
+
+pub use line::harmless;
 
 use crate::engine::Counters;
 use crate::model::{Alarm, LogLevel, SenderName, SenderTrouble, Seq, Ticket, Verdict};
@@ -77,15 +82,16 @@ pub fn stale_acknowledgement(ticket: Ticket) {
 // Intake.
 
 /// A publisher asked for its answer at a topic that `reply_topics` do not allow; the usual topic gets it all the same.
-pub fn response_topic_refused(topic: &str) {
+/// `count` is how many did since the start, as with all that strangers can cause as often as they like.
+pub fn response_topic_refused(topic: &str, count: u64) {
     let topic: String = topic.chars().take(128).collect();
-    tracing::warn!(topic, "response topic not allowed, it is ignored");
+    tracing::warn!(topic, count, "response topic not allowed, it is ignored");
 }
 
 /// A delivery came on a topic that is none of ours, by a subscription that the broker still keeps.
-pub fn foreign_topic(topic: &str) {
+pub fn foreign_topic(topic: &str, count: u64) {
     let topic: String = topic.chars().take(128).collect();
-    tracing::warn!(topic, "delivery on a foreign topic dropped");
+    tracing::warn!(topic, count, "delivery on a foreign topic dropped");
 }
 
 /// The parser panicked. The delivery was refused, and everything goes on.
@@ -99,8 +105,8 @@ pub fn poison_contained_outgoing() {
 }
 
 /// A message at QoS 0 came faster than it could be taken.
-pub fn weak_message_dropped() {
-    tracing::warn!("a message at QoS 0 was dropped: there was no room for it, and nothing brings it back");
+pub fn weak_message_dropped(count: u64) {
+    tracing::warn!(count, "a message at QoS 0 was dropped: there was no room for it, and nothing brings it back");
 }
 
 /// Intake could not be opened again.
@@ -113,7 +119,6 @@ pub fn http_accept_failed(error: &std::io::Error) {
     tracing::warn!(%error, "an HTTP connection could not be taken");
 }
 
-/// A callback did not prove where it comes from, and changed nothing.
 /// A callback of a known source did not prove where it comes from. `count` is how many did not since the start.
 pub fn callback_forged(source: &str, count: u64) {
     tracing::warn!(source, count, "callback refused: wrong secret or signature");
@@ -238,7 +243,7 @@ pub fn bridge_drained(in_flight: usize) {
 pub fn init(level: &str, json: bool) {
     let configured: Box<str> = Box::from(level);
     let filter = first_filter(&configured);
-    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_writer(line::Lines);
     let reload: Reload = if json {
         let builder = builder.json().with_env_filter(filter).with_filter_reloading();
         let handle = builder.reload_handle();

@@ -195,7 +195,7 @@ fn right_up_to_the_edge() {
         "[mqtt]\nkeep_alive = \"5s\"\nreceive_maximum = 65535",
         "[mqtt]\nkeep_alive = \"65535s\"\nreceive_maximum = 1",
         "[mqtt]\nurl = \"ws://[::1]:9001/mqtt\"",
-        "[mqtt]\nurl = \"mqtt://127.0.0.1:1883/\"\nusername = \"me\"\npassword_file = \"api-key\"",
+        "[mqtt]\nurl = \"mqtt://127.0.0.1:1883/\"\nclient_id = \"bridge-1b0c4a6f\"\nusername = \"me\"\npassword_file = \"api-key\"",
         "[mqtt]\nurl = \"mqtt://127.0.0.2:1885\"",
         "[messages]\nmax_message = \"960KiB\"\nqueue_bytes = \"1MiB\"\nqueue_time = \"off\"\ndoubt_window = \"0s\"",
         "[messages]\ndedup_window = \"7d\"\n[store]\nbody_retention = \"7d\"",

@@ -45,7 +45,13 @@ impl Engine {
             Some(Known::Other) | None => {}
         }
         match self.refusal_of(&request) {
-            Some(fault) => self.refuse_request(request, fault),
+            Some(fault) => {
+                if self.is_stranger_too_many(&request) {
+                    // It may be an account of today: the next try finds it, once a list has named it.
+                    self.want_directories();
+                }
+                self.refuse_request(request, fault);
+            }
             None => {
                 self.accept(request, dedup, id, None);
             }
@@ -118,6 +124,11 @@ impl Engine {
             let message = "the message was already too old when it came: ttl, expiresAt or the message expiry is over";
             return Some(Fault::new(Code::Expired, message));
         }
+        if self.is_stranger_too_many(request) {
+            let message = "too many accounts that no account list knows have messages waiting; check the wxId, or \
+                 publish again later";
+            return Some(Fault::of_field(Code::QueueFull, "wxId", message));
+        }
         if self.live.len() >= settings.queue_messages {
             let message = format!(
                 "the queue is full ({} messages, messages.queue_messages); publish again later",
@@ -143,6 +154,13 @@ impl Engine {
             );
             Fault::new(Code::QueueFull, message)
         })
+    }
+
+    /// Whether a message would make one more account known that no list knows. An account is remembered as long as the
+    /// process lives, so whoever may publish could else fill the memory with names.
+    fn is_stranger_too_many(&self, request: &Request) -> bool {
+        let is_full = self.strangers >= STRANGERS_MAX || self.accounts.len() >= ACCOUNTS_MAX;
+        is_full && !self.account_keys.contains_key(&request.account)
     }
 
     fn expires_at(&self, request: &Request) -> Time {
@@ -267,6 +285,12 @@ impl Engine {
     }
 }
 
+/// Accounts without a company, at most: far more than a site adds before its account list is read again.
+const STRANGERS_MAX: usize = 10_000;
+
+/// Accounts in all, at most, where every account has a company because the configuration gives them one.
+const ACCOUNTS_MAX: usize = 1_000_000;
+
 /// The priority of a message that names none.
 pub(super) const DEFAULT_PRIORITY: u8 = 4;
 
@@ -304,4 +328,57 @@ fn digest_key(text: &str) -> u64 {
     let mut key = [0; 8];
     key.copy_from_slice(&bytes[..8]);
     u64::from_le_bytes(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Corp, DirectoryEntry, Input, LastNumbers, Ready, SenderName};
+
+    const START: Time = Time::from_millis(1_700_000_000_000);
+
+    fn request(engine: &mut Engine, account: &str, id: u64) -> Ready {
+        let request = Box::new(crate::golden::request_of(account, id));
+        engine.handle(Input::Request { ticket: None, request }, START);
+        engine.poll_ready(START)
+    }
+
+    fn refusal(ready: &Ready) -> Option<Code> {
+        ready.records.iter().find_map(|record| {
+            let Record::Refused { refusal, .. } = record else { return None };
+            Some(refusal.fault.code)
+        })
+    }
+
+    #[test]
+    fn names_that_nobody_knows_do_not_fill_the_memory() {
+        let mut settings = crate::golden::default_settings();
+        settings.messages.queue_messages = 2 * STRANGERS_MAX;
+        settings.messages.queue_bytes = u64::MAX;
+        let mut engine = Engine::new(settings, START, LastNumbers::default());
+        engine.start(START);
+        for number in 0..STRANGERS_MAX as u64 {
+            assert_eq!(refusal(&request(&mut engine, &format!("stranger-{number}"), number)), None);
+        }
+        let known = engine.accounts.len();
+        for number in 0..100 {
+            let ready = request(&mut engine, &format!("one-more-{number}"), number);
+            assert_eq!(refusal(&ready), Some(Code::QueueFull));
+        }
+        assert_eq!(engine.accounts.len(), known);
+        // Who is known already goes on, and so does whoever the list names, also one that was refused.
+        assert_eq!(refusal(&request(&mut engine, "stranger-0", 1_000_000)), None);
+        let entry = |account: &str| DirectoryEntry {
+            account: crate::model::Account::new(account),
+            corp: Some(Corp::new("corp")),
+            online: Some(false),
+        };
+        let entries = vec![entry("one-more-0"), entry("stranger-1")];
+        engine.handle(Input::Directory { sender: SenderName::new("main"), entries }, START);
+        assert_eq!(refusal(&request(&mut engine, "one-more-0", 1_000_001)), None);
+        // One of the strangers is none any more, so there is room for one.
+        assert_eq!(refusal(&request(&mut engine, "one-more-1", 1_000_002)), None);
+        assert_eq!(refusal(&request(&mut engine, "one-more-2", 1_000_003)), Some(Code::QueueFull));
+        engine.account_for_everything().expect("all is accounted for");
+    }
 }

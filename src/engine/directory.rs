@@ -82,6 +82,7 @@ impl Engine {
         });
         self.spacing.add(self.account_limits(name));
         self.account_keys.insert(name.clone(), key);
+        self.strangers += 1;
         if let Some(corp) = corp {
             self.join_corp(key, corp);
         }
@@ -90,9 +91,12 @@ impl Engine {
 
     fn join_corp(&mut self, key: AccountKey, corp: CorpKey) {
         let old = self.account_mut(key).corp.replace(corp);
-        if let Some(old) = old {
-            self.touch(key);
-            self.corps[old.index()].members.remove(&key);
+        match old {
+            Some(old) => {
+                self.touch(key);
+                self.corps[old.index()].members.remove(&key);
+            }
+            None => self.strangers -= 1,
         }
         self.corps[corp.index()].members.insert(key);
     }
@@ -274,7 +278,7 @@ impl Engine {
         self.want_directories();
     }
 
-    fn want_directories(&mut self) {
+    pub(super) fn want_directories(&mut self) {
         for index in 0..self.senders.len() {
             self.want_directory(SenderKey(index as u32));
         }

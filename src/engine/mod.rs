@@ -119,6 +119,8 @@ pub struct Engine {
 
     accounts: Vec<AccountState>,
     account_keys: BTreeMap<Account, AccountKey>,
+    /// Accounts without a company.
+    strangers: usize,
     corps: Vec<CorpState>,
     corp_keys: BTreeMap<Corp, CorpKey>,
     senders: Vec<SenderState>,
@@ -195,6 +197,7 @@ impl Engine {
             flights: BTreeMap::new(),
             accounts: Vec::new(),
             account_keys: BTreeMap::new(),
+            strangers: 0,
             corps: Vec::new(),
             corp_keys: BTreeMap::new(),
             senders: settings.senders.iter().map(SenderState::new).collect(),

@@ -29,7 +29,7 @@ const BESIDE_THE_POINT: [&str; 3] = ["transaction", "by", "expiresat"];
 ///
 /// Always gives one input with the packet's ticket; a command that is refused carries the fault for its reply.
 pub fn parse_command(settings: &Settings, name: &str, mut meta: PacketMeta, payload: &[u8]) -> Input {
-    let reply_to = allowed_reply(&settings.topics, &mut meta);
+    let reply_to = allowed_reply(&settings.topics, None, &mut meta);
     let mut reading = Reading {
         origin: CommandOrigin { name: Box::from(name), reply_to, transaction: None, by: None },
         expires_at: None,

@@ -18,6 +18,8 @@ mod shown;
 
 mod options;
 
+mod rarely;
+
 mod field;
 
 mod object;
@@ -36,6 +38,7 @@ use crate::model::{ReplyTo, Ticket};
 use crate::mqtt::topics::Topics;
 use crate::telemetry;
 use bytes::Bytes;
+use rarely::Rarely;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,11 +68,20 @@ pub struct PacketMeta {
     pub is_redelivered: bool,
 }
 
-/// The response topic, if the publisher may have answers sent there.
-fn allowed_reply(topics: &Topics, meta: &mut PacketMeta) -> Option<ReplyTo> {
+/// The longest response topic, and the longest correlation data, in bytes. They are kept with the message and count in
+/// no queue, so a small message must not carry a large one along.
+const REPLY_BYTES_MAX: usize = 1024;
+
+static REPLIES_REFUSED: Rarely = Rarely::new();
+
+/// The response topic, if the publisher may have answers sent there. `suffix` is what its topic ended with.
+fn allowed_reply(topics: &Topics, suffix: Option<&str>, meta: &mut PacketMeta) -> Option<ReplyTo> {
     let topic = meta.response_topic.take()?;
-    if !topics.may_reply_to(&topic) {
-        telemetry::response_topic_refused(&topic);
+    let is_long = topic.len().max(meta.correlation.as_ref().map_or(0, Bytes::len)) > REPLY_BYTES_MAX;
+    if is_long || !topics.may_reply_to(&topic, suffix) {
+        if let Some(count) = REPLIES_REFUSED.told() {
+            telemetry::response_topic_refused(&topic, count);
+        }
         return None;
     }
     Some(ReplyTo { topic: topic.into_boxed_str(), correlation: meta.correlation.take() })

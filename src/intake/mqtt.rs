@@ -1,5 +1,6 @@
 //! Deliveries from the broker, as inputs.
 
+use super::rarely::Rarely;
 use super::{PacketMeta, Settings, parse_command, parse_request};
 use crate::contain;
 use crate::model::{Code, Fault, Input, Link, Origin, Refusal, Ticket};
@@ -16,6 +17,10 @@ const CLOSE_WAIT: Duration = Duration::from_secs(2);
 const GENERATION_BITS: u32 = 40;
 /// The bit of a ticket's generation that tells the two connections apart.
 const COMMANDS_BIT: u64 = 1 << 63;
+
+static WEAK_DROPPED: Rarely = Rarely::new();
+static FOREIGN: Rarely = Rarely::new();
+
 /// One of the incoming connections, which can be closed to leave deliveries with the broker, and opened again.
 ///
 /// Messages and commands have one each: a flood of messages, or an intake that is closed because the disk is nearly
@@ -187,7 +192,9 @@ impl Reception {
         let Ok(room) = self.inputs.try_reserve() else {
             if packet.qos == 0 {
                 // Nobody was promised anything about it, and nothing brings it back.
-                telemetry::weak_message_dropped();
+                if let Some(count) = WEAK_DROPPED.told() {
+                    telemetry::weak_message_dropped(count);
+                }
                 return Ok(());
             }
             return Err(Overrun);
@@ -214,7 +221,9 @@ impl Reception {
             }
             // A subscription of an earlier configuration that the broker still keeps: take it, or it blocks the rest.
             topics::Incoming::Other => {
-                telemetry::foreign_topic(&packet.topic);
+                if let Some(count) = FOREIGN.told() {
+                    telemetry::foreign_topic(&packet.topic, count);
+                }
                 if let Some(ticket) = meta.ticket {
                     room.send(Input::Ignored { ticket });
                 }

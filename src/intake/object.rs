@@ -74,6 +74,7 @@ impl<'a> Object<'a> {
             }
             members.push(Member { name, raw_name, value: raw_value.get() });
         }
+        let flaw = flaw.or_else(|| find_lookalike(&members));
         Ok(Self { members, by_name, flaw })
     }
 
@@ -127,6 +128,28 @@ impl<'a> Object<'a> {
         }
         Ok(())
     }
+}
+
+/// Two names that a reader with Unicode's idea of case takes for one: `ſ` is an S there, and the Kelvin sign a K. Names
+/// in ASCII alone are compared where they are read.
+fn find_lookalike(members: &[Member<'_>]) -> Option<Fault> {
+    if members.iter().all(|member| member.name.is_ascii()) {
+        return None;
+    }
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for Member { name, .. } in members {
+        if let Some(first) = seen.insert(name.chars().map(folded).collect(), name) {
+            return Some(repeated(first, name));
+        }
+    }
+    None
+}
+
+/// As readers compare that go character by character: to upper case, and back to lower case.
+fn folded(character: char) -> char {
+    let mut upper = character.to_uppercase();
+    let upper = if upper.len() == 1 { upper.next().unwrap_or(character) } else { character };
+    upper.to_lowercase().next().unwrap_or(upper)
 }
 
 /// What a JSON string says. `None` when it is no string, or has half a surrogate pair.

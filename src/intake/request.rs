@@ -21,7 +21,7 @@ const RESERVED: [&str; 3] = ["id", "type", "bridge"];
 pub fn parse_request(settings: &Settings, suffix: Option<&str>, mut meta: PacketMeta, payload: &[u8]) -> Input {
     let origin = Origin {
         suffix: suffix.map(Box::from),
-        reply_to: allowed_reply(&settings.topics, &mut meta),
+        reply_to: allowed_reply(&settings.topics, suffix, &mut meta),
         weak: meta.qos == 0,
     };
     let ticket = meta.ticket;

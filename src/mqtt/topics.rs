@@ -231,9 +231,14 @@ impl Topics {
 
     /// Whether a publisher may have answers sent to `topic`: a valid name that `reply_topics` allow, and none that the
     /// bridge listens to or shows its own status on, whatever they allow.
-    pub fn may_reply_to(&self, topic: &str) -> bool {
+    ///
+    /// The bridge may publish where this publisher may not. So where a publisher is known, by the suffix that the
+    /// broker lets it send with, the part of the topic that a wildcard allows has to begin with that suffix: else it
+    /// could have others told what it likes in the bridge's name.
+    pub fn may_reply_to(&self, topic: &str, suffix: Option<&str>) -> bool {
         check_name(topic).is_ok()
-            && self.reply_topics.iter().any(|filter| filter.matches(topic))
+            && !topic.chars().any(may_cost_the_connection)
+            && self.reply_topics.iter().any(|filter| lets_reply(filter, topic, suffix))
             && !self.send.iter().any(|filter| filter.matches(topic))
             && !self.is_own(topic)
     }
@@ -265,6 +270,22 @@ impl Topics {
             errors.push(overlap(TopicSetting::Answer, &self.answer, other));
         }
     }
+}
+
+/// Stands for the publisher's suffix in a filter of `reply_topics`, which then allows nobody without one.
+const PUBLISHER: &str = "{publisher}";
+
+fn lets_reply(filter: &Filter, topic: &str, suffix: Option<&str>) -> bool {
+    if filter.as_str().split('/').any(|level| level == PUBLISHER) {
+        let named = |suffix: &str| Filter::parse(&filter.as_str().replace(PUBLISHER, suffix));
+        return suffix.is_some_and(|suffix| named(suffix).is_ok_and(|filter| filter.matches(topic)));
+    }
+    if !filter.matches(topic) {
+        return false;
+    }
+    let (Some(suffix), Some(wildcard)) = (suffix, filter.as_str().find(['+', '#'])) else { return true };
+    let Some(own) = topic.get(wildcard..) else { return false };
+    own.strip_prefix(suffix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn overlap(setting: TopicSetting, text: &str, with: &Filter) -> TopicError {
@@ -322,13 +343,15 @@ fn encode_level(text: &str) -> String {
     level
 }
 
-/// Control characters and Unicode's non-characters may cost a client its connection (MQTT 5, section 1.5.4).
 fn is_harmful(character: char) -> bool {
+    matches!(character, '+' | '#' | '/' | '%') || may_cost_the_connection(character)
+}
+
+/// Control characters and Unicode's non-characters (MQTT 5, section 1.5.4): a broker may end the connection of whoever
+/// names them. It need not look at those in a response topic, which names nothing before the answer is published.
+fn may_cost_the_connection(character: char) -> bool {
     let code = u32::from(character);
-    matches!(character, '+' | '#' | '/' | '%')
-        || character.is_control()
-        || (0xFDD0..=0xFDEF).contains(&code)
-        || code & 0xFFFE == 0xFFFE
+    character.is_control() || (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE
 }
 
 /// The text that [`Topics::account`] and [`Topics::corp`] made a level of. `None` when they cannot have made it.

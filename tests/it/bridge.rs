@@ -1,5 +1,6 @@
 //! The real program, as one test runs it: own configuration, own journal, own log.
 
+use crate::canary::{self, Way};
 use crate::mosquitto::Mosquitto;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -38,7 +39,7 @@ impl Config {
             .with("mqtt.url", &format!("{:?}", broker.url()))
             .with("senders.name", r#""main""#)
             .with("senders.url", &format!("{:?}", sender.url()))
-            .with("senders.api_key", r#""key-canary""#)
+            .with("senders.api_key", &format!("{:?}", canary::API_KEY))
             .with("limits.account_interval", r#""1ms""#)
             .with("http.listen", r#""127.0.0.1:0""#)
             .with("log.level", r#""debug""#)
@@ -94,6 +95,7 @@ impl Bridge {
             config = config.with("store.path", &format!("{:?}", journal.display().to_string()));
         }
         let text = config.text();
+        canary::feed(text.as_bytes());
         std::fs::write(directory.path().join("bridge.toml"), text).expect("the configuration");
         let mut bridge = Self { directory, process: None, log: watch::Sender::new(Vec::new()) };
         bridge.start_again().await;
@@ -112,10 +114,14 @@ impl Bridge {
         let earlier = self.log.borrow().len();
         let (child, reading) = self.spawn(&mut self.command());
         let http = self.logged(earlier, |line| {
-            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else {
+                // In the text format.
+                return line.split_once("address=")?.1.split_whitespace().next()?.parse().ok();
+            };
             line["fields"]["address"].as_str()?.parse().ok()
         });
         let http = http.await;
+        canary::keep_process(child.id());
         self.process = Some(Process { child, reading, http });
     }
 
@@ -127,12 +133,19 @@ impl Bridge {
 
     fn spawn(&self, command: &mut Command) -> (Child, std::thread::JoinHandle<()>) {
         assert!(self.process.is_none(), "it is running");
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
+        let stdout = child.stdout.take().expect("piped");
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                canary::keep(Way::Log, "stdout", line.as_bytes());
+            }
+        });
         let stderr = child.stderr.take().expect("piped");
         let reading = std::thread::spawn({
             let log = self.log.clone();
             move || {
                 for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    canary::keep(Way::Log, "", line.as_bytes());
                     log.send_modify(|lines| lines.push(line));
                 }
             }
@@ -157,6 +170,7 @@ impl Bridge {
     /// Starts a second process on the same configuration, which must end by itself. Returns how, and what it said.
     pub fn start_second(&self) -> (ExitStatus, String) {
         let output = self.command().output().expect("the program");
+        canary::keep(Way::Log, "", &output.stderr);
         (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
@@ -189,6 +203,10 @@ impl Bridge {
         tokio::time::timeout(DEADLINE, asking).await.unwrap_or_else(|_| panic!("{path} never was {status}"));
     }
 
+    pub fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("running").child.id()
+    }
+
     /// Where its HTTP server listens.
     pub fn http(&self) -> SocketAddr {
         self.process.as_ref().expect("running").http
@@ -208,6 +226,7 @@ impl Bridge {
         stream.write_all(request.as_bytes()).await.expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("text");
+        canary::keep(Way::Http, path.split('/').nth(1).unwrap_or_default(), answer.as_bytes());
         let status = answer.get(9..12).and_then(|digits| digits.parse().ok()).expect("a status");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
         (status, head.to_ascii_lowercase(), body.to_owned())
@@ -215,6 +234,7 @@ impl Bridge {
 
     /// The status of a callback that is brought to this path.
     pub async fn post(&self, path: &str, body: &str) -> u16 {
+        canary::feed(body.as_bytes());
         let mut stream = tokio::net::TcpStream::connect(self.http()).await.expect("it listens");
         let length = body.len();
         let request =
@@ -222,6 +242,7 @@ impl Bridge {
         stream.write_all(format!("{request}{body}").as_bytes()).await.expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("text");
+        canary::keep(Way::Http, path.split('/').nth(1).unwrap_or_default(), answer.as_bytes());
         answer.get(9..12).and_then(|digits| digits.parse().ok()).expect("a status")
     }
 
@@ -310,5 +331,6 @@ pub fn run_with(config: &str) -> (ExitStatus, String) {
     let status = wait_bounded(child).expect(ENDS);
     let mut said = String::new();
     stderr.read_to_string(&mut said).expect("text");
+    canary::keep(Way::Log, "", said.as_bytes());
     (status, said)
 }

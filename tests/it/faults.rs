@@ -10,7 +10,7 @@ fn root() -> PathBuf {
 }
 
 /// The names of all functions below a folder that are marked as tests.
-fn tests_below(folder: &Path, names: &mut BTreeSet<String>) {
+pub fn tests_below(folder: &Path, names: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
@@ -37,7 +37,7 @@ fn tests_in(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// What stands between backticks.
-fn quoted(row: &str) -> impl Iterator<Item = &str> {
+pub fn quoted(row: &str) -> impl Iterator<Item = &str> {
     row.split('`').skip(1).step_by(2)
 }
 

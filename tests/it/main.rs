@@ -1,7 +1,9 @@
 //! The integration tests: one binary, so that they are linked once.
 
 mod bridge;
+mod canary;
 mod cli;
+mod container;
 mod deploy;
 mod e2e;
 mod faults;
@@ -13,6 +15,7 @@ mod proxy;
 mod publisher;
 mod readme;
 mod schema;
+mod security;
 mod send;
 mod statuses;
 mod terminal;

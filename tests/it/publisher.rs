@@ -3,6 +3,7 @@
 //! What it hears from the bridge is held to its schema: a payload that is not as its schema says fails the test.
 
 use crate::bridge::DEADLINE;
+use crate::canary::{self, Way};
 use crate::mosquitto;
 use bytes::Bytes;
 use rumqttc::v5::mqttbytes::v5 as packets;
@@ -79,6 +80,9 @@ pub struct Seen {
 
 impl Seen {
     fn hear(&mut self, heard: Heard) {
+        if is_said_by_the_bridge(&heard.topic) {
+            canary::keep(Way::Topic, &heard.topic, &heard.payload);
+        }
         if let Err(wrong) = crate::schema::check(&heard.topic, &heard.payload) {
             self.invalid.get_or_insert(wrong);
         }
@@ -95,6 +99,12 @@ impl Seen {
     pub fn on<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = &'a Heard> {
         self.all.iter().filter(move |heard| heard.topic == topic)
     }
+}
+
+/// Not what somebody else has published to it.
+fn is_said_by_the_bridge(topic: &str) -> bool {
+    let is_message = topic == "SendMessage" || topic.starts_with("SendMessage/");
+    !is_message && !topic.contains("/request/")
 }
 
 enum Client {
@@ -116,7 +126,17 @@ pub const TOPICS: &[&str] = &["SendMessageResp/#", "sendbridge/response/#"];
 impl Publisher {
     /// An MQTT 5 client, once it is subscribed.
     pub async fn connect(port: u16, topics: &'static [&'static str]) -> Self {
+        Self::connect_with(v5::MqttOptions::new(client_id(), "127.0.0.1", port), topics).await
+    }
+
+    /// The same under a name of its own.
+    pub async fn connect_as(port: u16, user: &str, password: &str, topics: &'static [&'static str]) -> Self {
         let mut options = v5::MqttOptions::new(client_id(), "127.0.0.1", port);
+        options.set_credentials(user, password);
+        Self::connect_with(options, topics).await
+    }
+
+    async fn connect_with(mut options: v5::MqttOptions, topics: &'static [&'static str]) -> Self {
         options.set_clean_start(true);
         options.set_keep_alive(Duration::from_secs(20));
         options.set_max_packet_size(Some(PACKET_BYTES_MAX));
@@ -148,6 +168,7 @@ impl Publisher {
 
     /// Hands a message to the client, which waits when the window is full.
     pub async fn publish(&self, message: Message) {
+        canary::feed(&message.payload);
         let Message { topic, payload, weak, retain, response_topic, correlation, expiry_s } = message;
         match &self.client {
             Client::Three(client) => {

@@ -34,6 +34,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("config", &["model"]),
         ("contain", &[]),
         ("crash", &["model"]),
+        ("dump", &[]),
         ("engine", &["model"]),
         ("intake", &["clock", "contain", "crash", "model", "mqtt", "telemetry"]),
         ("journal", &["crash", "model"]),

@@ -6,7 +6,7 @@ use super::results::Outcome;
 use super::{EXIT_INTERRUPTED, EXIT_NOT_SENT, EXIT_TEMPORARY, EXIT_UNAVAILABLE};
 use crate::cli::client::{Client, News};
 use crate::cli::stop::StopSignals;
-use crate::cli::{print, print_error};
+use crate::cli::{print_error, print_foreign};
 use std::time::Duration;
 
 /// Publishes a message, prints its answer as it came, and returns the exit code.
@@ -77,7 +77,7 @@ impl Exchange<'_> {
             return None;
         }
         let outcome = Outcome::of_answer(&serde_json::from_str(text).ok()?)?;
-        print(&format!("{text}\n"));
+        print_foreign(&format!("{text}\n"));
         Some(if outcome.is_sent() { 0 } else { EXIT_NOT_SENT })
     }
 

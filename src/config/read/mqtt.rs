@@ -34,6 +34,7 @@ pub(super) fn read(section: &Section<'_>, read: &ReadFile<'_>, problems: &mut Pr
         }
     }
     check_transport(section, &mqtt, problems);
+    warn_of_known_client_id(section, problems);
     mqtt
 }
 
@@ -92,6 +93,16 @@ fn check_transport(section: &Section<'_>, mqtt: &Mqtt, problems: &mut Problems) 
     let with_password = section.has("password") || section.has("password_file");
     if with_password && !encrypted && !url.is_loopback() {
         section.warn("url", "the password crosses the network in clear text; use mqtts:// or wss://", problems);
+    }
+}
+
+/// A broker hands a session to whoever names it, and most do not ask which user that is. So a publisher that guesses
+/// ours could throw the bridge out, and away what the broker keeps for it.
+fn warn_of_known_client_id(section: &Section<'_>, problems: &mut Problems) {
+    if section.has("username") && !section.has("client_id") {
+        let message = "is not set, so every user of the broker knows it and can take the bridge's session over, with \
+             what waits in it; set a random one, and keep it";
+        section.warn("client_id", message, problems);
     }
 }
 

@@ -15,6 +15,9 @@ const SEND_FAILED: i64 = 4_194_304;
 
 /// Messages of one batch. What claims to have more is passed on in one piece: a body can hold more than anybody counts.
 const BATCH_MAX: usize = 1000;
+/// The longest name of an instance or an account, in bytes. Each message of a batch carries both along, so a long one in
+/// a body of a megabyte would take a thousand times its room.
+const NAME_BYTES_MAX: usize = 256;
 
 /// `known_user` gives the account that logged in last under a guid: only that tells who sent a message.
 pub(super) fn read(
@@ -27,7 +30,7 @@ pub(super) fn read(
         return Err(Unreadable::NotAnObject);
     }
     let envelope = Fields::of(&root);
-    let guid = envelope.text("guid").unwrap_or_default();
+    let guid = envelope.text("guid").filter(|guid| is_name(guid)).unwrap_or_default();
     let code = envelope.integer("notify_type");
     let kind = code.map_or_else(String::new, |code| code.to_string());
     let own = known_user(&guid);
@@ -82,7 +85,12 @@ pub(super) fn login(body: &[u8]) -> Option<(String, String)> {
     if envelope.integer("notify_type") != Some(11003) {
         return None;
     }
-    Some((envelope.text("guid")?, envelope.fields("data").text("user_id")?))
+    let (guid, user) = (envelope.text("guid")?, envelope.fields("data").text("user_id")?);
+    (is_name(&guid) && is_name(&user)).then_some((guid, user))
+}
+
+fn is_name(text: &str) -> bool {
+    text.len() <= NAME_BYTES_MAX
 }
 
 fn event(code: Option<i64>, data: Fields<'_>, own: Option<&str>) -> &'static str {

@@ -15,6 +15,7 @@
 use super::{Answer, Arrival, Arrived, Kind, Source};
 use crate::clock::Clock;
 use crate::crash;
+use crate::intake::rarely::Rarely;
 use crate::model::{Callback, CallbackTicket, Input};
 use crate::telemetry;
 use axum::Router;
@@ -89,7 +90,7 @@ struct Desk {
     taken: Taken,
     next_ticket: AtomicU64,
     places: Arc<Semaphore>,
-    forged: AtomicU64,
+    forged: Rarely,
 }
 
 struct Window {
@@ -116,7 +117,7 @@ pub fn routes(
         taken,
         next_ticket: AtomicU64::new(0),
         places: Arc::new(Semaphore::new(PLACES as usize)),
-        forged: AtomicU64::new(0),
+        forged: Rarely::new(),
     };
     Router::new().route("/callback/{source}/{secret}", any(receive)).with_state(Arc::new(desk))
 }
@@ -185,10 +186,8 @@ fn length(headers: &HeaderMap) -> Option<usize> {
 }
 
 impl Desk {
-    /// Ever rarer, because strangers must not be able to flood the log.
     fn note_forged(&self, source: &Source) {
-        let count = self.forged.fetch_add(1, Ordering::Relaxed) + 1;
-        if count.is_power_of_two() {
+        if let Some(count) = self.forged.told() {
             telemetry::callback_forged(&source.name, count);
         }
     }

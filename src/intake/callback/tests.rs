@@ -306,3 +306,26 @@ fn a_batch_of_anything_is_passed_on() {
         assert_eq!(made.iter().map(|event| event.event).collect::<Vec<_>>(), wanted);
     }
 }
+
+/// Each message of a batch names the instance and its account: a long name would take a thousand times its room.
+#[test]
+fn a_long_name_is_not_multiplied_by_a_batch() {
+    let source = source(Kind::Guid(Logins::default()));
+    let events = |body: String| {
+        let arrival = Arrival { secret: SECRET, body: body.as_bytes(), ..Arrival::default() };
+        let Arrived::Callback(callback, _) = source.read(arrival, RECEIVED) else { panic!("{body}") };
+        callback.events
+    };
+    let login = |guid: &str, user: &str| {
+        events(format!("{{\"guid\":\"{guid}\",\"notify_type\":11003,\"data\":{{\"user_id\":\"{user}\"}}}}"));
+    };
+    let batch = |guid: &str| events(format!("{{\"guid\":\"{guid}\",\"notify_type\":11013,\"data\":[{{}},{{}}]}}"));
+    let (short, long) = ("g".repeat(256), "g".repeat(257));
+    login(&short, &"u".repeat(256));
+    let known = batch(&short);
+    assert!(known.iter().all(|event| event.instance.as_deref() == Some(&short)));
+    assert!(known.iter().all(|event| event.account.as_ref().is_some_and(|user| user.len() == 256)));
+    login("another", &"u".repeat(257));
+    assert!(batch("another").iter().all(|event| event.account.as_deref() == Some("another")));
+    assert!(batch(&long).iter().all(|event| event.instance.is_none() && event.account.is_none()));
+}

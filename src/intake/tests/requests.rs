@@ -235,6 +235,16 @@ fn refuses_names_that_differ_in_case_only() {
     assert_eq!(refused(&text_with(r#","wx\u0049D":"v""#)), message("wxId", "wxID"));
     assert_eq!(refused(&text_with(r#","x":1,"X":2"#)), message("x", "X"));
     assert_eq!(refused(&text_with(r#","a\"":1,"A\"":2"#)), message("a\\\"", "A\\\""));
+    for pair in [
+        "\"conver\u{17f}ationId\":\"S:x_y\"",
+        "\"CONVER\u{17f}ATIONID\":\"S:x_y\"",
+        "\"k\":1,\"\u{212a}\":2",
+        "\"\u{445}\":1,\"\u{425}\":2",
+    ] {
+        let said = refused(&text_with(&format!(",{pair}")));
+        assert!(said.starts_with("INVALID_FIELD") && said.contains("are one name"), "{pair}: {said}");
+    }
+    accepted(&text_with(r#","名称":"a","名稱":"b","straße":1,"strasse":2"#));
     let long = "y".repeat(65);
     let cut = format!("{}…", "y".repeat(64));
     assert_eq!(refused(&text_with(&format!(r#","{long}":1,"{long}":2"#))), message(&cut, &cut));
@@ -348,10 +358,19 @@ fn keeps_the_way_back_only_where_it_is_allowed() {
     assert!(allowed.origin.weak);
     let wanted = ReplyTo { topic: Box::from("reply/me"), correlation: Some(Bytes::from_static(b"\x00\xFF")) };
     assert_eq!(allowed.origin.reply_to.as_ref(), Some(&wanted));
-    assert_eq!(refused_bytes(asked("reply/me"), b"").origin.reply_to, Some(wanted));
-    for topic in ["SendMessage", "reply/#", "elsewhere", ""] {
+    let own = ReplyTo { topic: Box::from("reply/app1/me"), ..wanted };
+    assert_eq!(refused_bytes(asked("reply/app1/me"), b"").origin.reply_to, Some(own));
+    assert_eq!(refused_bytes(asked("reply/me"), b"").origin.reply_to, None, "it is another publisher's");
+    let long = format!("reply/{}", "x".repeat(1024));
+    for topic in ["SendMessage", "reply/#", "elsewhere", "", &long] {
         assert_eq!(accepted_with(asked(topic), &text_with("")).origin.reply_to, None, "{topic}");
     }
+    let heavy = PacketMeta { correlation: Some(Bytes::from(vec![0; 1025])), ..asked("reply/me") };
+    assert_eq!(
+        accepted_with(heavy, &text_with("")).origin.reply_to,
+        None,
+        "a message of some bytes would carry it along"
+    );
 }
 
 #[test]

@@ -105,21 +105,60 @@ fn names_all_of_them() {
 }
 
 #[test]
+fn a_publisher_with_a_suffix_is_answered_below_it_alone() {
+    let own = ["SendMessageResp/shop", "SendMessageResp/shop/1", "reply/shop", "reply/shop/1/2"];
+    let others =
+        ["SendMessageResp", "SendMessageResp/other", "reply", "reply/other/1", "reply/shopping", "reply/x/shop"];
+    let suffix = Some("shop");
+    for topic in own {
+        assert!(topics().may_reply_to(topic, suffix), "{topic}");
+    }
+    for topic in others {
+        assert!(!topics().may_reply_to(topic, suffix), "{topic}");
+    }
+    let inner = build(&["SendMessage/+"], "SendMessageResp", "sendbridge", &["a/+/b", "all"]).expect("valid");
+    assert!(inner.may_reply_to("a/shop/b", suffix) && !inner.may_reply_to("a/other/b", suffix));
+    assert!(inner.may_reply_to("all", suffix), "a topic without a wildcard was named by the operator");
+    // One level of a name that is longer in characters than in levels, and bytes that are no boundary.
+    let open = build(&["SendMessage/+"], "SendMessageResp", "sendbridge", &["#", "你/+"]).expect("valid");
+    assert!(open.may_reply_to("你/shop", suffix) && open.may_reply_to("shop/x", suffix));
+    assert!(!open.may_reply_to("你好", suffix) && !open.may_reply_to("other", suffix));
+
+    let strict = build(&["SendMessage", "SendMessage/+"], "SendMessageResp", "sendbridge", &["reply/{publisher}/#"]);
+    let strict = strict.expect("valid");
+    assert!(strict.may_reply_to("reply/shop/1", suffix) && !strict.may_reply_to("reply/other/1", suffix));
+    for topic in ["reply/shop/1", "reply/{publisher}/1", "reply"] {
+        assert!(!strict.may_reply_to(topic, None), "{topic}");
+    }
+}
+
+#[test]
 fn replies_only_where_it_may() {
     let topics = topics();
     for topic in ["SendMessageResp", "SendMessageResp/a/b", "reply/x", "reply"] {
-        assert!(topics.may_reply_to(topic), "{topic}");
+        assert!(topics.may_reply_to(topic, None), "{topic}");
     }
     let too_long = format!("reply/{}", "x".repeat(65_530));
-    for topic in ["", "other", "reply/+", "reply/#", "reply/\0", "$SYS/reply", "SendMessage", &too_long] {
-        assert!(!topics.may_reply_to(topic), "{topic}");
+    for topic in [
+        "",
+        "other",
+        "reply/+",
+        "reply/#",
+        "reply/\0",
+        "$SYS/reply",
+        "SendMessage",
+        "reply/\u{1b}",
+        "reply/\u{ffff}",
+        &too_long,
+    ] {
+        assert!(!topics.may_reply_to(topic, None), "{topic}");
     }
     let open = build(&["SendMessage/+"], "SendMessageResp", "sendbridge", &["#"]).expect("valid");
     for topic in ["anything", "SendMessage", "sendbridge", "sendbridge/response/pause", "sendbridge/other"] {
-        assert!(open.may_reply_to(topic), "{topic}");
+        assert!(open.may_reply_to(topic, None), "{topic}");
     }
     for topic in ["SendMessage/x", "sendbridge/request/pause", "sendbridge/request", "sendbridge/state", "$SYS/x"] {
-        assert!(!open.may_reply_to(topic), "{topic}");
+        assert!(!open.may_reply_to(topic, None), "{topic}");
     }
 }
 
@@ -238,7 +277,7 @@ proptest! {
     fn any_text_is_classified_and_never_replied_to_where_the_bridge_listens(topic in any::<String>()) {
         let open = build(&["SendMessage/+"], "SendMessageResp", "sendbridge", &["#"]).expect("valid");
         if open.classify(&topic) != Incoming::Other {
-            prop_assert!(!open.may_reply_to(&topic));
+            prop_assert!(!open.may_reply_to(&topic, None));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What publishers get back, and what the sender gets.
 
 use super::{Scene, server, text};
+use crate::canary;
 use crate::publisher::{Heard, Message, Publisher, TOPICS};
 use bytes::Bytes;
 use sendbridge::cli::pretend::{MessageKey, Settings};
@@ -31,6 +32,18 @@ fn assert_sent(heard: &Heard, id: &str) {
     assert_eq!(heard.text(), format!(r#"{{"id":{id},"msgId":"{msg_id}"}}"#));
 }
 
+/// Marks every text of a message, so that it is noticed wherever it turns up.
+fn with_canaries(message: &str) -> String {
+    let names = ["\"wxId\"", "\"WxId\"", "\"conversationId\"", "\"type\"", "\"id\""];
+    let marked = |line: &str| match line.strip_suffix("\",") {
+        Some(text) if !names.iter().any(|name| line.trim_start().starts_with(name)) => {
+            format!("{text}{}\",\n", canary::TEXT)
+        }
+        Some(_) | None => format!("{line}\n"),
+    };
+    message.lines().map(marked).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_type_is_sent_verbatim_and_answered() {
     let scene = Scene::start(by_digest(), |config| config).await;
@@ -39,7 +52,7 @@ async fn each_type_is_sent_verbatim_and_answered() {
     for entry in std::fs::read_dir(folder).expect("the requests") {
         let path = entry.expect("a file").path();
         let kind = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        let written = std::fs::read_to_string(&path).expect("text");
+        let written = with_canaries(&std::fs::read_to_string(&path).expect("text"));
         let id = format!("\"{kind} \\u4f60\\\"\"");
         // Members beyond those of the type, the way only a client that goes by bytes keeps them.
         let extra = r#""z":9007199254740993,"a":1.10,"Ünknown":{"b": [1,2 ],"a":"\u00e9\/"},"n":-0.0"#;

@@ -1,13 +1,14 @@
 //! Callbacks over real HTTP: kept before they are answered, published once the broker is there, and taken for what they
 //! say about messages and accounts.
 
-use super::{Scene, server, text};
+use super::{Scene, server, text, words};
 use crate::bridge::Config;
+use crate::canary;
 use crate::publisher::{Heard, Publisher};
 use sendbridge::cli::pretend::{Act, Behaviour, Faults, PretendAccount};
 use serde_json::{Value, json};
 
-const SECRET: &str = "0123456789abcdef-callback";
+const SECRET: &str = canary::PATH_SECRET;
 const EVENTS: &[&str] = &["sendbridge/event/#", "sendbridge/alarm"];
 
 /// A source of callbacks about the accounts of the server.
@@ -30,7 +31,7 @@ fn callback(id: &str, kind: &str, account: &str, data: &Value) -> String {
 
 fn received(id: &str) -> String {
     let data = json!({
-        "conversation_id": "S:1_2", "is_pc": 0, "receiver": "1", "send_time": "1686708146", "sender": "2",
+        "conversation_id": canary::RECIPIENT, "is_pc": 0, "receiver": "1", "send_time": "1686708146", "sender": "2",
         "sender_name": "左脚", "server_id": "1012206", "at_list": [], "content": "呼啦", "content_type": 2,
     });
     callback(id, "text_msg", "1", &data)
@@ -59,7 +60,7 @@ async fn a_callback_becomes_an_event_once() {
         listener.seen().on("sendbridge/event/message/received").map(|heard| heard.json()).collect();
     assert_eq!(events.len(), 2, "{events:#?}");
     assert_eq!(events[0]["account"], "1");
-    assert_eq!(events[0]["conversation"], json!({ "kind": "private", "id": "S:1_2" }));
+    assert_eq!(events[0]["conversation"], json!({ "kind": "private", "id": canary::RECIPIENT }));
     assert_eq!(events[0]["data"]["content"], "呼啦");
     assert_ne!(events[0]["id"], last.json()["id"]);
     assert_eq!(scene.health().await["storageLow"], false);
@@ -87,9 +88,9 @@ async fn what_was_answered_survives_a_kill_while_the_broker_is_away() {
 fn seen(account: &str, content: &str, send_msg_id: &str, error: i64) -> String {
     let now = sendbridge::clock::wall().as_millis();
     let data = json!({
-        "conversation_id": "S:1_2", "content_type": 0, "is_pc": 1, "receiver": "2", "send_time": now / 1000,
+        "conversation_id": canary::RECIPIENT, "content_type": 0, "is_pc": 1, "receiver": "2", "send_time": now / 1000,
         "sender": account, "server_id": "1012209", "sendUserId": "apps-1", "sendUserName": "眠羊",
-        "error_code": error, "error_message": "Abnormal request frequency", "at_list": [], "content": content,
+        "error_code": error, "error_message": "Abnormal request frequency", "at_list": [], "content": words(content),
     });
     json!({
         "msgId": format!("seen-{send_msg_id}"), "source": "40c10a375784", "userId": "apps-1", "wxid": account,

@@ -1,6 +1,7 @@
 //! Calls of the sender's API over a command: which are made, once, and never in the way of a send.
 
 use super::{LOOSE, Scene, eventually, server, text};
+use crate::canary;
 use crate::publisher::Message;
 use sendbridge::cli::pretend::Settings;
 use serde_json::{Value, json};
@@ -50,7 +51,7 @@ async fn what_the_api_knows_can_be_asked_and_changed_once() {
     assert_eq!(scene.publisher.ask("sender/call", ids).await["data"]["ExternalUserId"], "wm_pretend");
     assert_eq!(journaled(&scene, ""), 0, "what only reads is not journaled");
 
-    let body = json!({ "wxId": "1", "contactId": "788", "remark": "text-canary" });
+    let body = json!({ "wxId": "1", "contactId": "788", "remark": canary::CALLED });
     let remark = json!({ "path": "/contact/remark", "body": body, "by": "li" });
     let done = scene.publisher.ask("sender/call", remark.clone()).await;
     assert_eq!(done, json!({ "http": 200, "code": 0, "msg": "", "data": null }));
@@ -77,7 +78,7 @@ async fn what_the_api_knows_can_be_asked_and_changed_once() {
         scene.bridge.ready().await;
     }
     let log = scene.bridge.log().join("\n");
-    for secret in ["text-canary", "key-canary"] {
+    for secret in [canary::CALLED, canary::API_KEY] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
     assert!(log.contains("call ended"), "calls are logged");
@@ -89,7 +90,7 @@ async fn a_path_of_sending_is_refused_however_it_is_written() {
         config.with("senders.calls", r#"["documented", "/*"]"#).with("senders.types", r#"{ note = "/note/out" }"#)
     };
     let scene = Scene::start(server(&["1"]), configure).await;
-    let body = json!({ "wxId": "1", "conversationId": "S:1_2", "content": "canary" });
+    let body = json!({ "wxId": "1", "conversationId": canary::RECIPIENT, "content": canary::CALLED });
     for path in [
         "/msg/text",
         "msg/text",
@@ -120,7 +121,6 @@ async fn a_path_of_sending_is_refused_however_it_is_written() {
     }
     // All that was allowed is still a call, whether the server knows it or not.
     assert_eq!(code(&scene.call(json!({ "path": "/no/such" })).await), "REFUSED");
-    assert_eq!(scene.arrivals("canary"), 0);
     assert_eq!(scene.sender.ledger().arrivals, 0);
 }
 

@@ -1,6 +1,7 @@
 //! What operators order and ask.
 
 use super::{Scene, server, text, text_with};
+use crate::canary;
 use crate::publisher::{Heard, Message, Publisher};
 use bytes::Bytes;
 use sendbridge::cli::pretend::{Behaviour, PretendAccount, Settings};
@@ -23,7 +24,7 @@ async fn a_pause_of_any_scope_survives_a_crash() {
         json!({ "corp": "a" }),
         json!({ "sender": "main" }),
         json!({ "all": true }),
-        json!({ "account": "1", "conversation": "S:1_2" }),
+        json!({ "account": "1", "conversation": canary::RECIPIENT }),
     ];
     let mut scene = Scene::start(two_companies(), |config| config).await;
     for (number, scope) in scopes.iter().enumerate() {
@@ -171,14 +172,14 @@ async fn a_message_shows_its_history_and_nothing_of_its_text() {
     let scene = Scene::start(two_companies(), |config| config).await;
     let refuse = sendbridge::cli::pretend::Rule::always(Behaviour::status(429)).times(1);
     scene.sender.set_faults(sendbridge::cli::pretend::Faults::Rules(vec![refuse]));
-    scene.publisher.send(text_with("1", "a", "text-canary", &json!({ "tag": "order 7" }))).await;
+    scene.publisher.send(text_with("1", "a", canary::TEXT, &json!({ "tag": "order 7" }))).await;
     let answer = scene.publisher.answer_to("a").await;
     let found = scene
         .publisher
         .ask_until("message/get", json!({ "id": "a", "account": "1" }), |data| data.to_string().contains(r#""sent""#))
         .await;
     let shown = found.to_string();
-    assert!(!shown.contains("text-canary"), "{shown}");
+    assert!(!shown.contains(canary::TEXT), "{shown}");
     let msg_id = answer["msgId"].as_str().expect("sent");
     for part in [msg_id, "order 7", "too_frequent", "\"1\"", "\"a\""] {
         assert!(shown.contains(part), "{part} is not in {shown}");

@@ -3,7 +3,7 @@
 
 use super::disk::{self, SmallDisk};
 use super::vendors::{
-    AES_KEY, APP_SECRET, CANARY, CORP, Request, SECRET, TOKEN, answer, ask, echo, exchange, guid, now_ms, quntool,
+    AES_KEY, APP_SECRET, CORP, HEARD, Request, SECRET, TOKEN, answer, ask, echo, exchange, guid, now_ms, quntool,
     sample, seal, signed, suite, wecom_query, wecom_xml, yunxin, yunxin_body,
 };
 use super::{Scene, server, space};
@@ -95,7 +95,7 @@ fn bad_requests() -> Vec<(&'static str, Request, u16)> {
         ("no proof of Yunxin", Request::post("y1", yunxin_body("bad")), 401),
         ("an old one of Yunxin", signed("y1", "one", stale, &yunxin_body("bad")), 401),
         ("one of Yunxin from the future", signed("y1", "one", now_ms() + 360_000, &yunxin_body("bad")), 401),
-        ("Yunxin, signed and not JSON", signed("y1", "one", now_ms(), CANARY), 400),
+        ("Yunxin, signed and not JSON", signed("y1", "one", now_ms(), HEARD), 400),
         ("a forged nonce of WeCom", forged_wecom, 401),
         ("an old one of WeCom", sample("w1"), 401),
         (
@@ -118,7 +118,7 @@ fn bad_requests() -> Vec<(&'static str, Request, u16)> {
         ("deep JSON", Request::post("q1", nested.clone()), 400),
         ("deep JSON of a guid", Request::post("g1", nested), 400),
         ("JSON that is no text", Request::post("q1", no_text), 400),
-        ("no JSON", Request::post("q1", CANARY), 400),
+        ("no JSON", Request::post("q1", HEARD), 400),
         ("a list", Request::post("q1", "[]"), 400),
         ("nothing", Request::post("g1", ""), 400),
         ("a large one", Request::post("q1", large.clone()), 413),
@@ -170,7 +170,7 @@ async fn each_good_one_is_answered_as_its_system_wants_and_each_bad_one_changes_
         seen.all.iter().map(crate::publisher::Heard::json).filter(|event| event["system"].is_string()).collect();
     assert_eq!(events.len(), 2 * ROUND_EVENTS, "{events:#?}");
     let log = scene.bridge.log().join("\n");
-    assert!(!log.contains("canary-0") && !log.contains(APP_SECRET) && !log.contains(CANARY), "{log}");
+    assert!(!log.contains("canary-0") && !log.contains(APP_SECRET) && !log.contains(HEARD), "{log}");
     assert!(!log.contains(AES_KEY) && !log.contains(TOKEN), "{log}");
     assert!(log.contains("callback refused"), "{log}");
 }
@@ -327,7 +327,7 @@ async fn a_full_disk_puts_callbacks_off_and_holds_up_nobody_at_yunxin() {
             (yunxin(name), 200),
             // Nothing is to be kept of these.
             (echo("w1"), 200),
-            (Request::post("q1", CANARY), 400),
+            (Request::post("q1", HEARD), 400),
             (Request { target: "/callback/q1/x".to_owned(), ..Request::post("q1", quntool(name)) }, 401),
         ]
     };

@@ -3,6 +3,7 @@
 //! Where Prometheus is not installed the tests that need it say so and pass; `tests/run` fetches it.
 
 use super::{Scene, server, text};
+use crate::canary;
 use crate::mosquitto::free_port;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,13 +17,13 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0";
 
 /// A bridge that has done a little of everything: sent, rejected, repeated, and heard what the broker says.
 async fn busy() -> Scene {
-    let scene = Scene::start(server(&["account-canary"]), |config| config).await;
+    let scene = Scene::start(server(&[canary::ACCOUNT]), |config| config).await;
     for id in ["m1", "m2", "m3"] {
-        scene.publisher.send(text("account-canary", id, "content-canary")).await;
+        scene.publisher.send(text(canary::ACCOUNT, id, "content")).await;
         assert!(scene.publisher.answer_to(id).await["msgId"].is_string());
     }
-    scene.publisher.send(text("account-canary", "m1", "content-canary")).await;
-    scene.publisher.send(text("account-canary", "m2", "another content")).await;
+    scene.publisher.send(text(canary::ACCOUNT, "m1", "content")).await;
+    scene.publisher.send(text(canary::ACCOUNT, "m2", "another content")).await;
     scene.publisher.send(r#"{"no":"message"}"#).await;
     let heard =
         |health: &Value| health["received"] == 6 && health["answersOpen"] == 0 && health["broker"]["dropped"].is_u64();

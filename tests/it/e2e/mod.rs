@@ -1,6 +1,7 @@
 //! The whole bridge: the real program, a real Mosquitto, a real HTTP server. What the server saw is the oracle.
 
 mod answers;
+mod authority;
 mod broker;
 mod callbacks;
 mod calls;
@@ -11,6 +12,7 @@ mod disk;
 mod door;
 mod input;
 mod limits;
+mod lines;
 mod links;
 mod load;
 mod messages;
@@ -25,9 +27,10 @@ mod vendors;
 mod watch;
 
 use crate::bridge::{Bridge, Config, DEADLINE};
+use crate::canary;
 use crate::mosquitto::{Mosquitto, free_port};
 use crate::publisher::{Publisher, TOPICS};
-use sendbridge::cli::pretend::{Limits, Pretend, PretendAccount, Settings};
+use sendbridge::cli::pretend::{Limits, MessageKey, Pretend, PretendAccount, Settings};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -39,7 +42,8 @@ const LOOSE: Limits =
 /// A server's settings with these accounts online, all of the company `corp`.
 fn server(accounts: &[&str]) -> Settings {
     Settings {
-        api_key: "key-canary".to_owned(),
+        api_key: canary::API_KEY.to_owned(),
+        message_key: MessageKey::Field(Box::from(MARK)),
         accounts: accounts.iter().map(|account| PretendAccount::online(account, "corp")).collect(),
         limits: LOOSE,
         ..Settings::default()
@@ -101,14 +105,24 @@ async fn start_server(settings: Settings) -> Pretend {
     }
 }
 
+/// The field by which the server tells messages apart, because what they say is nobody's business.
+const MARK: &str = "mark";
+
+/// What a message with this mark says.
+fn words(mark: &str) -> String {
+    format!("{mark} {}", canary::TEXT)
+}
+
 /// A text message.
-fn text(account: &str, id: &str, content: &str) -> String {
-    json!({ "wxId": account, "conversationId": "S:1_2", "content": content, "type": "text", "id": id }).to_string()
+fn text(account: &str, id: &str, mark: &str) -> String {
+    let content = words(mark);
+    json!({ "wxId": account, "conversationId": canary::RECIPIENT, "content": content, MARK: mark, "type": "text", "id": id })
+        .to_string()
 }
 
 /// A text message with wishes to the bridge.
-fn text_with(account: &str, id: &str, content: &str, bridge: &Value) -> String {
-    let mut message: Value = serde_json::from_str(&text(account, id, content)).expect("JSON");
+fn text_with(account: &str, id: &str, mark: &str, bridge: &Value) -> String {
+    let mut message: Value = serde_json::from_str(&text(account, id, mark)).expect("JSON");
     message["bridge"] = bridge.clone();
     message.to_string()
 }

@@ -2,6 +2,7 @@
 
 use super::{Scene, server, start_server, text, text_with};
 use crate::bridge::{Bridge, Config};
+use crate::canary;
 use crate::mosquitto::Mosquitto;
 use crate::publisher::{Message, Publisher, Seen, TOPICS};
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ async fn the_info_says_what_there_is_and_no_secret() {
     late.wait("the info", |seen| !seen.all.is_empty()).await;
     let heard = late.seen().all[0].clone();
     assert!(heard.retain);
-    assert!(!heard.text().contains("canary"), "{}", heard.text());
+    assert!(![canary::API_KEY, canary::TEXT].iter().any(|canary| heard.text().contains(canary)), "{}", heard.text());
     let info = heard.json();
     assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(info["config"]["topics"]["events"], "final");
@@ -65,7 +66,7 @@ async fn every_reply_is_as_its_schema_says() {
     }
     for (name, order) in [
         ("pause", json!({ "account": "1", "reason": "r", "by": "me", "duration": "1h" })),
-        ("pause", json!({ "account": "2", "conversation": "S:1_2", "reason": "r" })),
+        ("pause", json!({ "account": "2", "conversation": canary::RECIPIENT, "reason": "r" })),
         ("message/cancel", json!({ "account": "2", "tag": "t", "blockFor": "1h", "reason": "r" })),
         ("message/cancel", json!({ "account": "2", "dryRun": true })),
         ("hold/list", json!({})),

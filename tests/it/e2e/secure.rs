@@ -2,6 +2,7 @@
 
 use super::{Scene, server, start_server};
 use crate::bridge::{Bridge, Config};
+use crate::canary;
 use crate::mosquitto::{Mosquitto, free_port};
 use crate::publisher::{Publisher, TOPICS};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -97,13 +98,14 @@ async fn a_password_comes_from_its_file_and_is_nowhere_else() {
     let made = Command::new("mosquitto_passwd")
         .args(["-b", "-c"])
         .arg(&passwords)
-        .args(["bridge", "password-canary"])
+        .args(["bridge", canary::PASSWORD])
         .status()
         .expect("mosquitto_passwd runs");
     assert!(made.success());
     let own = tempfile::tempdir().expect("a directory");
     let password_file = own.path().join("password");
-    std::fs::write(&password_file, "password-canary\n").expect("a file");
+    canary::feed(canary::PASSWORD.as_bytes());
+    std::fs::write(&password_file, format!("{}\n", canary::PASSWORD)).expect("a file");
     let port = free_port();
     let all = [
         "per_listener_settings true".to_owned(),
@@ -120,5 +122,24 @@ async fn a_password_comes_from_its_file_and_is_nowhere_else() {
         .with("log.level", r#""trace""#);
     let bridge = Bridge::start_ready(&config).await;
     let log = bridge.log();
-    assert!(log.len() > 3 && !log.iter().any(|line| line.contains("password-canary")), "the password is in the log");
+    assert!(log.len() > 3 && !log.iter().any(|line| line.contains(canary::PASSWORD)), "the password is in the log");
+}
+
+/// What everybody on the machine can see of the process, and what a crash would leave behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_process_shows_no_secret_and_leaves_no_core() {
+    let scene = Scene::start(server(&["1"]), |config| config).await;
+    scene.still_sends("1", "first").await;
+    let look = |name: &str| std::fs::read(format!("/proc/{}/{name}", scene.bridge.process_id()));
+    let arguments = String::from_utf8_lossy(&look("cmdline").expect("everybody may")).into_owned();
+    assert!(arguments.contains("--config") && !arguments.contains(canary::API_KEY), "{arguments}");
+    let limits = String::from_utf8_lossy(&look("limits").expect("everybody may")).into_owned();
+    let core: Vec<&str> = limits.lines().filter(|line| line.starts_with("Max core file size")).collect();
+    assert_eq!(core.len(), 1, "{limits}");
+    assert_eq!(core[0].split_whitespace().filter(|word| *word == "0").count(), 2, "{core:?}");
+    match look("environ") {
+        // Root may.
+        Ok(environment) => assert!(!String::from_utf8_lossy(&environment).contains(canary::API_KEY)),
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied),
+    }
 }

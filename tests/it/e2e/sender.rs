@@ -1,6 +1,7 @@
 //! A sender that is away, slow, silent, or says no.
 
 use super::{Scene, eventually, server, text, text_with};
+use crate::canary;
 use crate::publisher::{Publisher, TOPICS};
 use sendbridge::cli::pretend::{Act, Behaviour, Faults, PretendAccount, Rule};
 use serde_json::{Value, json};
@@ -149,7 +150,7 @@ async fn a_refused_key_holds_the_sender_and_burns_no_message() {
     assert!(scene.publisher.seen().answers.is_empty());
     // At most one message of each account was tried; after that only the account list is.
     assert!(scene.sender.ledger().unauthorized <= 3 + 2, "{}", scene.sender.ledger().unauthorized);
-    scene.sender.set_api_key("key-canary");
+    scene.sender.set_api_key(canary::API_KEY);
     scene.publisher.wait("all answers", |seen| seen.answers.len() == 9).await;
     assert_eq!(scene.sender.ledger().repeated().count(), 0);
     assert_eq!(scene.health().await["states"]["sent"], 9);
@@ -193,10 +194,12 @@ async fn an_account_that_is_offline_waits_until_the_list_says_otherwise() {
 async fn a_refusal_is_told_in_the_senders_words_and_not_repeated() {
     let scene = Scene::start(server(&["1"]), |config| config).await;
     let old = Publisher::connect_three(scene.broker.port(), TOPICS).await;
-    scene.sender.set_faults(Faults::Rules(vec![Rule::always(Behaviour::code(7, "好友关系不存在")).times(1)]));
+    let words = format!("好友关系不存在 {}", canary::WORDS);
+    canary::feed(words.as_bytes());
+    scene.sender.set_faults(Faults::Rules(vec![Rule::always(Behaviour::code(7, &words)).times(1)]));
     scene.publisher.send(text("1", "no", "no")).await;
     let answer = scene.publisher.answer_to("no").await;
-    assert_eq!((code(&answer), &answer["error"]["sender"]["msg"]), ("REFUSED", &json!("好友关系不存在")));
+    assert_eq!((code(&answer), &answer["error"]["sender"]["msg"]), ("REFUSED", &json!(words)));
     assert_eq!((&answer["error"]["sender"]["code"], &answer["error"]["sender"]["http"]), (&json!(7), &json!(200)));
     assert_eq!(old.answer_to("no").await, answer);
     assert_eq!(scene.arrivals("no"), 1);

@@ -1,6 +1,7 @@
 //! Requests as the vendors' systems make them, byte for byte.
 
 use crate::bridge::Bridge;
+use crate::canary::{self, Way};
 use aes::Aes256;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,13 +14,8 @@ use std::fmt::Write as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-pub(super) const SECRET: &str = "canary-0123456789-path";
-pub(super) const APP_SECRET: &str = "canary-app-secret";
-pub(super) const TOKEN: &str = "QDG6eK";
-pub(super) const AES_KEY: &str = "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C";
+pub(super) use canary::{AES_KEY, APP_SECRET, HEARD, PATH_SECRET as SECRET, TOKEN};
 pub(super) const CORP: &str = "wx5823bf96d3bd56c7";
-/// Stands in every body: it must be in no log.
-pub(super) const CANARY: &str = "canary-text-4711";
 
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
@@ -68,6 +64,7 @@ impl Request {
 
 /// Status, head and body of the answer; 0 where the connection ends without one.
 pub(super) async fn ask(bridge: &Bridge, request: &Request) -> (u16, String, String) {
+    canary::feed(&request.body);
     exchange(bridge, &request.bytes()).await
 }
 
@@ -81,25 +78,25 @@ pub(super) async fn answer(stream: &mut TcpStream) -> (u16, String, String) {
     let mut said = Vec::new();
     let reading = stream.read_to_end(&mut said);
     tokio::time::timeout(crate::bridge::DEADLINE, reading).await.expect("an end in time").expect("a clean end");
+    canary::keep(Way::Http, "callback", &said);
     let said = String::from_utf8(said).expect("text");
     let Some((head, body)) = said.split_once("\r\n\r\n") else { return (0, said, String::new()) };
     (head[9..12].parse().expect("a status"), head.to_ascii_lowercase(), body.to_owned())
 }
 
 pub(super) fn quntool(id: &str) -> String {
-    let data = json!({ "conversation_id": "S:1_2", "sender": "2", "receiver": "1", "content": CANARY });
+    let data = json!({ "conversation_id": canary::RECIPIENT, "sender": "2", "receiver": "1", "content": HEARD });
     json!({ "msgId": id, "source": "c", "wxid": "1", "timestamp": now_ms(), "type": "text_msg", "data": data })
         .to_string()
 }
 
 pub(super) fn guid(id: &str) -> String {
-    let data =
-        json!({ "appinfo": id, "sender": "2", "receiver": "1", "roomid": "0", "content": CANARY, "msg_type": 2 });
+    let data = json!({ "appinfo": id, "sender": "2", "receiver": "1", "roomid": "0", "content": HEARD, "msg_type": 2 });
     json!({ "guid": "g", "notify_type": 11010, "data": data }).to_string()
 }
 
 pub(super) fn yunxin_body(id: &str) -> String {
-    json!({ "eventType": 15, "tid": id, "fromAccount": "a", "tname": CANARY, "timestamp": now_ms().to_string() })
+    json!({ "eventType": 15, "tid": id, "fromAccount": "a", "tname": HEARD, "timestamp": now_ms().to_string() })
         .to_string()
 }
 
@@ -140,7 +137,7 @@ pub(super) fn wecom_xml(source: &str, xml: &[u8]) -> Request {
 }
 
 pub(super) fn suite(id: &str) -> Vec<u8> {
-    format!("<xml><SuiteId>s</SuiteId><InfoType>change_auth</InfoType><AuthCorpId>{id}</AuthCorpId><State>{CANARY}</State></xml>")
+    format!("<xml><SuiteId>s</SuiteId><InfoType>change_auth</InfoType><AuthCorpId>{id}</AuthCorpId><State>{HEARD}</State></xml>")
         .into_bytes()
 }
 

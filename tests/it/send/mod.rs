@@ -28,7 +28,7 @@ impl Scene {
         let broker = Mosquitto::start(&["max_inflight_messages 1000"]);
         let accounts = (0..accounts).map(|number| PretendAccount::online(&format!("account-{number}"), "corp"));
         let sender = Pretend::start(Settings {
-            api_key: "key-canary".to_owned(),
+            api_key: crate::canary::API_KEY.to_owned(),
             accounts: accounts.collect(),
             limits: Limits {
                 account_interval: Duration::ZERO,
