@@ -16,6 +16,10 @@ const SEND_FAILED: i64 = 4_194_304;
 /// Messages of one batch. What claims to have more is passed on in one piece: a body can hold more than anybody counts.
 const BATCH_MAX: usize = 1000;
 
+/// Longest guid, and account behind one, that is taken for such, in bytes: both are remembered, and told again with every
+/// message of a batch.
+const ID_BYTES_MAX: usize = 256;
+
 /// `known_user` gives the account that logged in last under a guid: only that tells who sent a message.
 pub(super) fn read(
     body: &[u8],
@@ -27,7 +31,8 @@ pub(super) fn read(
         return Err(Unreadable::NotAnObject);
     }
     let envelope = Fields::of(&root);
-    let guid = envelope.text("guid").unwrap_or_default();
+    let named_guid = envelope.text("guid").unwrap_or_default();
+    let guid = if named_guid.len() <= ID_BYTES_MAX { named_guid.clone() } else { String::new() };
     let code = envelope.integer("notify_type");
     let kind = code.map_or_else(String::new, |code| code.to_string());
     let own = known_user(&guid);
@@ -48,7 +53,7 @@ pub(super) fn read(
         items = vec![data];
     }
     let key = match Fields::of(data).text("appinfo").filter(|info| code == Some(11010) && !info.is_empty()) {
-        Some(info) => digest(&[b"appinfo", guid.as_bytes(), info.as_bytes()]),
+        Some(info) => digest(&[b"appinfo", named_guid.as_bytes(), info.as_bytes()]),
         None => digest(&[b"body", body]),
     };
     let mut drafts = Vec::with_capacity(items.len());
@@ -82,7 +87,8 @@ pub(super) fn login(body: &[u8]) -> Option<(String, String)> {
     if envelope.integer("notify_type") != Some(11003) {
         return None;
     }
-    Some((envelope.text("guid")?, envelope.fields("data").text("user_id")?))
+    let (guid, user) = (envelope.text("guid")?, envelope.fields("data").text("user_id")?);
+    (guid.len() <= ID_BYTES_MAX && user.len() <= ID_BYTES_MAX).then_some((guid, user))
 }
 
 fn event(code: Option<i64>, data: Fields<'_>, own: Option<&str>) -> &'static str {
