@@ -29,11 +29,8 @@ fn check_broker(text: &str) {
         Err(error) => {
             let said = error.to_string();
             assert!(!said.is_empty() && !said.chars().any(char::is_control), "{said:?}");
-            // What stands between the scheme and an @ may be a password.
-            let secret =
-                text.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map_or("", |(user, _)| user);
-            let secret = secret.rsplit_once(':').map_or("", |(_, password)| password);
-            assert!(secret.len() < 9 || !said.contains(secret), "{said}");
+            // Before an @ there may be a password.
+            assert!(!said.contains('@'), "{said}");
         }
     }
 }

@@ -67,7 +67,8 @@ fn rules() -> [Rules; 2] {
 
 /// The `code` of an answer, where there is exactly one and it is a whole number as JSON writes them.
 fn code(body: Option<&[u8]>) -> Option<i64> {
-    let members = json::members(body?)?;
+    // Whether texts that nobody needs are UTF-8 is not looked at.
+    let members = json::members(String::from_utf8_lossy(body?).as_bytes())?;
     let code = members.get("code")?.get();
     code.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-').then(|| code.parse().ok())?
 }
@@ -157,7 +158,10 @@ pub fn call(input: &[u8]) {
             }
         }
         check_silent(input, |observed| {
-            answer::read(observed, &question, rules).err().map(|fault| fault.message.into())
+            let refused = answer::read(observed, &question, rules).err()?;
+            // The number of the sender's code is told, and its words are in a place of their own.
+            let code = refused.sender.as_ref().and_then(|sender| sender.code).map(|code| code.to_string());
+            Some(code.map_or_else(|| refused.message.to_string(), |code| refused.message.replace(&code, "")))
         });
     }
 }
@@ -174,7 +178,8 @@ pub fn list(input: &[u8]) {
             for entry in entries {
                 let ids = [Some(entry.account.as_str()), entry.corp.as_ref().map(|corp| corp.as_str())];
                 for id in ids.into_iter().flatten() {
-                    assert!(!id.trim().is_empty() && id.trim() == id && id != "0", "{id:?}");
+                    let is_id = !id.is_empty() && id.trim() == id && id != "0" && id.len() <= 128;
+                    assert!(is_id && !id.chars().any(char::is_control), "{id:?}");
                 }
             }
         }
@@ -183,5 +188,9 @@ pub fn list(input: &[u8]) {
             assert!(!failure.detail.chars().any(char::is_control), "{:?}", failure.detail);
         }
     }
-    check_silent(input, |observed| directory::read(observed).err().map(|failure| failure.detail.into()));
+    check_silent(input, |observed| {
+        let detail = directory::read(observed).err()?.detail;
+        // Of a code that is a number the number is told.
+        Some(if detail.starts_with("the list's code is ") { detail.replace(plant::DIGITS, "") } else { detail.into() })
+    });
 }
