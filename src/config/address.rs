@@ -30,7 +30,7 @@ pub(super) fn parse<'a>(text: &'a str, schemes: &[&str]) -> Result<Url<'a>, Stri
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    if authority.contains('@') {
+    if authority.contains('@') || scheme.contains('@') {
         return Err("it contains credentials, which would be shown with it; take them out".to_owned());
     }
     if !schemes.contains(&scheme) {

@@ -101,6 +101,10 @@ impl BrokerUrl {
     /// Reads a URL. The port and, for WebSockets, the path (`/mqtt`) may be left out.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let (scheme, rest) = text.split_once("://").ok_or(UrlError::NoScheme)?;
+        // Before anything that repeats a part of the text: a password must not get into an error.
+        if text.contains('@') {
+            return Err(UrlError::UserInfo);
+        }
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "mqtt" | "tcp" => Scheme::Mqtt,
             "mqtts" | "ssl" => Scheme::Mqtts,
@@ -110,10 +114,6 @@ impl BrokerUrl {
         };
         let authority_length = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(authority_length);
-        // Before anything that repeats a part of the text: a password must not get into an error.
-        if rest.contains('@') {
-            return Err(UrlError::UserInfo);
-        }
         let (host, port) = parse_authority(authority)?;
         let port = match port {
             None => scheme.default_port(),

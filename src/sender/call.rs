@@ -10,9 +10,9 @@
 
 mod address;
 
-mod answer;
+pub mod answer;
 
-mod fetch;
+pub mod fetch;
 
 mod form;
 

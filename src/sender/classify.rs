@@ -8,6 +8,7 @@
 use crate::model::{Doubt, NotSent, Sender, Time, Verdict};
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 use std::time::Duration;
 
@@ -122,8 +123,7 @@ fn classify_success(status: u16, retry_after: Option<Duration>, body: AnswerBody
     match serde_json::from_slice::<ApiAnswer<'_>>(&body) {
         Ok(ApiAnswer { code: 0, data, .. }) => Verdict::Confirmed { msg_id: data.and_then(read_msg_id) },
         Ok(answer) => classify_code(status, answer.code, answer.words(), retry_after, rules),
-        // The parser's own message names a position and a rule, never a value of the body.
-        Err(error) => unknown(Doubt::Unreadable, format!("the answer is not the API's: {error}")),
+        Err(error) => unknown(Doubt::Unreadable, format!("the answer is not the API's: {}", describe(&error))),
     }
 }
 
@@ -202,6 +202,17 @@ fn read_msg_id(data: &RawValue) -> Option<Box<str>> {
     let msg_id = if is_number { raw.to_owned() } else { serde_json::from_str::<String>(raw).ok()? };
     let usable = !msg_id.trim().is_empty() && msg_id.len() <= MSG_ID_BYTES_MAX;
     usable.then(|| msg_id.into_boxed_str())
+}
+
+/// Where an answer is wrong, and nothing of what it says: about types the parser would quote it, which may be as long as
+/// the answer and repeat the message.
+pub(super) fn describe(error: &serde_json::Error) -> String {
+    match error.classify() {
+        Category::Syntax | Category::Eof | Category::Io => error.to_string(),
+        Category::Data => {
+            format!("a field is missing, doubled or of another type at line {} column {}", error.line(), error.column())
+        }
+    }
 }
 
 /// What of somebody's words is kept.

@@ -2,13 +2,16 @@
 //!
 //! Ids go from the text of the answer to ours without becoming a number: they are beyond what a float holds.
 
-use super::classify::{AnswerBody, Observed};
+use super::classify::{AnswerBody, Observed, describe};
 use crate::model::{Account, Corp, DirectoryEntry, SenderTrouble};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
 /// Largest account list that is read, in bytes.
 pub const DIRECTORY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Longest id that a message can name, in bytes.
+const ID_BYTES_MAX: usize = 128;
 
 /// Why the account list could not be had. `detail` is for a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,11 +54,18 @@ pub fn read(observed: Observed) -> Result<Vec<DirectoryEntry>, DirectoryFailure>
 type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
 fn parse(body: &[u8]) -> Result<Vec<DirectoryEntry>, DirectoryFailure> {
-    let not_json = |error: serde_json::Error| DirectoryFailure::unreachable(format!("not an account list: {error}"));
+    let not_json =
+        |error: serde_json::Error| DirectoryFailure::unreachable(format!("not an account list: {}", describe(&error)));
     let answer: Fields<'_> = serde_json::from_slice(body).map_err(not_json)?;
     match field(&answer, "code") {
         Some("0") => {}
-        code => return Err(DirectoryFailure::unreachable(format!("the list's code is {}", code.unwrap_or("missing")))),
+        code => {
+            // Anything but a number would be the server's words, of any length.
+            let number =
+                code.map_or(Some("missing".to_owned()), |raw| raw.parse().ok().map(|code: i64| code.to_string()));
+            let number = number.unwrap_or_else(|| "no whole number".to_owned());
+            return Err(DirectoryFailure::unreachable(format!("the list's code is {number}")));
+        }
     }
     let list: Option<Vec<Fields<'_>>> = match field(&answer, "data") {
         Some(data) => serde_json::from_str(data).map_err(not_json)?,
@@ -78,7 +88,8 @@ fn field<'a>(fields: &Fields<'a>, name: &str) -> Option<&'a str> {
     fields.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, raw)| raw.get())
 }
 
-/// The id in a JSON string or in a whole number; `None` where it is blank or 0, which stand for "none".
+/// The id in a JSON string or in a whole number; `None` where it is blank or 0, which stand for "none", and where no
+/// message could name it.
 fn id(raw: &str) -> Option<String> {
     let text = if raw.starts_with('"') { serde_json::from_str(raw).ok()? } else { raw.to_owned() };
     let is_whole = || text.bytes().all(|byte| byte.is_ascii_digit());
@@ -86,7 +97,8 @@ fn id(raw: &str) -> Option<String> {
         return None;
     }
     let id = text.trim();
-    (!id.is_empty() && id != "0").then(|| id.to_owned())
+    let is_usable = !id.is_empty() && id != "0" && id.len() <= ID_BYTES_MAX && !id.chars().any(char::is_control);
+    is_usable.then(|| id.to_owned())
 }
 
 #[cfg(test)]

@@ -13,11 +13,11 @@ mod request;
 
 mod client;
 
-mod classify;
+pub mod classify;
 
-mod directory;
+pub mod directory;
 
-mod call;
+pub mod call;
 
 pub use call::CallSettings;
 pub use classify::{RETRY_AFTER_MAX, Rules, Sign};

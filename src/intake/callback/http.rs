@@ -248,8 +248,8 @@ fn refused(status: StatusCode) -> Response {
     (status, format!("{}\n", status.canonical_reason().unwrap_or_default().to_ascii_lowercase())).into_response()
 }
 
-/// The pairs of a query. A plus is a plus: WeCom sends base64 with it.
-fn pairs(query: &str) -> Vec<(String, String)> {
+/// The pairs of a query. A plus is a plus: WeCom sends base64 with it. Pure.
+pub fn pairs(query: &str) -> Vec<(String, String)> {
     query
         .split('&')
         .filter_map(|pair| pair.split_once('='))

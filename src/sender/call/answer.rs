@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// What matters of the call that was answered.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Question {
+pub struct Question {
     pub changes: bool,
     pub timeout: Duration,
     pub answer_bytes_max: usize,
@@ -21,7 +21,7 @@ pub(super) struct Question {
 ///
 /// # Errors
 /// Why there is none.
-pub(super) fn read(observed: Observed, question: &Question, rules: &Rules) -> Result<Value, Fault> {
+pub fn read(observed: Observed, question: &Question, rules: &Rules) -> Result<Value, Fault> {
     match observed {
         Observed::ConnectFailed { detail } => {
             let message = format!("the sender cannot be reached, so nothing was done ({detail}): repeat it later");

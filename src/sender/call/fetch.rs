@@ -39,7 +39,7 @@ impl Fetcher {
     /// # Errors
     /// When TLS cannot be set up.
     pub(super) fn new(private_hosts: &[String], bytes_max: usize) -> Result<Self, SettingsError> {
-        let guard = Guard { private_hosts: private_hosts.iter().map(|host| host.to_ascii_lowercase()).collect() };
+        let guard = Guard::new(private_hosts);
         let mut tcp = HttpConnector::new_with_resolver(guard.clone());
         tcp.enforce_http(false);
         let tls = tls_config(None)?;
@@ -57,8 +57,7 @@ impl Fetcher {
     /// # Errors
     /// `FILE_UNAVAILABLE` or `TOO_LARGE`; nothing was asked of the sender's API then.
     pub(super) async fn fetch(&self, url: &str, timeout: Duration) -> Result<Bytes, Fault> {
-        let uri = address(url)?;
-        self.guard.check_literal(&uri)?;
+        let uri = checked(url, &self.guard)?;
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = uri;
         // An answer in another encoding would be uploaded as it is.
@@ -88,6 +87,21 @@ impl Fetcher {
             AnswerBody::Cut { .. } => Err(unavailable("file.url broke off in the middle of the file")),
         }
     }
+}
+
+/// The address of a file that somebody named, as it would be connected to, where only these hosts may be private. Pure:
+/// a name is not asked for, which is when it is judged for good.
+///
+/// # Errors
+/// Which rule it breaks, or that it leads to a private network.
+pub fn read_address(url: &str, private_hosts: &[String]) -> Result<Uri, Fault> {
+    checked(url, &Guard::new(private_hosts))
+}
+
+fn checked(url: &str, guard: &Guard) -> Result<Uri, Fault> {
+    let uri = address(url)?;
+    guard.check_literal(&uri)?;
+    Ok(uri)
 }
 
 /// Reads the address. What is not ASCII after the host is escaped, as browsers do.
@@ -128,6 +142,10 @@ struct Guard {
 }
 
 impl Guard {
+    fn new(private_hosts: &[String]) -> Self {
+        Self { private_hosts: private_hosts.iter().map(|host| host.to_ascii_lowercase()).collect() }
+    }
+
     fn trusts(&self, host: &str) -> bool {
         self.private_hosts.iter().any(|own| own.eq_ignore_ascii_case(host))
     }
