@@ -74,8 +74,17 @@ impl Config {
 /// A bridge that was started. Killed when dropped; its log is shown when the test fails.
 pub struct Bridge {
     directory: TempDir,
+    launcher: Launcher,
     process: Option<Process>,
     log: watch::Sender<Vec<String>>,
+}
+
+/// What the program is started by, and with: nothing, but for tests of what the system does to it.
+#[derive(Clone, Debug, Default)]
+pub struct Launcher {
+    /// A program and its arguments, which must replace itself with the program behind them.
+    pub before: Vec<String>,
+    pub environment: Vec<(String, String)>,
 }
 
 struct Process {
@@ -87,6 +96,13 @@ struct Process {
 impl Bridge {
     /// Starts it, and returns when its journal is restored and its HTTP server listens. The broker may be away.
     pub async fn start(config: &Config) -> Self {
+        let mut bridge = Self::prepare(config, Launcher::default());
+        bridge.start_again().await;
+        bridge
+    }
+
+    /// Writes its configuration and does not start it yet.
+    pub fn prepare(config: &Config, launcher: Launcher) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let journal = directory.path().join("journal.db");
         let mut config = config.clone();
@@ -95,9 +111,12 @@ impl Bridge {
         }
         let text = config.text();
         std::fs::write(directory.path().join("bridge.toml"), text).expect("the configuration");
-        let mut bridge = Self { directory, process: None, log: watch::Sender::new(Vec::new()) };
-        bridge.start_again().await;
-        bridge
+        Self { directory, launcher, process: None, log: watch::Sender::new(Vec::new()) }
+    }
+
+    /// From its next start on.
+    pub fn launch_by(&mut self, launcher: Launcher) {
+        self.launcher = launcher;
     }
 
     /// The same, and waits for readiness.
@@ -109,6 +128,12 @@ impl Bridge {
 
     /// Starts it on the same configuration and journal.
     pub async fn start_again(&mut self) {
+        let ended = self.start_or_end().await;
+        assert!(ended.is_none(), "it ended instead of starting: {ended:?}");
+    }
+
+    /// The same for one that may end instead of starting: then this is how.
+    pub async fn start_or_end(&mut self) -> Option<ExitStatus> {
         assert!(self.process.is_none(), "it is running");
         let earlier = self.log.borrow().len();
         let mut child = self.command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program");
@@ -121,12 +146,38 @@ impl Bridge {
                 }
             }
         });
-        let http = self.logged(earlier, |line| {
+        let listens = self.logged(earlier, |line| {
             let line: serde_json::Value = serde_json::from_str(line).ok()?;
             line["fields"]["address"].as_str()?.parse().ok()
         });
-        let http = http.await;
-        self.process = Some(Process { child, reading, http });
+        let ended = async {
+            let mut looks = tokio::time::interval(LOOK_INTERVAL);
+            loop {
+                looks.tick().await;
+                if let Some(status) = child.try_wait().expect("it is ours") {
+                    return status;
+                }
+            }
+        };
+        let http = tokio::select! {
+            http = listens => Ok(http),
+            status = ended => Err(status),
+        };
+        match http {
+            Ok(http) => {
+                self.process = Some(Process { child, reading, http });
+                None
+            }
+            Err(status) => {
+                tokio::task::block_in_place(|| reading.join().expect("its log is read to the end"));
+                Some(status)
+            }
+        }
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("running").child.id()
     }
 
     /// Waits for a line of the log, from line `start` on, that `find` finds something in.
@@ -138,8 +189,11 @@ impl Bridge {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sendbridge"));
-        command.args(["run", "--config"]).arg(self.path("bridge.toml")).stdin(Stdio::null()).env_remove("RUST_LOG");
+        let program = env!("CARGO_BIN_EXE_sendbridge").to_owned();
+        let mut words = self.launcher.before.iter().chain([&program]);
+        let mut command = Command::new(words.next().expect("at least the program"));
+        command.args(words).args(["run", "--config"]).arg(self.path("bridge.toml"));
+        command.envs(self.launcher.environment.clone()).env_remove("RUST_LOG").stdin(Stdio::null());
         command
     }
 
@@ -227,8 +281,7 @@ impl Bridge {
 
     /// Sends a signal and does not wait.
     pub fn signal(&self, signal: Signal) {
-        let id = self.process.as_ref().expect("running").child.id();
-        kill(Pid::from_raw(i32::try_from(id).expect("a process id")), signal).expect("it is ours");
+        kill(Pid::from_raw(i32::try_from(self.id()).expect("a process id")), signal).expect("it is ours");
     }
 
     fn end(&mut self, signal: Signal) -> ExitStatus {

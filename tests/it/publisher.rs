@@ -173,6 +173,16 @@ impl Publisher {
         self.publish(Message::send(payload)).await;
     }
 
+    /// How much was heard so far, on all topics together.
+    pub fn heard(&self) -> usize {
+        self.seen.borrow().all.len()
+    }
+
+    /// How many messages have an answer so far.
+    pub fn answers(&self) -> usize {
+        self.seen.borrow().answers.len()
+    }
+
     /// A copy, so that nobody holds the lock.
     pub fn seen(&self) -> Seen {
         self.seen.borrow().clone()
