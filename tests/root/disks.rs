@@ -77,9 +77,12 @@ impl LoopDisk {
         self.mount().expect("it can be mounted after a loss of power");
     }
 
-    /// The file system refuses every write from now on, as after a failure of the disk.
-    pub fn abort(&self) -> Result<(), String> {
-        run(&["mount", "-o", "remount,abort", &self.mounted()]).map(drop)
+    /// Mounts it again in place: `ro`, `rw`, or `abort`, after which it refuses every write like a disk that failed.
+    ///
+    /// # Errors
+    /// When it is in use, or the system does not let us.
+    pub fn remount(&self, option: &str) -> Result<(), String> {
+        run(&["mount", "-o", &format!("remount,{option}"), &self.mounted()]).map(drop)
     }
 }
 

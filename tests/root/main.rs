@@ -21,6 +21,7 @@ mod scene;
 
 mod disks;
 mod power;
+mod readonly;
 
 mod calls;
 mod strace;
@@ -28,6 +29,14 @@ mod strace;
 mod order;
 mod trace;
 mod wire;
+
+mod expiry;
+mod times;
+
+mod frozen;
+mod network;
+mod scarcity;
+mod versions;
 
 /// Payloads are held to their schemas by the integration tests; here it is not about words.
 mod schema {

@@ -44,7 +44,8 @@ impl Disk {
         let (written, durable) = self.files.entry(name).or_default();
         match call.name.as_str() {
             "pwrite64" => {
-                let (from, length) = (usize::try_from(call.last_number).expect("an offset"), call.returned.max(0) as usize);
+                let (from, length) =
+                    (usize::try_from(call.last_number).expect("an offset"), call.returned.max(0) as usize);
                 written.resize(written.len().max(from + length), 0);
                 written[from..from + length].copy_from_slice(&call.data[..length]);
             }
@@ -161,7 +162,9 @@ impl Examination {
         let (mut stream, now) = self.stream(call, bytes, from_us);
         while let Some(packet) = wire::mqtt(&mut stream.bytes) {
             match (&stream.known, packet) {
-                (None, Packet::Publish { topic, number: Some(number), payload }) if topic.starts_with("SendMessage") => {
+                (None, Packet::Publish { topic, number: Some(number), payload })
+                    if topic.starts_with("SendMessage") =>
+                {
                     self.delivered.insert((call.about.clone(), number), field(&payload, "id"));
                 }
                 (Some(known), Packet::Acknowledgement(number)) => {
@@ -171,7 +174,9 @@ impl Examination {
                         self.proof.acknowledgements += 1;
                     }
                 }
-                (Some(known), Packet::Publish { topic, payload, .. }) => check_publish(known, &topic, &payload, &mut self.proof),
+                (Some(known), Packet::Publish { topic, payload, .. }) => {
+                    check_publish(known, &topic, &payload, &mut self.proof)
+                }
                 (_, _) => {}
             }
             stream.known.clone_from(&now);
@@ -237,7 +242,8 @@ async fn whatever_leaves_the_program_was_durable_before_its_first_byte() {
     let words = ["strace", "-D", "-qq", "-f", "-yy", "-xx", "-s", "1000000", "-e", CALLS, "-o", &file];
     let launcher = Launcher { before: words.map(str::to_owned).to_vec(), ..Launcher::default() };
     let broker = Mosquitto::start(&["max_inflight_messages 1000"]);
-    let (broker_port, mut scene) = (broker.port(), Scene::prepare(server(ACCOUNTS), broker, launcher, |config| config).await);
+    let (broker_port, mut scene) =
+        (broker.port(), Scene::prepare(server(ACCOUNTS), broker, launcher, |config| config).await);
     scene.bridge.start_again().await;
     scene.bridge.ready().await;
     for _ in 0..MESSAGES {

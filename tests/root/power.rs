@@ -32,18 +32,19 @@ async fn scene_on(disk: &LoopDisk, launcher: Launcher) -> Scene {
     let path = format!("{:?}", disk.path("journal.db").display().to_string());
     let mut settings = server(ACCOUNTS);
     settings.latency = Duration::ZERO..=Duration::from_millis(20);
-    Scene::start(settings, launcher, |config| {
-        config.with("store.path", &path).with("store.low_space", r#""16MiB""#)
-    })
-    .await
+    Scene::start(settings, launcher, |config| config.with("store.path", &path).with("store.low_space", r#""16MiB""#))
+        .await
 }
 
 /// Publishes, paced, until the moment of the cut: so many words of the bridge later, or so many answers, because
 /// there are none in the first second after a start.
 async fn publish_until_cut(scene: &mut Scene, cut: usize) {
     let (heard, answers) = (scene.publisher.heard(), scene.publisher.answers());
-    let (heard, answers) =
-        if cut.is_multiple_of(2) { (heard + 1 + draw(cut, 300), usize::MAX) } else { (usize::MAX, answers + 1 + draw(cut, 100)) };
+    let (heard, answers) = if cut.is_multiple_of(2) {
+        (heard + 1 + draw(cut, 300), usize::MAX)
+    } else {
+        (usize::MAX, answers + 1 + draw(cut, 100))
+    };
     let mut pace = tokio::time::interval(PACE);
     let publishing = async {
         while scene.publisher.heard() < heard && scene.publisher.answers() < answers {

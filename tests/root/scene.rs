@@ -13,13 +13,8 @@ pub const LOOSE: Limits =
     Limits { account_interval: Duration::ZERO, corp_limit: u64::MAX, corp_window: Duration::from_secs(3600) };
 
 /// The answers, what becomes of each message, the bridge's own state, alarms, and replies.
-pub const TOPICS: &[&str] = &[
-    "SendMessageResp/#",
-    "sendbridge/event/send/+",
-    "sendbridge/state",
-    "sendbridge/alarm",
-    "sendbridge/response/#",
-];
+pub const TOPICS: &[&str] =
+    &["SendMessageResp/#", "sendbridge/event/send/+", "sendbridge/state", "sendbridge/alarm", "sendbridge/response/#"];
 
 const QUEUED_TOPIC: &str = "sendbridge/event/send/queued";
 

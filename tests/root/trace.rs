@@ -103,7 +103,8 @@ mod tests {
 7 <... pwrite64 resumed>)                 = 2\n\
 7 fsync(9</d/j-wal>)                      = -1 EIO (Input/output error)\n";
         let calls = read(trace);
-        let told: Vec<_> = calls.iter().map(|call| (call.name.as_str(), call.begun, call.ended, call.returned)).collect();
+        let told: Vec<_> =
+            calls.iter().map(|call| (call.name.as_str(), call.begun, call.ended, call.returned)).collect();
         assert_eq!(told, [("sendto", 1, 1, 2), ("pwrite64", 0, 2, 2), ("fsync", 3, 3, -1)]);
         assert_eq!((calls[1].data.as_slice(), calls[1].last_number), (&[0, 0x41][..], 32));
         assert_eq!(calls[1].about, "/d/j-wal");
