@@ -10,6 +10,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -77,6 +79,8 @@ pub struct Bridge {
     launcher: Launcher,
     process: Option<Process>,
     log: watch::Sender<Vec<String>>,
+    /// Whether the end of the log is closed after its next line.
+    deaf: Arc<AtomicBool>,
 }
 
 /// What the program is started by, and with: nothing, but for tests of what the system does to it.
@@ -111,10 +115,11 @@ impl Bridge {
         }
         let text = config.text();
         std::fs::write(directory.path().join("bridge.toml"), text).expect("the configuration");
-        Self { directory, launcher, process: None, log: watch::Sender::new(Vec::new()) }
+        Self { directory, launcher, process: None, log: watch::Sender::new(Vec::new()), deaf: Arc::default() }
     }
 
     /// From its next start on.
+    #[allow(dead_code, reason = "for the tests that need root")]
     pub fn launch_by(&mut self, launcher: Launcher) {
         self.launcher = launcher;
     }
@@ -139,10 +144,13 @@ impl Bridge {
         let mut child = self.command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program");
         let stderr = child.stderr.take().expect("piped");
         let reading = std::thread::spawn({
-            let log = self.log.clone();
+            let (log, deaf) = (self.log.clone(), Arc::clone(&self.deaf));
             move || {
                 for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                     log.send_modify(|lines| lines.push(line));
+                    if deaf.load(Ordering::Relaxed) {
+                        return;
+                    }
                 }
             }
         });
@@ -173,6 +181,16 @@ impl Bridge {
                 Some(status)
             }
         }
+    }
+
+    /// Closes our end of its log after the next line, as a log collector does that ends.
+    pub fn stop_reading_its_log(&self) {
+        self.deaf.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nobody reads its log any more.
+    pub fn is_unread(&self) -> bool {
+        self.process.as_ref().expect("running").reading.is_finished()
     }
 
     /// The number of its process.
