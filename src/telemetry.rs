@@ -243,7 +243,8 @@ pub fn bridge_drained(in_flight: usize) {
 pub fn init(level: &str, json: bool) {
     let configured: Box<str> = Box::from(level);
     let filter = first_filter(&configured);
-    let builder = tracing_subscriber::fmt().with_writer(line::Lines);
+    // Whoever reads the log may end before us. Complaining about that where nobody reads any more would be a panic.
+    let builder = tracing_subscriber::fmt().with_writer(line::Lines).log_internal_errors(false);
     let reload: Reload = if json {
         let builder = builder.json().with_env_filter(filter).with_filter_reloading();
         let handle = builder.reload_handle();

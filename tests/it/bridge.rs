@@ -11,6 +11,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -75,8 +77,19 @@ impl Config {
 /// A bridge that was started. Killed when dropped; its log is shown when the test fails.
 pub struct Bridge {
     directory: TempDir,
+    launcher: Launcher,
     process: Option<Process>,
     log: watch::Sender<Vec<String>>,
+    /// Whether the end of the log is closed after its next line.
+    deaf: Arc<AtomicBool>,
+}
+
+/// What the program is started by, and with: nothing, but for tests of what the system does to it.
+#[derive(Clone, Debug, Default)]
+pub struct Launcher {
+    /// A program and its arguments, which must replace itself with the program behind them.
+    pub before: Vec<String>,
+    pub environment: Vec<(String, String)>,
 }
 
 struct Process {
@@ -88,6 +101,13 @@ struct Process {
 impl Bridge {
     /// Starts it, and returns when its journal is restored and its HTTP server listens. The broker may be away.
     pub async fn start(config: &Config) -> Self {
+        let mut bridge = Self::prepare(config, Launcher::default());
+        bridge.start_again().await;
+        bridge
+    }
+
+    /// Writes its configuration and does not start it yet.
+    pub fn prepare(config: &Config, launcher: Launcher) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let journal = directory.path().join("journal.db");
         let mut config = config.clone();
@@ -97,9 +117,13 @@ impl Bridge {
         let text = config.text();
         canary::feed(text.as_bytes());
         std::fs::write(directory.path().join("bridge.toml"), text).expect("the configuration");
-        let mut bridge = Self { directory, process: None, log: watch::Sender::new(Vec::new()) };
-        bridge.start_again().await;
-        bridge
+        Self { directory, launcher, process: None, log: watch::Sender::new(Vec::new()), deaf: Arc::default() }
+    }
+
+    /// From its next start on.
+    #[allow(dead_code, reason = "for the tests that need root")]
+    pub fn launch_by(&mut self, launcher: Launcher) {
+        self.launcher = launcher;
     }
 
     /// The same, and waits for readiness.
@@ -111,21 +135,49 @@ impl Bridge {
 
     /// Starts it on the same configuration and journal.
     pub async fn start_again(&mut self) {
+        let ended = self.start_or_end().await;
+        assert!(ended.is_none(), "it ended instead of starting: {ended:?}");
+    }
+
+    /// The same for one that may end instead of starting: then this is how.
+    pub async fn start_or_end(&mut self) -> Option<ExitStatus> {
         let earlier = self.log.borrow().len();
-        let (child, reading) = self.spawn(&mut self.command());
-        let http = self.logged(earlier, |line| {
+        let (mut child, reading) = self.spawn(&mut self.command());
+        let listens = self.logged(earlier, |line| {
             let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else {
                 // In the text format.
                 return line.split_once("address=")?.1.split_whitespace().next()?.parse().ok();
             };
             line["fields"]["address"].as_str()?.parse().ok()
         });
-        let http = http.await;
-        canary::keep_process(child.id());
-        self.process = Some(Process { child, reading, http });
+        let ended = async {
+            let mut looks = tokio::time::interval(LOOK_INTERVAL);
+            loop {
+                looks.tick().await;
+                if let Some(status) = child.try_wait().expect("it is ours") {
+                    return status;
+                }
+            }
+        };
+        let http = tokio::select! {
+            http = listens => Ok(http),
+            status = ended => Err(status),
+        };
+        match http {
+            Ok(http) => {
+                canary::keep_process(child.id());
+                self.process = Some(Process { child, reading, http });
+                None
+            }
+            Err(status) => {
+                tokio::task::block_in_place(|| reading.join().expect("its log is read to the end"));
+                Some(status)
+            }
+        }
     }
 
     /// Starts it to die at a crash point. It listens on `http`, which its configuration says.
+    #[allow(dead_code, reason = "not for the tests that need root")]
     pub fn start_to_die(&mut self, point: &str, http: SocketAddr) {
         let (child, reading) = self.spawn(self.command().env("SENDBRIDGE_CRASH_AT", point));
         self.process = Some(Process { child, reading, http });
@@ -142,15 +194,33 @@ impl Bridge {
         });
         let stderr = child.stderr.take().expect("piped");
         let reading = std::thread::spawn({
-            let log = self.log.clone();
+            let (log, deaf) = (self.log.clone(), Arc::clone(&self.deaf));
             move || {
                 for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                     canary::keep(Way::Log, "", line.as_bytes());
                     log.send_modify(|lines| lines.push(line));
+                    if deaf.load(Ordering::Relaxed) {
+                        return;
+                    }
                 }
             }
         });
         (child, reading)
+    }
+
+    /// Closes our end of its log after the next line, as a log collector does that ends.
+    pub fn stop_reading_its_log(&self) {
+        self.deaf.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nobody reads its log any more.
+    pub fn is_unread(&self) -> bool {
+        self.process.as_ref().expect("running").reading.is_finished()
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("running").child.id()
     }
 
     /// Waits for a line of the log, from line `start` on, that `find` finds something in.
@@ -162,8 +232,11 @@ impl Bridge {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sendbridge"));
-        command.args(["run", "--config"]).arg(self.path("bridge.toml")).stdin(Stdio::null()).env_remove("RUST_LOG");
+        let program = env!("CARGO_BIN_EXE_sendbridge").to_owned();
+        let mut words = self.launcher.before.iter().chain([&program]);
+        let mut command = Command::new(words.next().expect("at least the program"));
+        command.args(words).args(["run", "--config"]).arg(self.path("bridge.toml"));
+        command.envs(self.launcher.environment.clone()).env_remove("RUST_LOG").stdin(Stdio::null());
         command
     }
 
@@ -267,8 +340,7 @@ impl Bridge {
 
     /// Sends a signal and does not wait.
     pub fn signal(&self, signal: Signal) {
-        let id = self.process.as_ref().expect("running").child.id();
-        kill(Pid::from_raw(i32::try_from(id).expect("a process id")), signal).expect("it is ours");
+        kill(Pid::from_raw(i32::try_from(self.id()).expect("a process id")), signal).expect("it is ours");
     }
 
     fn end(&mut self, signal: Signal) -> ExitStatus {

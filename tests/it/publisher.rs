@@ -199,6 +199,18 @@ impl Publisher {
         read(&self.seen.borrow())
     }
 
+    /// How much was heard so far, on all topics together.
+    #[allow(dead_code, reason = "for the tests that need root")]
+    pub fn heard(&self) -> usize {
+        self.seen.borrow().all.len()
+    }
+
+    /// How many messages have an answer so far.
+    #[allow(dead_code, reason = "for the tests that need root")]
+    pub fn answers(&self) -> usize {
+        self.seen.borrow().answers.len()
+    }
+
     /// A copy, so that nobody holds the lock.
     pub fn seen(&self) -> Seen {
         self.seen.borrow().clone()

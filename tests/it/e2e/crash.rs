@@ -1,9 +1,9 @@
 //! Crashes, stops and second starts of the bridge.
 
-use super::{LOOSE, Scene, disk, server, text, text_with};
+use super::{LOOSE, Scene, disk, eventually, server, text, text_with};
 use crate::bridge::run_with;
 use nix::sys::signal::Signal;
-use sendbridge::cli::pretend::{Act, Behaviour, Faults, Ledger, Pretend, Settings};
+use sendbridge::cli::pretend::{Act, Behaviour, Faults, Ledger, Pretend, Rule, Settings};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -188,6 +188,40 @@ async fn an_interrupt_stops_like_a_termination() {
     scene.still_sends("1", "before").await;
     scene.bridge.signal(Signal::SIGINT);
     assert!(scene.bridge.wait().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_while_stopping_ends_it_at_once_and_loses_nothing() {
+    let mut scene = Scene::start(server(&["1", "2"]), |config| config.with("senders.timeout", r#""60s""#)).await;
+    scene.sender.set_faults(Faults::Rules(vec![Rule::always(Behaviour::despite(Act::Silence))]));
+    scene.publisher.send(text("1", "silent", "silent")).await;
+    scene.publisher.send(text("1", "behind", "behind")).await;
+    eventually("the request", || scene.arrivals("silent") == 1).await;
+    let clock = sendbridge::clock::Clock::start();
+    let begun = clock.now();
+    scene.bridge.signal(Signal::SIGTERM);
+    scene.bridge.logged(0, |line| line.contains("stop requested").then_some(())).await;
+    let status = scene.bridge.terminate();
+    let took = clock.now().since(begun);
+    assert_eq!(status.code(), Some(70), "{status}");
+    assert!(took < Duration::from_secs(8), "the first signal alone would have taken 10 s, both took {took:?}");
+    scene.sender.set_faults(Faults::None);
+    scene.bridge.start_again().await;
+    assert_eq!(scene.publisher.answer_to("silent").await["error"]["code"], "UNRESOLVED");
+    assert!(scene.publisher.answer_to("behind").await["msgId"].is_string());
+    assert_eq!((scene.arrivals("silent"), scene.effects("behind")), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_any_more_stops_nothing() {
+    let mut scene = Scene::start(server(&["1"]), |config| config).await;
+    scene.bridge.stop_reading_its_log();
+    scene.still_sends("1", "last-read").await;
+    eventually("the end of the log", || scene.bridge.is_unread()).await;
+    for number in 0..5 {
+        scene.still_sends("1", &format!("unread-{number}")).await;
+    }
+    assert!(scene.bridge.terminate().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 
 use super::{LOOSE, Scene, server, start_server, text};
 use crate::bridge::{Bridge, Config};
+use crate::canary;
 use crate::mosquitto::Mosquitto;
 use crate::publisher::{Message, Publisher, Seen, TOPICS};
 use sendbridge::cli::pretend::{Limits, PretendAccount, Settings};
@@ -156,8 +157,9 @@ async fn a_sender_ten_times_slower_holds_up_nobody_but_its_own_accounts() {
     };
     let scene = start(quick, |config| {
         config.with("senders.connections", &CONNECTIONS.to_string()).and(&format!(
-            "[[senders]]\nname = \"slow\"\nurl = {:?}\napi_key = \"key-canary\"\nconnections = {CONNECTIONS}",
-            slow.url()
+            "[[senders]]\nname = \"slow\"\nurl = {:?}\napi_key = {:?}\nconnections = {CONNECTIONS}",
+            slow.url(),
+            canary::API_KEY
         ))
     })
     .await;
