@@ -10,6 +10,7 @@ mod flow;
 mod hold;
 mod ids;
 mod message;
+mod nesting;
 mod outcome;
 mod report;
 mod time;
@@ -37,6 +38,7 @@ pub use ids::{Account, Corp, MessageId, SenderName, Seq};
 pub use message::{
     BUILT_IN_KINDS, Fingerprint, Kept, Lifetime, Message, OnDoubt, Options, Origin, Refusal, ReplyTo, Request, Retry,
 };
+pub use nesting::{TOLD_NESTING_MAX, is_too_deep};
 pub use outcome::{Code, Doubt, Fault, NotSent, Outcome, Receipt, Sender, State, Verdict};
 pub use report::{
     AccountReport, AccountState, AttemptReport, AttemptWord, BrokerReport, CorpReport, Counts, ErrorReport,

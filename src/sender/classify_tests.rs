@@ -45,6 +45,17 @@ fn what_ends_before_an_answer() {
 }
 
 #[test]
+fn why_an_answer_cannot_be_read_is_told_in_our_words() {
+    let long = "a text of the server".repeat(100);
+    for body in [format!("\"{long}\""), format!("{{\"code\":\"{long}\"}}")] {
+        let body = AnswerBody::Whole(Bytes::from(body));
+        let verdict = classify(Observed::Answer { status: 200, retry_after: None, body }, &rules(), NOW);
+        let Verdict::Unknown { why: Doubt::Unreadable, detail } = verdict else { panic!("{verdict:?}") };
+        assert!(detail.len() < 200 && !detail.contains("text of"), "{detail}");
+    }
+}
+
+#[test]
 fn a_status_that_is_no_success() {
     let table = [
         (101, "", "unknown status 101"),

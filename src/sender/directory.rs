@@ -129,6 +129,7 @@ mod tests {
             {"wxid":"g","corp_id":{"id":1}},
             {"wxid":"  ","corp_id":"1"},
             {"wxid":null},
+            {"wxid":"a\nb"},
             {"corp_id":"1"}
         ]}"#;
         let expected = vec![
@@ -143,6 +144,21 @@ mod tests {
             known("g", None, None),
         ];
         assert_eq!(list(body), Ok(expected));
+    }
+
+    /// Whatever it says, and however much of it.
+    #[test]
+    fn why_there_is_no_list_is_told_in_our_words() {
+        let long = "a text of the server".repeat(100);
+        for body in
+            [format!("\"{long}\""), format!("{{\"code\":\"{long}\"}}"), format!("{{\"code\":0,\"data\":\"{long}\"}}")]
+        {
+            let detail = list(&body).expect_err("no list").detail;
+            assert!(detail.len() < 200 && !detail.contains("text of"), "{detail}");
+        }
+        let refused = list(r#"{"code":-7,"msg":"no"}"#).expect_err("refused");
+        assert_eq!(&*refused.detail, "the list's code is -7");
+        assert_eq!(list(&format!(r#"{{"code":0,"data":[{{"wxid":"{}"}}]}}"#, "1".repeat(129))), Ok(vec![]));
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod yunxin;
 
 pub use wecom::{AesKey, Keys as WecomKeys};
 
-use crate::model::{Callback, Conversation, Event, Party, Phase, SenderName, Signal, System, Time};
+use crate::model::{Callback, Conversation, Event, Party, Phase, SenderName, Signal, System, Time, is_too_deep};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -129,6 +129,8 @@ pub enum Unreadable {
     NotJson,
     NotAnObject,
     NotXml,
+    /// An event with it inside could not be read by everybody.
+    TooDeep,
 }
 
 impl Unreadable {
@@ -137,6 +139,7 @@ impl Unreadable {
             Self::NotJson => "not JSON",
             Self::NotAnObject => "not a JSON object",
             Self::NotXml => "not XML that is taken",
+            Self::TooDeep => "nested too deep",
         }
     }
 }
@@ -253,6 +256,9 @@ impl Source {
             Ok(read) => read,
             Err(why) => return Arrived::Unreadable(why),
         };
+        if drafts.iter().any(|draft| is_too_deep(&draft.data)) {
+            return Arrived::Unreadable(Unreadable::TooDeep);
+        }
         let key = read::digest(&[self.name.as_bytes(), &key]);
         let id = read::hex(&key);
         let events = drafts.into_iter().enumerate().map(|(index, draft)| self.event(draft, &id, index, now)).collect();

@@ -3,7 +3,7 @@
 //! What a call that only reads leaves unknown is harmless, and says so; what one that changes something leaves unknown
 //! is always `UNRESOLVED`, whatever went wrong. A program that sees any other code knows that nothing was done.
 
-use crate::model::{Code, Fault, Sender};
+use crate::model::{Code, Fault, Sender, TOLD_NESTING_MAX, is_too_deep};
 use crate::sender::classify::{AnswerBody, Observed, Rules, shorten};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -70,6 +70,10 @@ fn success(http: u16, body: AnswerBody, question: &Question, rules: &Rules) -> R
     let msg = said(member(&mut answer, "msg"));
     if code == 0 {
         let data = member(&mut answer, "data").unwrap_or_default();
+        if is_too_deep(&data) {
+            let what = format!("the answer is nested deeper than {TOLD_NESTING_MAX} levels");
+            return Err(unclear(question, Code::BadAnswer, &what, None));
+        }
         return Ok(json!({ "http": http, "code": 0, "msg": msg, "data": data }));
     }
     let says_nothing = rules.unknown.iter().any(|sign| sign.matches(code, &msg));

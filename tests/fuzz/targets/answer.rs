@@ -6,10 +6,12 @@
 use super::{fault, json};
 use crate::plant;
 use bytes::Bytes;
-use sendbridge::model::{Code, Doubt, NotSent, Sender, Time, Verdict};
+use sendbridge::model::{Code, CommandOrigin, Doubt, NotSent, Reply, Sender, Time, Verdict};
+use sendbridge::publisher::payload;
 use sendbridge::sender::call::answer::{self, Question};
 use sendbridge::sender::classify::{AnswerBody, Observed, RETRY_AFTER_MAX, Rules, Sign, classify};
 use sendbridge::sender::directory;
+use serde_json::Value;
 use std::time::Duration;
 
 pub const WORDS: &str = r#"
@@ -70,7 +72,9 @@ fn code(body: Option<&[u8]>) -> Option<i64> {
     // Whether texts that nobody needs are UTF-8 is not looked at.
     let members = json::members(String::from_utf8_lossy(body?).as_bytes())?;
     let code = members.get("code")?.get();
-    code.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-').then(|| code.parse().ok())?
+    // To some readers -0 is no whole number.
+    let is_plain = code != "-0" && code.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    is_plain.then(|| code.parse().ok())?
 }
 
 /// What is said about an answer that could not be read, or was not needed, has nothing of it.
@@ -133,6 +137,10 @@ pub fn send(input: &[u8]) {
     }
 }
 
+fn origin() -> CommandOrigin {
+    CommandOrigin { name: Box::from("sender/call"), reply_to: None, transaction: None, by: None }
+}
+
 /// To a call: data only on a plain word, and a call that may have changed something is unresolved or proven.
 pub fn call(input: &[u8]) {
     for (rules, changes) in rules().iter().flat_map(|rules| [(rules, false), (rules, true)]) {
@@ -145,6 +153,9 @@ pub fn call(input: &[u8]) {
                 assert!((200..=299).contains(&status) && data["code"] == 0 && data["http"] == status);
                 let bytes = serde_json::to_string(data).expect("data is JSON").len();
                 assert!(bytes <= 200 + 8 * body.map_or(0, <[u8]>::len), "{bytes} bytes of data");
+                let reply = payload::reply(&Reply { origin: origin(), result: Ok(data.clone()) });
+                let said: Value = serde_json::from_slice(&reply).expect("everybody can read the reply");
+                assert_eq!(said["data"], *data);
             }
             Err(refused) => {
                 fault::check(refused);
