@@ -15,9 +15,10 @@ const SEND_FAILED: i64 = 4_194_304;
 
 /// Messages of one batch. What claims to have more is passed on in one piece: a body can hold more than anybody counts.
 const BATCH_MAX: usize = 1000;
-/// The longest name of an instance or an account, in bytes. Each message of a batch carries both along, so a long one in
-/// a body of a megabyte would take a thousand times its room.
-const NAME_BYTES_MAX: usize = 256;
+
+/// Longest guid, and account behind one, that is taken for such, in bytes: both are remembered, and told again with every
+/// message of a batch.
+const ID_BYTES_MAX: usize = 256;
 
 /// `known_user` gives the account that logged in last under a guid: only that tells who sent a message.
 pub(super) fn read(
@@ -30,7 +31,8 @@ pub(super) fn read(
         return Err(Unreadable::NotAnObject);
     }
     let envelope = Fields::of(&root);
-    let guid = envelope.text("guid").filter(|guid| is_name(guid)).unwrap_or_default();
+    let named_guid = envelope.text("guid").unwrap_or_default();
+    let guid = if named_guid.len() <= ID_BYTES_MAX { named_guid.clone() } else { String::new() };
     let code = envelope.integer("notify_type");
     let kind = code.map_or_else(String::new, |code| code.to_string());
     let own = known_user(&guid);
@@ -51,7 +53,7 @@ pub(super) fn read(
         items = vec![data];
     }
     let key = match Fields::of(data).text("appinfo").filter(|info| code == Some(11010) && !info.is_empty()) {
-        Some(info) => digest(&[b"appinfo", guid.as_bytes(), info.as_bytes()]),
+        Some(info) => digest(&[b"appinfo", named_guid.as_bytes(), info.as_bytes()]),
         None => digest(&[b"body", body]),
     };
     let mut drafts = Vec::with_capacity(items.len());
@@ -86,11 +88,7 @@ pub(super) fn login(body: &[u8]) -> Option<(String, String)> {
         return None;
     }
     let (guid, user) = (envelope.text("guid")?, envelope.fields("data").text("user_id")?);
-    (is_name(&guid) && is_name(&user)).then_some((guid, user))
-}
-
-fn is_name(text: &str) -> bool {
-    text.len() <= NAME_BYTES_MAX
+    (guid.len() <= ID_BYTES_MAX && user.len() <= ID_BYTES_MAX).then_some((guid, user))
 }
 
 fn event(code: Option<i64>, data: Fields<'_>, own: Option<&str>) -> &'static str {
