@@ -21,7 +21,7 @@ const QUEUED_TOPIC: &str = "sendbridge/event/send/queued";
 /// A server's settings with so many accounts online, all of the company `corp`.
 pub fn server(accounts: usize) -> Settings {
     Settings {
-        api_key: "key-canary".to_owned(),
+        api_key: "key".to_owned(),
         accounts: (0..accounts).map(|number| PretendAccount::online(&account(number), "corp")).collect(),
         limits: LOOSE,
         ..Settings::default()

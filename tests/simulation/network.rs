@@ -7,7 +7,7 @@ use super::scenario::{FaultKind, Mood, Payload, sender_name};
 use super::server::{Sent, fate};
 use super::world::{Event, World};
 use crate::model::{
-    Action, DirectoryEntry, Input, Outgoing, Reply, SendEvent, SenderTrouble, Seq, State, Ticket, Time, Verdict,
+    Action, DirectoryEntry, Input, Outgoing, Reply, SendEvent, SenderTrouble, Seq, Ticket, Time, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

@@ -177,7 +177,7 @@ fn check_topics(topics: &Topics, send: &[String], reply: &[String], asked: &[Str
         published.extend([account, corp]);
     }
     for topic in &published {
-        assert!(is_name(topic) && !topics.may_reply_to(topic), "{topic}");
+        assert!(is_name(topic) && !topics.may_reply_to(topic, None), "{topic}");
     }
     for topic in asked.iter().filter(|topic| is_name(topic)) {
         let is_sent = send.iter().any(|filter| matches(filter, topic));
@@ -193,13 +193,13 @@ fn check_topics(topics: &Topics, send: &[String], reply: &[String], asked: &[Str
             Incoming::Other => assert!(!is_sent, "{topic}"),
         }
         let allowed = reply.iter().any(|filter| matches(filter, topic));
-        if topics.may_reply_to(topic) {
+        if topics.may_reply_to(topic, None) {
             assert!(allowed, "{topic}");
             published.push(topic.clone());
         }
     }
     for topic in asked.iter().filter(|topic| !is_name(topic)) {
-        assert!(!topics.may_reply_to(topic), "{topic}");
+        assert!(!topics.may_reply_to(topic, None), "{topic}");
     }
     // The bridge never hears itself.
     for topic in &published {
@@ -215,7 +215,7 @@ fn check_responses(topics: Topics, asked: &[String]) {
         let meta = PacketMeta { qos: 1, response_topic: Some(topic.clone()), ..PacketMeta::default() };
         let (input, log) = log::logged(|| parse_request(&settings, None, meta, b"{}"));
         let Input::Refused { refusal, .. } = input else { panic!("an empty object is no message") };
-        let is_allowed = settings.topics.may_reply_to(topic);
+        let is_allowed = settings.topics.may_reply_to(topic, None);
         assert_eq!(refusal.origin.reply_to.map(|to| to.topic), is_allowed.then(|| Box::from(topic.as_str())));
         assert_eq!(log.lines().count(), usize::from(!is_allowed), "{log}");
         assert!(log.len() <= 2000, "a line of {} bytes", log.len());
