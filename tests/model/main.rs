@@ -3,7 +3,8 @@
 //!
 //! The model is the engine's rules without times and without other messages. After each step every promise is asked,
 //! and of every state that is left alone it is asked whether everything ends answered. That the exploration would
-//! notice is shown by mistakes: each has to be found out, by the promise that it breaks.
+//! notice is shown by mistakes: each has to be found out, by the promise that it breaks. That the model is one of this
+//! engine is shown by walks through it, on which the engine has to decide the same.
 //!
 //! What is not in it: other messages (but the second life of one that an operator has sent again), limits, a journal that
 //! lies, operators who err, and receipts, which change no answer.
@@ -16,8 +17,10 @@ mod explore;
 mod mistakes;
 mod pack;
 mod promises;
+mod replay;
 mod state;
 mod step;
+mod walks;
 
 use bridge::Rules;
 use explore::{Counterexample, Figures, explore};
