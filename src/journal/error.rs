@@ -1,5 +1,6 @@
 //! What can go wrong, and what is certain when it did.
 
+use crate::model::Seq;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -17,6 +18,8 @@ pub enum OpenError {
     NotAJournal { path: PathBuf },
     /// A newer version of the program wrote it.
     Newer { path: PathBuf, found: i64, known: i64 },
+    /// It ends before the one that was here: an old backup, or a copy.
+    Older { path: PathBuf, last: Seq, noted: Seq, mark: PathBuf },
     /// Its structure is damaged; `finding` is the first thing that SQLite found.
     Damaged { path: PathBuf, finding: String },
     /// SQLite could not open, read or write it.
@@ -29,7 +32,11 @@ impl OpenError {
     /// Whether it stays so until a person acts. A lock is let go of by the process that holds it.
     pub fn is_lasting(&self) -> bool {
         match self {
-            Self::OldSqlite { .. } | Self::NotAJournal { .. } | Self::Newer { .. } | Self::Damaged { .. } => true,
+            Self::OldSqlite { .. }
+            | Self::NotAJournal { .. }
+            | Self::Newer { .. }
+            | Self::Older { .. }
+            | Self::Damaged { .. } => true,
             Self::File { error, .. } => {
                 matches!(
                     error.kind(),
@@ -63,6 +70,10 @@ impl fmt::Display for OpenError {
                 f,
                 "{path:?} has schema {found} and this version knows up to {known}; nothing was changed: run the newer version"
             ),
+            Self::Older { path, last, noted, mark } => write!(
+                f,
+                "{path:?} ends with message {last} and the journal that was here with message {noted}: it is an old backup, and what was sent since would be sent again; nothing was changed: put the newer one back, or remove {mark:?} to go on with this one all the same"
+            ),
             Self::Damaged { path, finding } => write!(
                 f,
                 "{path:?} is damaged ({finding}); nothing was changed: copy it with its -wal file, then restore a backup or run `sqlite3 FILE .recover`"
@@ -82,6 +93,7 @@ impl std::error::Error for OpenError {
             | Self::OldSqlite { .. }
             | Self::NotAJournal { .. }
             | Self::Newer { .. }
+            | Self::Older { .. }
             | Self::Damaged { .. } => None,
         }
     }

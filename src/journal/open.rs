@@ -1,7 +1,7 @@
 //! Opens the file and refuses what is not ours, not readable, or not free.
 
 use super::codec::{span_out, time_out, unsigned};
-use super::{Anchor, OpenError, Suspect, poison, schema};
+use super::{Anchor, OpenError, Suspect, mark, poison, schema};
 use crate::model::LastNumbers;
 use crate::model::Seq;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -44,8 +44,11 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     if is_empty(&connection).map_err(database)? {
         connection.execute_batch(schema::BEFORE_TABLES).map_err(database)?;
         create_tables(&connection).map_err(database)?;
+        // Whoever took the file away wants to begin anew.
+        mark::write(&lock, Seq::default());
     } else {
         let version = check_identity(&connection, path)?;
+        check_age(&connection, &lock, path)?;
         upgrade(&connection, version).map_err(database)?;
     }
     // Also for a file that an operator switched to another mode by hand.
@@ -99,8 +102,14 @@ fn lock(path: &Path) -> Result<File, OpenError> {
             .create(directory)
             .map_err(|error| OpenError::File { path: directory.to_owned(), error })?;
     }
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path).map_err(failed)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(&lock_path)
+        .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: lock_path }),
@@ -166,6 +175,18 @@ fn check_identity(connection: &Connection, path: &Path) -> Result<i64, OpenError
         return Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION });
     }
     Ok(found)
+}
+
+/// Refuses a journal that ends before the one that was here.
+fn check_age(connection: &Connection, lock: &File, path: &Path) -> Result<(), OpenError> {
+    const LAST_SQL: &str = "SELECT max(seq, (SELECT coalesce(max(seq), 0) FROM message)) FROM progress";
+    let Some(noted) = mark::read(lock) else { return Ok(()) };
+    let last = connection.query_row(LAST_SQL, [], |row| row.get(0)).map_err(|error| classify(path, error))?;
+    let last = Seq(unsigned(last));
+    if last < noted {
+        return Err(OpenError::Older { path: path.to_owned(), last, noted, mark: with_suffix(path, ".lock") });
+    }
+    Ok(())
 }
 
 fn quick_check(connection: &Connection, path: &Path) -> Result<(), OpenError> {

@@ -2,7 +2,8 @@
 
 use super::prune::{Pass, Pruned};
 use super::{
-    Anchor, Batch, CommitError, Committed, Settings, Suspect, UnknownCause, append, codec, poison, replay, reports,
+    Anchor, Batch, CommitError, Committed, Settings, Suspect, UnknownCause, append, codec, mark, poison, replay,
+    reports,
 };
 use crate::crash;
 use crate::model::{LastNumbers, Message, Seq, Time};
@@ -108,7 +109,7 @@ pub(super) fn run(mut store: Store, mut inbox: mpsc::Receiver<Request>) {
 pub(super) struct Store {
     pub(super) connection: Connection,
     /// Held for as long as the connection: it is what keeps a second process out. Dropped after it.
-    _lock: File,
+    lock: File,
     pub(super) settings: Settings,
     last_numbers: LastNumbers,
     /// After a failure of which nobody knows what it left behind, nothing more is written.
@@ -131,7 +132,7 @@ impl Store {
         let identity = identity(&settings.path);
         Self {
             connection,
-            _lock: lock,
+            lock,
             settings,
             last_numbers,
             stopped: false,
@@ -155,6 +156,9 @@ impl Store {
             batch.records.iter().for_each(|record| last_numbers.see(record));
             let moved = last_numbers != self.last_numbers;
             self.in_transaction(|connection| write(connection, batch, moved.then_some(last_numbers)))?;
+            if last_numbers.seq != self.last_numbers.seq {
+                mark::write(&self.lock, last_numbers.seq);
+            }
             self.last_numbers = last_numbers;
         }
         let messages = self.load(&batch.load).map_err(|error| self.stop(UnknownCause::Database(error)))?;

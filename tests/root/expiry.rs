@@ -86,7 +86,10 @@ async fn a_certificate_that_is_over_is_refused_with_the_reason_and_a_new_one_tak
     let before = scene.bridge.log().len();
     tokio::task::block_in_place(|| scene.broker.restart());
     scene.bridge.logged(before, says_expired).await;
+    let acknowledged = scene.publisher.seen().acknowledged;
     scene.send_next().await;
+    // Until then it is the publisher's, who would lose it with the broker.
+    scene.publisher.wait("it is with the broker", |seen| seen.acknowledged > acknowledged).await;
     authority.certify(directory.path(), 30 * DAY);
     tokio::task::block_in_place(|| scene.broker.restart());
     scene.bridge.ready().await;

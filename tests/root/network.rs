@@ -9,6 +9,7 @@ use crate::scene::{Scene, server};
 use sendbridge::cli::pretend::Settings;
 use sendbridge::clock::Clock;
 use serde_json::json;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -19,6 +20,8 @@ const NETWORKS: [&str; 3] = ["198.51.100", "203.0.113", "192.0.2"];
 struct Namespace {
     name: String,
     network: &'static str,
+    /// Our ends of both ways.
+    links: Vec<String>,
 }
 
 impl Namespace {
@@ -28,20 +31,22 @@ impl Namespace {
         let used = run(&["ip", "route", "show", "table", "all"])? + &run(&["ip", "addr"])?;
         let is_free = |network: &&str| !used.contains(&format!("{network}."));
         let network = NETWORKS.into_iter().find(is_free).ok_or("no network is free")?;
-        let id = std::process::id();
-        let namespace = Self { name: format!("sendbridge-{id}"), network };
+        // The system takes its time to forget one, so the next one has another name.
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let id = format!("{}-{}", std::process::id() % 100_000, MADE.fetch_add(1, Ordering::Relaxed));
+        let links = ["b", "s"].map(|way| format!("sb{way}{id}")).to_vec();
+        let namespace = Self { name: format!("sendbridge-{id}"), network, links };
         let name = namespace.name.as_str();
         run(&["ip", "netns", "add", name])?;
         run(&["ip", "-n", name, "link", "set", "lo", "up"])?;
-        for (way, here, there) in
-            [("b", namespace.broker(), namespace.to_broker()), ("s", namespace.sender(), namespace.to_sender())]
-        {
-            let (ours, theirs) = (format!("sb{way}{id}"), format!("sb{way}"));
-            run(&["ip", "link", "add", &ours, "type", "veth", "peer", "name", &theirs, "netns", name])?;
-            run(&["ip", "addr", "add", &format!("{here}/30"), "dev", &ours])?;
-            run(&["ip", "link", "set", &ours, "up"])?;
-            run(&["ip", "-n", name, "addr", "add", &format!("{there}/30"), "dev", &theirs])?;
-            run(&["ip", "-n", name, "link", "set", &theirs, "up"])?;
+        let ways =
+            [(namespace.broker(), namespace.to_broker(), "sbb"), (namespace.sender(), namespace.to_sender(), "sbs")];
+        for (ours, (here, there, theirs)) in namespace.links.iter().zip(ways) {
+            run(&["ip", "link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", name])?;
+            run(&["ip", "addr", "add", &format!("{here}/30"), "dev", ours])?;
+            run(&["ip", "link", "set", ours, "up"])?;
+            run(&["ip", "-n", name, "addr", "add", &format!("{there}/30"), "dev", theirs])?;
+            run(&["ip", "-n", name, "link", "set", theirs, "up"])?;
         }
         Ok(namespace)
     }
@@ -72,7 +77,10 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // Its ends of both ways go with it, and ours with them.
+        // The other ends of both ways go with ours.
+        for link in &self.links {
+            let _ = run(&["ip", "link", "del", link]);
+        }
         let _ = run(&["ip", "netns", "del", &self.name]);
     }
 }

@@ -56,43 +56,64 @@ async fn start_with_less(scene: &mut Scene, most: usize, launcher: impl Fn(usize
     for allowed in (1..=most).rev() {
         scene.bridge.launch_by(launcher(allowed));
         let lines = scene.bridge.log().len();
-        let status = start_and_send(scene).await;
+        let end = start_and_send(scene, lines).await;
         let said = scene.bridge.log()[lines..].join("\n");
-        match status {
-            None => *ends.entry("worked".to_owned()).or_default() += 1,
-            Some(status) => {
+        let word = match end {
+            End::Worked => WORKED.to_owned(),
+            End::Waits => "waited and said why".to_owned(),
+            End::Ended(status) => {
                 assert!(!status.success() && !said.trim().is_empty(), "{allowed}: {status} without a word");
-                *ends.entry(status.to_string()).or_default() += 1;
+                status.to_string()
             }
-        }
+        };
+        *ends.entry(word).or_default() += 1;
     }
     scene.bridge.launch_by(Launcher::default());
     scene.bridge.start_again().await;
     let words: Vec<String> = ends.iter().map(|(how, times)| format!("{times} {how}")).collect();
-    let worked = ends.get("worked").copied().unwrap_or_default();
+    let worked = ends.get(WORKED).copied().unwrap_or_default();
     (most - worked, words.join(", "))
 }
 
-/// How it ended, if it did; else a message went through it, and it is ended.
-async fn start_and_send(scene: &mut Scene) -> Option<ExitStatus> {
-    let ended = scene.bridge.start_or_end().await;
-    if ended.is_some() {
-        return ended;
+const WORKED: &str = "worked";
+
+/// What became of a start.
+enum End {
+    /// A message went through.
+    Worked,
+    /// It runs and cannot reach the server, again and again, and says why.
+    Waits,
+    Ended(ExitStatus),
+}
+
+/// Starts it, sees what becomes of a message, and ends it. `lines` are those that were logged before.
+async fn start_and_send(scene: &mut Scene, lines: usize) -> End {
+    if let Some(status) = scene.bridge.start_or_end().await {
+        return End::Ended(status);
     }
     scene.send_next().await;
     let wanted = scene.published.len();
     let mut looks = tokio::time::interval(Duration::from_millis(10));
-    let working = async {
-        while scene.publisher.answers() < wanted && scene.bridge.is_running() {
+    let deciding = async {
+        loop {
             looks.tick().await;
+            if !scene.bridge.is_running() {
+                return End::Ended(scene.bridge.wait());
+            }
+            if scene.publisher.answers() >= wanted {
+                return End::Worked;
+            }
+            let log = scene.bridge.log();
+            if log[lines..].iter().filter(|line| line.contains("os error")).count() > 2 {
+                return End::Waits;
+            }
         }
     };
-    tokio::time::timeout(DEADLINE, working).await.expect("it works, or it ends");
-    if scene.bridge.is_running() {
+    let end = tokio::time::timeout(DEADLINE, deciding).await.expect("it works, waits or ends");
+    if matches!(end, End::Worked | End::Waits) {
         scene.bridge.kill();
-        return None;
     }
-    Some(scene.bridge.wait())
+    end
 }
 
 async fn prepared() -> Scene {

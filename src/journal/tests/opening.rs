@@ -75,6 +75,39 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     assert_eq!(std::fs::read(&path).expect("the file"), before);
 }
 
+#[tokio::test]
+async fn an_old_backup_is_refused_and_left_alone_until_somebody_insists() {
+    let directory = directory();
+    let path = settings(directory.path()).path;
+    let (backup, lock) = (directory.path().join("backup"), path.with_extension("db.lock"));
+    let journal = open(directory.path());
+    commit(&journal, life(1, START)).await;
+    journal.close().await.expect("a clean end");
+    std::fs::copy(&path, &backup).expect("a backup");
+    let journal = open(directory.path());
+    commit(&journal, life(2, START)).await;
+    journal.close().await.expect("a clean end");
+    open(directory.path()).close().await.expect("it is the newest there is");
+
+    std::fs::copy(&backup, &path).expect("the backup");
+    let refused = Journal::open(settings(directory.path()));
+    assert!(matches!(refused, Err(OpenError::Older { last: Seq(1), noted: Seq(2), .. })), "{refused:?}");
+    assert!(refused.is_err_and(|error| error.is_lasting() && error.to_string().contains("sendbridge.db.lock")));
+    assert!(std::fs::read(&path).expect("the file") == std::fs::read(&backup).expect("the file"));
+
+    std::fs::remove_file(&lock).expect("a lock that nobody holds");
+    let journal = open(directory.path());
+    assert_eq!(journal.last_numbers().seq, Seq(1));
+    journal.close().await.expect("a clean end");
+    // What cannot be read says nothing, and a journal that is not there is a new one.
+    std::fs::write(&lock, "x").expect("a file");
+    open(directory.path()).close().await.expect("a clean end");
+    std::fs::write(&lock, "                  99\n").expect("a file");
+    std::fs::remove_file(&path).expect("a file");
+    open(directory.path()).close().await.expect("a clean end");
+    open(directory.path()).close().await.expect("a clean end");
+}
+
 /// Takes a file back to what version 1 wrote.
 fn as_version_one(path: &Path) {
     let back =

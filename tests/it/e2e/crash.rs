@@ -237,6 +237,30 @@ async fn a_second_process_on_the_same_journal_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_old_backup_in_the_place_of_the_journal_sends_nothing_again() {
+    let mut scene = Scene::start(server(&["1"]), |config| config).await;
+    let (journal, backup) = (scene.bridge.path("journal.db"), scene.bridge.path("backup.db"));
+    scene.still_sends("1", "first").await;
+    scene.publisher.ask("pause", json!({ "all": true, "reason": "a backup" })).await;
+    scene.publisher.send(text("1", "waits", "waits")).await;
+    scene.publisher.ask_until("account/get", json!({ "account": "1" }), |data| data["queued"] == 1).await;
+    assert!(scene.bridge.terminate().success());
+    std::fs::copy(&journal, &backup).expect("a backup");
+    scene.bridge.start_again().await;
+    scene.publisher.ask("resume", json!({ "all": true })).await;
+    assert!(scene.publisher.answer_to("waits").await["msgId"].is_string());
+    scene.still_sends("1", "later").await;
+    assert!(scene.bridge.terminate().success());
+    std::fs::copy(&backup, &journal).expect("the backup");
+    let status = scene.bridge.start_or_end().await.expect("it does not start");
+    assert_eq!(status.code(), Some(78), "{status}");
+    let log = scene.bridge.log();
+    let last = log.last().expect("a line");
+    assert!(last.contains("old backup") && last.contains("journal.db.lock"), "{last}");
+    assert_eq!(scene.arrivals("waits"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_configuration_is_refused_with_every_mistake() {
     let (status, said) = tokio::task::block_in_place(|| {
         run_with("[mqtt]\nulr = \"mqtt://127.0.0.1\"\n[messages]\nttl = \"soon\"\n[[senders]]\nname = \"main\"\n")
