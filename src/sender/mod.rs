@@ -13,6 +13,8 @@ mod request;
 
 mod client;
 
+mod connection;
+
 mod classify;
 
 mod directory;
