@@ -9,6 +9,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The bridge between services that want a chat message sent and the API that sends it.
 #[derive(Parser)]
 #[command(version, about, arg_required_else_help = true)]

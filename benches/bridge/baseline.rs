@@ -21,6 +21,8 @@ pub fn run(broker_port: u16, url: &str) {
 async fn serve(broker_port: u16, url: Arc<str>) {
     let mut options = MqttOptions::new("plain", "127.0.0.1", broker_port);
     options.set_inflight(1000);
+    // What it has not read yet stays with the broker while it is away.
+    options.set_clean_session(false);
     options.set_max_packet_size(1024 * 1024, 1024 * 1024);
     options.set_keep_alive(Duration::from_secs(30));
     let (client, mut event_loop) = AsyncClient::new(options, 2000);

@@ -25,11 +25,49 @@ pub enum Pace {
     Open { per_second: u32 },
 }
 
+/// For whose accounts messages are.
+#[derive(Clone, Copy, Debug)]
+pub enum Who {
+    All,
+    /// The first half of the companies.
+    Held,
+    /// The second half.
+    Free,
+}
+
+impl Who {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Held => "held",
+            Self::Free => "free",
+        }
+    }
+
+    pub fn parse(word: &str) -> Self {
+        let known = [Self::All, Self::Held, Self::Free].into_iter().find(|who| who.word() == word);
+        known.unwrap_or_else(|| panic!("{word:?} are no companies"))
+    }
+
+    /// The account of a message, by its number. Account and company go by the same number.
+    fn account(self, number: u64) -> u32 {
+        let (accounts, corps) = (u64::from(crate::ACCOUNTS), u64::from(crate::sender::CORPS));
+        let half = corps / 2;
+        let number = match self {
+            Self::All => number,
+            Self::Held => number / half * corps + number % half,
+            Self::Free => number / half * corps + number % half + half,
+        };
+        (number % accounts) as u32
+    }
+}
+
 /// One run of the load generator.
 #[derive(Clone, Debug)]
 pub struct Load {
     pub broker_port: u16,
     pub pace: Pace,
+    pub who: Who,
     /// How long it runs before anything counts.
     pub warm_up: Duration,
     /// How long it counts.
@@ -45,6 +83,7 @@ pub struct Load {
 /// What both tasks share.
 struct Desk {
     name: String,
+    who: Who,
     slots: Semaphore,
     /// When each message was due, by its number.
     due: Mutex<Vec<Option<Instant>>>,
@@ -62,6 +101,7 @@ pub fn run(load: &Load) {
         let outstanding = if let Pace::Closed { outstanding } = load.pace { outstanding } else { 0 };
         let desk = Arc::new(Desk {
             name: load.name.clone(),
+            who: load.who,
             slots: Semaphore::new(outstanding),
             due: Mutex::default(),
             published: AtomicU64::new(0),
@@ -132,14 +172,14 @@ impl Desk {
             let mut dues = self.due.lock().expect("not poisoned");
             dues.push(Some(due));
         }
-        let body = message(&self.name, number);
+        let body = message(&self.name, number, self.who);
         client.publish("SendMessage", QoS::AtLeastOnce, false, body).await.expect("a running loop");
     }
 }
 
 /// About 280 bytes.
-fn message(name: &str, number: u64) -> String {
-    let account = crate::account((number % u64::from(crate::ACCOUNTS)) as u32);
+pub fn message(name: &str, number: u64, who: Who) -> String {
+    let account = crate::account(who.account(number));
     format!(
         r#"{{"wxId":"{account}","conversationId":"S:{account}_7881301954974667","content":"订单已经发货，请注意查收。Your order has been shipped and will reach you within three working days; thank you.","type":"text","note":"{number:032}","id":"{name}-{number}"}}"#
     )

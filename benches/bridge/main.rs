@@ -6,8 +6,11 @@
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the real clock")]
 #![allow(clippy::print_stdout, reason = "its result is what it prints")]
 
+mod backlog;
 mod baseline;
+mod kill;
 mod load;
+mod picture;
 mod proc;
 mod programs;
 mod report;
@@ -42,6 +45,15 @@ struct Arguments {
     /// Only a closed loop against the bridge, of so many seconds, for a profiler; prints its process id first.
     #[arg(long, value_name = "SECONDS")]
     profile: Option<u64>,
+    /// Also draws the ratios into this file.
+    #[arg(long, value_name = "SVG")]
+    picture: Option<PathBuf>,
+    /// Only what each loses when it is killed with work in hand.
+    #[arg(long)]
+    kill: bool,
+    /// Only the bridge with so many messages queued.
+    #[arg(long, value_name = "MESSAGES")]
+    backlog: Option<u64>,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -53,6 +65,10 @@ fn main() {
         Some("sender") => sender::run(),
         Some("plain") => baseline::run(arguments[1].parse().expect("a port"), &arguments[2]),
         Some("load") => load::run(&programs::from_arguments(&arguments[1..])),
+        Some("held") => {
+            backlog::publish(arguments[1].parse().expect("a port"), arguments[2].parse().expect("a number"));
+        }
+        Some("burst") => kill::publish(arguments[1].parse().expect("a port"), arguments[2].parse().expect("a number")),
         Some(_) | None => compare(Arguments::parse()),
     }
 }
@@ -79,6 +95,8 @@ fn compare(arguments: Arguments) {
         let mut rig = Rig::start(&bridge(arguments.also.first().map_or(own, PathBuf::as_path)), &directory);
         println!("pid {}", rig.program_id());
         println!("{}", rig.load(Pace::Closed { outstanding: OUTSTANDING }, seconds(1), seconds(span)));
+    } else if let Some(messages) = arguments.backlog {
+        backlog::run(&bridge(arguments.also.first().map_or(own, PathBuf::as_path)), messages, &directory);
     } else {
         let mut programs = vec![("plain program".to_owned(), Program::Plain), ("bridge".to_owned(), bridge(own))];
         programs.extend(arguments.also.iter().map(|path| (path.display().to_string(), bridge(path))));
@@ -89,7 +107,15 @@ fn compare(arguments: Arguments) {
             let narrow = Program::Bridge { binary, topics: "", sender: "connections = 64" };
             programs.push(("bridge, 64 connections".to_owned(), narrow));
         }
-        println!("{}", report::table(&measure_all(&programs, rounds, spans, &directory)));
+        if arguments.kill {
+            println!("{}", kill::table(&programs, rounds, &directory));
+        } else {
+            let results = measure_all(&programs, rounds, spans, &directory);
+            println!("{}", report::table(&results));
+            if let Some(path) = arguments.picture {
+                std::fs::write(path, picture::svg(&results)).expect("a file");
+            }
+        }
     }
     let _ = std::fs::remove_dir_all(directory);
 }

@@ -1,6 +1,6 @@
 //! Starts what a measurement consists of, each in its own process on 127.0.0.1, and ends them by their ids.
 
-use crate::load::{Load, Pace};
+use crate::load::{Load, Pace, Who};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -48,7 +48,8 @@ pub struct Rig {
     broker_port: u16,
     sender_port: u16,
     directory: PathBuf,
-    program: Process,
+    program: Program,
+    running: Process,
     broker: Process,
     _sender: Process,
     runs: u32,
@@ -64,26 +65,16 @@ impl Rig {
         let (sender, mut output) = start_self(&["sender"], directory);
         let sender_port = read_line(&mut output).trim().parse().expect("a port");
         let url = format!("http://127.0.0.1:{sender_port}/gnapi/open");
-        let program = match program {
-            Program::Plain => start_self(&["plain", &broker_port.to_string(), &url], directory).0,
-            Program::Bridge { binary, topics, sender } => {
-                let config = directory.join("sendbridge.toml");
-                let text = bridge_config(directory, broker_port, &url, topics, sender);
-                std::fs::write(&config, text).expect("a file");
-                let mut command = Command::new(binary);
-                command.arg("run").arg("--config").arg(config);
-                spawn(command.stdin(Stdio::null()).stdout(log(directory)).stderr(log(directory)))
-            }
-        };
-        let directory = directory.to_path_buf();
-        let mut rig = Self { broker_port, sender_port, directory, program, broker, _sender: sender, runs: 0 };
+        let running = start_program(program, broker_port, &url, directory);
+        let (program, directory) = (program.clone(), directory.to_path_buf());
+        let mut rig = Self { broker_port, sender_port, directory, program, running, broker, _sender: sender, runs: 0 };
         rig.load(Pace::Probe, Duration::ZERO, Duration::ZERO);
         rig
     }
 
     /// The id of the program under test.
     pub fn program_id(&self) -> u32 {
-        self.program.id()
+        self.running.id()
     }
 
     /// From now on each send takes so long.
@@ -94,22 +85,80 @@ impl Rig {
         stream.read_exact(&mut answer).expect("an answer");
     }
 
+    /// Ends the program under test as a crash does, in the middle of whatever it does.
+    pub fn kill(&mut self) {
+        self.running.child.kill().expect("it runs");
+        self.running.child.wait().expect("it is ours");
+    }
+
+    /// Starts it again, from what it left behind.
+    pub fn start_again(&mut self) {
+        let url = format!("http://127.0.0.1:{}/gnapi/open", self.sender_port);
+        self.running = start_program(&self.program, self.broker_port, &url, &self.directory);
+    }
+
+    /// How many messages of a burst the sender has, and how many of them more than once. Counts from the first call on.
+    pub fn ledger(&self) -> (u64, u64) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.sender_port)).expect("the sender runs");
+        write!(stream, "GET /ledger HTTP/1.1\r\n\r\n").expect("the sender reads");
+        stream.shutdown(std::net::Shutdown::Write).expect("an open connection");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+        let (arrived, twice) = body.split_once(' ').expect("two numbers");
+        (arrived.parse().expect("a number"), twice.parse().expect("a number"))
+    }
+
+    /// Starts a part of a measurement that publishes. [`end_of`] waits for its report.
+    pub fn start_child(&self, what: &str, messages: u64) -> Publishing {
+        Publishing(start_self(&[what, &self.broker_port.to_string(), &messages.to_string()], &self.directory))
+    }
+
     /// Runs a load to its end and returns the line that it reports.
     pub fn load(&mut self, pace: Pace, warm_up: Duration, window: Duration) -> String {
+        self.load_of(pace, Who::All, warm_up, window)
+    }
+
+    /// The same with messages for some of the companies.
+    pub fn load_of(&mut self, pace: Pace, who: Who, warm_up: Duration, window: Duration) -> String {
         self.runs += 1;
         let load = Load {
             broker_port: self.broker_port,
             pace,
+            who,
             warm_up,
             window,
             name: format!("m{}", self.runs),
-            watched: [self.program.id(), self.broker.id()],
+            watched: [self.running.id(), self.broker.id()],
             journal: self.directory.join("sendbridge.db").display().to_string(),
         };
         let arguments = to_arguments(&load);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let (_generator, mut output) = start_self(&arguments, &self.directory);
         read_line(&mut output)
+    }
+}
+
+/// A part of a measurement under way.
+pub struct Publishing((Process, BufReader<ChildStdout>));
+
+/// Waits for its end, and returns the line that it reports.
+pub fn end_of(publishing: Publishing) -> String {
+    let (_process, mut output) = publishing.0;
+    read_line(&mut output)
+}
+
+fn start_program(program: &Program, broker_port: u16, url: &str, directory: &Path) -> Process {
+    match program {
+        Program::Plain => start_self(&["plain", &broker_port.to_string(), url], directory).0,
+        Program::Bridge { binary, topics, sender } => {
+            let config = directory.join("sendbridge.toml");
+            let text = bridge_config(directory, broker_port, url, topics, sender);
+            std::fs::write(&config, text).expect("a file");
+            let mut command = Command::new(binary);
+            command.arg("run").arg("--config").arg(config);
+            spawn(command.stdin(Stdio::null()).stdout(log(directory)).stderr(log(directory)))
+        }
     }
 }
 
@@ -123,13 +172,13 @@ fn to_arguments(load: &Load) -> Vec<String> {
     let numbers = [number, load.broker_port.into(), load.watched[0] as usize, load.watched[1] as usize];
     arguments.extend(numbers.iter().map(ToString::to_string));
     arguments.extend([load.warm_up, load.window].map(|span| span.as_millis().to_string()));
-    arguments.extend([load.name.clone(), load.journal.clone()]);
+    arguments.extend([load.name.clone(), load.journal.clone(), load.who.word().to_owned()]);
     arguments
 }
 
 /// Reads what [`Rig::load`] wrote.
 pub fn from_arguments(arguments: &[String]) -> Load {
-    let [pace, number, port, program, broker, warm_up, window, name, journal] = arguments else {
+    let [pace, number, port, program, broker, warm_up, window, name, journal, who] = arguments else {
         panic!("{arguments:?} are not the arguments of a load")
     };
     let number: usize = number.parse().expect("a number");
@@ -143,6 +192,7 @@ pub fn from_arguments(arguments: &[String]) -> Load {
     Load {
         broker_port: port.parse().expect("a port"),
         pace,
+        who: Who::parse(who),
         warm_up: span(warm_up),
         window: span(window),
         name: name.clone(),

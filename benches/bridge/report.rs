@@ -29,13 +29,13 @@ pub struct Round {
 }
 
 /// One row of the table.
-struct Figure {
-    name: &'static str,
+pub struct Figure {
+    pub name: &'static str,
     unit: &'static str,
-    of: fn(&Round) -> f64,
+    pub of: fn(&Round) -> f64,
 }
 
-const FIGURES: [Figure; 12] = [
+pub const FIGURES: [Figure; 12] = [
     Figure { name: "throughput, sender 0 ms", unit: "msg/s", of: |round| round.rate_0_ms },
     Figure { name: "throughput, sender 20 ms", unit: "msg/s", of: |round| round.rate_20_ms },
     Figure { name: "CPU per 10,000 messages", unit: "s", of: |round| round.cpu_s },
@@ -59,13 +59,12 @@ pub fn table(programs: &[(String, Vec<Round>)]) -> String {
     text.push_str("\n|---|");
     text.push_str(&"---|".repeat(programs.len()));
     text.push('\n');
-    for Figure { name, unit, of } in FIGURES {
-        write!(text, "| {name} |").expect("a string grows");
-        let base: Vec<f64> = programs[0].1.iter().map(of).collect();
+    let base = &programs[0].1;
+    for figure in &FIGURES {
+        write!(text, "| {} |", figure.name).expect("a string grows");
         for (position, (_, rounds)) in programs.iter().enumerate() {
-            let own: Vec<f64> = rounds.iter().map(of).collect();
-            let ratios = own.iter().zip(&base).map(|(own, base)| own / base);
-            let cell = cell(position == 0, unit, &own, ratios.collect());
+            let own: Vec<f64> = rounds.iter().map(figure.of).collect();
+            let cell = cell(position == 0, figure.unit, &own, ratios(figure, rounds, base));
             write!(text, " {cell} |").expect("a string grows");
         }
         text.push('\n');
@@ -79,6 +78,11 @@ pub fn table(programs: &[(String, Vec<Round>)]) -> String {
         }
     }
     text
+}
+
+/// A figure of each round by that of the same round of another program.
+pub fn ratios(figure: &Figure, rounds: &[Round], base: &[Round]) -> Vec<f64> {
+    rounds.iter().zip(base).map(|(own, base)| (figure.of)(own) / (figure.of)(base)).collect()
 }
 
 fn cell(is_base: bool, unit: &str, own: &[f64], ratios: Vec<f64>) -> String {
@@ -102,7 +106,7 @@ fn range(values: &[f64]) -> String {
     if values.len() == 1 { median } else { format!("{min} - {median} - {max}") }
 }
 
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     if value >= 100.0 {
         format!("{value:.0}")
     } else if value >= 10.0 {

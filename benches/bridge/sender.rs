@@ -4,21 +4,28 @@
 //! time on each connection. Its own cost is part of every measurement, and the same for all.
 
 use crate::ACCOUNTS;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// How many companies the accounts belong to.
-const CORPS: u32 = 20;
+pub const CORPS: u32 = 20;
 
 /// Serves until the process is ended. Prints its port first.
 pub fn run() {
     crate::run_alone(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         println!("{}", listener.local_addr().expect("its address").port());
-        let desk = Arc::new(Desk { wait_ms: AtomicU64::new(0), sent: AtomicU64::new(0), accounts: account_list() });
+        let desk = Arc::new(Desk {
+            wait_ms: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            accounts: account_list(),
+            counts: AtomicBool::new(false),
+            bursts: Mutex::default(),
+        });
         loop {
             let (stream, _) = listener.accept().await.expect("a connection");
             let desk = Arc::clone(&desk);
@@ -34,7 +41,32 @@ struct Desk {
     wait_ms: AtomicU64,
     sent: AtomicU64,
     accounts: String,
+    /// Whether anybody asked for that.
+    counts: AtomicBool,
+    /// How often each message of a burst came, by its number.
+    bursts: Mutex<BTreeMap<u64, u32>>,
 }
+
+impl Desk {
+    /// Only the messages of a burst are told apart: in the other measurements that would cost, and nobody asks.
+    fn note(&self, request: &[u8]) {
+        if !self.counts.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(at) = request.windows(MARK.len()).position(|window| window == MARK) else { return };
+        let digits: String = request[at + MARK.len()..].iter().take(32).map(|byte| char::from(*byte)).collect();
+        let number = digits.parse().expect("our number");
+        *self.bursts.lock().expect("not poisoned").entry(number).or_default() += 1;
+    }
+
+    fn ledger(&self) -> String {
+        let bursts = self.bursts.lock().expect("not poisoned");
+        format!("{} {}", bursts.len(), bursts.values().filter(|times| **times > 1).count())
+    }
+}
+
+/// Before the number of a message of a burst.
+const MARK: &[u8] = b"\"burst\":\"";
 
 async fn serve(mut stream: TcpStream, desk: &Desk) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
@@ -53,12 +85,19 @@ async fn serve(mut stream: TcpStream, desk: &Desk) -> std::io::Result<()> {
                 return Ok(());
             }
         }
+        if matches!(request.target, Target::Send) {
+            desk.note(&buffer[..request.bytes]);
+        }
         buffer.drain(..request.bytes);
         let body = match request.target {
             Target::Accounts => desk.accounts.clone(),
             Target::Wait(wait_ms) => {
                 desk.wait_ms.store(wait_ms, Ordering::Relaxed);
                 String::new()
+            }
+            Target::Ledger => {
+                desk.counts.store(true, Ordering::Relaxed);
+                desk.ledger()
             }
             Target::Send => {
                 let wait_ms = desk.wait_ms.load(Ordering::Relaxed);
@@ -81,6 +120,8 @@ enum Target {
     Accounts,
     /// From now on each send takes so many milliseconds.
     Wait(u64),
+    /// How many messages came, and how many of them more than once.
+    Ledger,
 }
 
 struct Head {
@@ -97,6 +138,8 @@ impl Head {
         let body_bytes = head.lines().find_map(content_length).unwrap_or(0);
         let target = if let Some(wait_ms) = path.strip_prefix("/wait/") {
             Target::Wait(wait_ms.parse().expect("milliseconds"))
+        } else if path == "/ledger" {
+            Target::Ledger
         } else if path.contains("/wx/list") {
             Target::Accounts
         } else {
@@ -111,9 +154,14 @@ fn content_length(line: &str) -> Option<usize> {
     if name.eq_ignore_ascii_case("content-length") { value.trim().parse().ok() } else { None }
 }
 
+/// The company with a number.
+pub fn corp(number: u32) -> u64 {
+    1_970_325_057_080_000 + u64::from(number)
+}
+
 fn account_list() -> String {
     let entry = |number: u32| {
-        let (account, corp) = (crate::account(number), 1_970_325_057_080_000 + u64::from(number % CORPS));
+        let (account, corp) = (crate::account(number), corp(number % CORPS));
         format!(r#"{{"wxId":"{account}","corp_id":"{corp}","Status":0}}"#)
     };
     let entries: Vec<String> = (0..ACCOUNTS).map(entry).collect();

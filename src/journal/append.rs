@@ -125,13 +125,14 @@ impl Write<'_> {
     }
 
     fn attempted(&self, seq: Seq, values: &[&dyn ToSql]) -> Result<()> {
-        const SQL: &str = "INSERT INTO attempt (seq, attempt, account, corp, possibly_duplicate, started_at)
+        const SQL: &str = "INSERT OR FAIL INTO attempt (seq, attempt, account, corp, possibly_duplicate, started_at)
             SELECT ?1, ?2, ?3, ?4, ?5, ?6 FROM message WHERE seq = ?1";
         self.run_one("Attempted", seq.0, SQL, values)
     }
 
     fn ended(&self, seq: Seq, attempt: u32, at: Time, verdict: &Verdict) -> Result<()> {
-        const SQL: &str = "UPDATE attempt SET ended_at = ?3, class = ?4, why = ?5, detail = ?6, http = ?7, code = ?8,
+        const SQL: &str =
+            "UPDATE OR FAIL attempt SET ended_at = ?3, class = ?4, why = ?5, detail = ?6, http = ?7, code = ?8,
             msg = ?9, msg_id = ?10, retry_after = ?11 WHERE seq = ?1 AND attempt = ?2 AND ended_at IS NULL";
         let columns = VerdictColumns::of(verdict);
         self.run_one(
@@ -156,29 +157,35 @@ impl Write<'_> {
 
     /// A second outcome replaces the first and is to be answered again: a late proof settles what was unresolved.
     fn finished(&self, seq: Seq, outcome: &Outcome) -> Result<()> {
-        const SQL: &str = "INSERT OR REPLACE INTO outcome (seq, answered, state, at, msg_id, attempts,
+        // The first one has a statement of its own, because REPLACE makes SQLite copy each page before it touches it.
+        const FIRST_SQL: &str = "INSERT OR IGNORE INTO outcome (seq, answered, state, at, msg_id, attempts,
+            possibly_duplicate, fault_code, fault_message, fault_field, sender_http, sender_code, sender_msg)
+            SELECT ?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 FROM message WHERE seq = ?1";
+        const NEXT_SQL: &str = "INSERT OR REPLACE INTO outcome (seq, answered, state, at, msg_id, attempts,
             possibly_duplicate, fault_code, fault_message, fault_field, sender_http, sender_code, sender_msg)
             SELECT ?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 FROM message WHERE seq = ?1";
         let fault = FaultColumns::of(outcome.fault.as_ref());
-        self.run_one(
-            "Finished",
-            seq.0,
-            SQL,
-            params![
-                signed("Finished", seq.0)?,
-                outcome.state.as_str(),
-                time_in(outcome.at),
-                outcome.msg_id.as_deref(),
-                outcome.attempts,
-                outcome.possibly_duplicate,
-                fault.code,
-                fault.message,
-                fault.field,
-                fault.sender_http,
-                fault.sender_code,
-                fault.sender_msg
-            ],
-        )
+        let number = signed("Finished", seq.0)?;
+        let (state, at) = (outcome.state.as_str(), time_in(outcome.at));
+        let msg_id = outcome.msg_id.as_deref();
+        let values: &[&dyn ToSql] = params![
+            number,
+            state,
+            at,
+            msg_id,
+            outcome.attempts,
+            outcome.possibly_duplicate,
+            fault.code,
+            fault.message,
+            fault.field,
+            fault.sender_http,
+            fault.sender_code,
+            fault.sender_msg
+        ];
+        if self.run(FIRST_SQL, values)? == 1 {
+            return Ok(());
+        }
+        self.run_one("Finished", seq.0, NEXT_SQL, values)
     }
 
     fn readdressed(&self, seq: Seq, reply_to: Option<&ReplyTo>, again: bool) -> Result<()> {
@@ -189,7 +196,7 @@ impl Write<'_> {
     }
 
     fn answered(&self, seq: Seq, answered: bool, record: &'static str) -> Result<()> {
-        const SQL: &str = "UPDATE outcome SET answered = ?2 WHERE seq = ?1";
+        const SQL: &str = "UPDATE OR FAIL outcome SET answered = ?2 WHERE seq = ?1";
         self.run_one(record, seq.0, SQL, params![signed(record, seq.0)?, answered])
     }
 

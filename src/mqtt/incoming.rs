@@ -1,4 +1,6 @@
-use super::event_loop::{Lost, Phase, Side, Task, Wire, lock};
+use super::event_loop::{Phase, Side, Task, lock};
+use super::lost::Lost;
+use super::packets::EventLoop;
 use super::{Settings, TlsError, options};
 use crate::crash;
 use crate::model::Ticket;
@@ -101,7 +103,7 @@ pub fn connect_incoming(
 ) -> Result<(Acknowledger, Task), TlsError> {
     let options = options::incoming(settings, &session)?;
     let client_id = options.client_id();
-    let (client, wire) = Wire::new(options, QUEUE_LENGTH);
+    let (client, wire) = EventLoop::new(options, QUEUE_LENGTH);
     let desk = Arc::new(Mutex::new(Desk {
         client,
         generation: 1,
@@ -316,7 +318,7 @@ impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> Side for IncomingSide<F> 
         Ok(())
     }
 
-    fn handle_lost(&mut self, wire: &mut Wire, lost: &Lost) {
+    fn handle_lost(&mut self, wire: &mut EventLoop, lost: &Lost) {
         {
             let mut desk = lock(&self.desk);
             // Packets that were read and not polled come again, like all that was not acknowledged.

@@ -13,7 +13,9 @@
 //! Who only watches a bridge takes [`connect_viewer`] instead.
 //!
 //! Behind this module is rumqttc, whose client forgets: after a reconnect it drops, overwrites or resends what it had
-//! been given, each under other circumstances. So nothing of ours rests on its memory.
+//! been given, each under other circumstances. So nothing of ours rests on its memory. Its client, its account of a
+//! session and its packets are used as they are; the loop that moves them is ours (`packets`), over streams of ours
+//! (`stream`), because its own writes every packet by itself.
 //!
 //! # Invariants
 //!
@@ -31,10 +33,13 @@ mod backoff;
 mod event_loop;
 mod flights;
 mod incoming;
+mod lost;
 mod options;
 mod outgoing;
+mod packets;
 mod publish;
 mod stored;
+mod stream;
 mod sys;
 mod tls;
 mod url;
@@ -43,8 +48,9 @@ mod viewer;
 pub mod broker;
 pub mod topics;
 
-pub use event_loop::{Lost, Task};
+pub use event_loop::Task;
 pub use incoming::{Acknowledger, Incoming, Overrun, Packet, Session, connect_incoming};
+pub use lost::Lost;
 pub use outgoing::{OutgoingEvent, Outlet, PublishRefusal, Refused, connect_outgoing, connect_outgoing_and_look};
 pub use publish::{Publish, Qos};
 pub use stored::Stored;

@@ -1,7 +1,7 @@
 use super::publish::{Publish, to_will};
 use super::{Scheme, Session, Settings, TlsError};
 use rumqttc::v5::MqttOptions;
-use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
+use rumqttc::{TlsConfiguration, Transport};
 use secrecy::ExposeSecret;
 use std::time::Duration;
 
@@ -63,10 +63,6 @@ fn common(settings: &Settings, suffix: &str) -> Result<MqttOptions, TlsError> {
         Scheme::Mqtts => Transport::Tls(TlsConfiguration::Rustls(settings.tls.client_config()?)),
         Scheme::Wss => Transport::Wss(TlsConfiguration::Rustls(settings.tls.client_config()?)),
     });
-    let mut network = NetworkOptions::new();
-    // Acknowledgements are small: with Nagle's algorithm each waits for the one before.
-    network.set_tcp_nodelay(true);
-    options.set_network_options(network);
     options.set_connection_timeout(CONNECT_TIMEOUT_S);
     options.set_keep_alive(settings.keep_alive.clamp(KEEP_ALIVE_MIN, KEEP_ALIVE_MAX));
     // Its default of 10 KiB makes one larger message end every connection. Topic aliases stay off: with them the

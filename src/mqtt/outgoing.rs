@@ -1,5 +1,7 @@
-use super::event_loop::{Lost, Phase, Side, Task, Wire, lock};
+use super::event_loop::{Phase, Side, Task, lock};
 use super::flights::Flights;
+use super::lost::Lost;
+use super::packets::EventLoop;
 use super::publish::{Publish, Qos, to_properties, to_qos};
 use super::stored::Stored;
 use super::sys::{self, SysWatch};
@@ -83,7 +85,7 @@ pub fn connect_outgoing_and_look<'a>(
 ) -> Result<(Outlet, Task), TlsError> {
     let options = options::outgoing(settings, will.into())?;
     let client_id = options.client_id();
-    let (client, wire) = Wire::new(options, QUEUE_LENGTH);
+    let (client, wire) = EventLoop::new(options, QUEUE_LENGTH);
     let desk = Arc::new(Mutex::new(Desk {
         client,
         connection: 1,
@@ -116,14 +118,17 @@ impl Outlet {
         if !publish.has_valid_topic() || !publish.has_valid_properties() {
             return Err(Refused::Invalid);
         }
-        let packet_bytes = publish.packet_bytes();
         let mut desk = lock(&self.desk);
         if desk.phase != Phase::Up || desk.connection != connection {
             return Err(Refused::NotConnected);
         }
         let packet_bytes_max = desk.packet_bytes_max.map_or(PACKET_BYTES_MAX, |max| max as usize);
-        if packet_bytes > packet_bytes_max {
-            return Err(Refused::TooLarge { packet_bytes, packet_bytes_max });
+        // What may be too large is counted; for most packets a look is enough.
+        if publish.packet_bytes_at_most() > packet_bytes_max {
+            let packet_bytes = publish.packet_bytes();
+            if packet_bytes > packet_bytes_max {
+                return Err(Refused::TooLarge { packet_bytes, packet_bytes_max });
+            }
         }
         if publish.qos == Qos::AtLeastOnce && desk.flights.len() >= desk.window.into() {
             desk.was_full = true;
@@ -262,7 +267,7 @@ impl<F: FnMut(OutgoingEvent) + Send> Side for OutgoingSide<F> {
         Ok(())
     }
 
-    fn handle_lost(&mut self, wire: &mut Wire, lost: &Lost) {
+    fn handle_lost(&mut self, wire: &mut EventLoop, lost: &Lost) {
         let mut landed = Vec::new();
         {
             let mut desk = lock(&self.desk);

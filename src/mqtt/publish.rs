@@ -8,6 +8,9 @@ const FIELD_BYTES_MAX: usize = u16::MAX as usize;
 /// More levels make Mosquitto close the connection.
 const TOPIC_SLASHES_MAX: usize = 200;
 
+/// Headers, lengths and numbers around the variable parts of a packet with every property that we use.
+const FRAME_BYTES_MAX: usize = 32;
+
 /// How hard the broker tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Qos {
@@ -61,6 +64,13 @@ impl Publish {
         self.correlation.as_ref().is_none_or(|correlation| correlation.len() <= FIELD_BYTES_MAX)
             && content_type.len() <= FIELD_BYTES_MAX
             && !content_type.chars().any(|c| c.is_control() || is_noncharacter(c))
+    }
+
+    /// No less than [`Self::packet_bytes`], and cheaper.
+    pub(super) fn packet_bytes_at_most(&self) -> usize {
+        let correlation = self.correlation.as_ref().map_or(0, Bytes::len);
+        let content_type = self.content_type.as_ref().map_or(0, String::len);
+        FRAME_BYTES_MAX + self.topic.len() + self.payload.len() + correlation + content_type
     }
 
     /// The size of the packet on the wire, in bytes, with a packet id if it gets one.
@@ -139,11 +149,18 @@ mod tests {
         let mut publish = Publish::new("topic", "payload");
         // Fixed header 2, topic 2 + 5, packet id 2, length of the properties 1, payload 7.
         assert_eq!(publish.packet_bytes(), 19);
+        assert!(publish.packet_bytes_at_most() >= 19);
         publish.expiry = Some(Duration::from_millis(1500));
         publish.utf8 = true;
         publish.content_type = Some("text/plain".into());
         publish.correlation = Some(Bytes::from_static(b"12"));
         assert_eq!(publish.packet_bytes(), 19 + 5 + 2 + 13 + 5);
+        publish.payload = Bytes::from(vec![b'x'; 3_000_000]);
+        publish.correlation = Some(Bytes::from(vec![b'x'; FIELD_BYTES_MAX]));
+        publish.content_type = Some("x".repeat(FIELD_BYTES_MAX));
+        assert!((0..=FRAME_BYTES_MAX).contains(&(publish.packet_bytes_at_most() - publish.packet_bytes())));
+        publish.content_type = Some("text/plain".into());
+        publish.correlation = Some(Bytes::from_static(b"12"));
         assert_eq!(to_properties(&publish).message_expiry_interval, Some(2));
     }
 }

@@ -5,12 +5,13 @@
 //! the broker drops what it cannot hand over; the bridge never notices.
 
 use super::backoff::Backoff;
-use super::event_loop::Lost;
+use super::lost::Lost;
+use super::packets::EventLoop;
 use super::publish::{Publish, Qos, to_properties, to_qos};
 use super::{Settings, TlsError, options};
 use crate::clock::{Clock, jitter};
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, RetainForwardRule, SubAck, SubscribeReasonCode};
-use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -113,7 +114,7 @@ async fn run(
 ) {
     let clock = Clock::start();
     loop {
-        let (client, event_loop) = AsyncClient::new(options.clone(), QUEUE_LENGTH);
+        let (client, event_loop) = EventLoop::new(options.clone(), QUEUE_LENGTH);
         let began_at = clock.now();
         let (why, was_connected) = match connection(client, event_loop, &filters, &events, &mut stop).await {
             End::Lost { why, was_connected } => (why, was_connected),
@@ -143,7 +144,7 @@ async fn connection(
     let mut closing = false;
     loop {
         let polled = {
-            let patience = event_loop.options.keep_alive() + WATCHDOG_SLACK;
+            let patience = event_loop.keep_alive() + WATCHDOG_SLACK;
             let poll = time::timeout(patience, event_loop.poll());
             tokio::pin!(poll);
             loop {
@@ -161,7 +162,7 @@ async fn connection(
         let event = match polled {
             _ if closing && !matches!(polled, Ok(Ok(_))) => return End::Unwanted,
             Ok(Ok(event)) => event,
-            Ok(Err(error)) => return End::Lost { why: error.into(), was_connected },
+            Ok(Err(why)) => return End::Lost { why, was_connected },
             Err(_) => return End::Lost { why: Lost::Silent, was_connected },
         };
         let Some(viewed) = view(event, &client, filters) else { continue };

@@ -1,32 +1,28 @@
 //! Makes one HTTP exchange and reports what was seen of it, in words that are provable.
 //!
-//! - "Connect failed" is only what the HTTP client itself calls so, which is before it had a connection to write to.
+//! - "Connect failed" is only what came before there was a connection to write to.
 //! - Redirects, decompression, cookies and retries of anything that may have left do not exist here.
 //! - A connection is used again only while it was idle for less than `reuse_idle`: a server that closes idle
 //!   connections could otherwise close one just as a request leaves on it, and that request would be in doubt.
 
 use super::SettingsError;
 use super::classify::{AnswerBody, Observed};
+use super::connection::{BoundedConnector, Idle, Line};
 use crate::model::Doubt;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
+use hyper::http::response::Parts;
 use hyper::http::{HeaderValue, header};
-use hyper::{Request, Response, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
+use hyper::{Request, Uri};
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use std::error::Error;
-use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tower_service::Service;
 
 /// Longest head of an answer, in bytes.
 pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -48,7 +44,8 @@ pub struct Reach<'a> {
 
 /// The connections to one server.
 pub struct Exchanger {
-    client: Client<BoundedConnector, Full<Bytes>>,
+    connector: BoundedConnector,
+    idle: Arc<Idle>,
     timeout: Duration,
     /// Whether to tell the server that a connection is not used again.
     single_use: bool,
@@ -67,18 +64,12 @@ impl Exchanger {
         let tls = tls_config(reach.ca_pem)?;
         let inner =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
-        let single_use = reach.reuse_idle.is_zero();
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(reach.reuse_idle)
-            .pool_max_idle_per_host(if single_use { 0 } else { reach.connections })
-            .http1_max_buf_size(HEAD_BYTES_MAX)
-            // Takes another connection when the pooled one turns out to be closed. It cannot send twice: the client
-            // gets its request back only while it still waits in the connection's queue, that is, before a byte of it
-            // was written, and only then tries again. Without this such a request would be a doubt without reason.
-            .retry_canceled_requests(true)
-            .build(BoundedConnector { inner, limit: reach.connect_timeout });
-        Ok(Self { client, timeout: reach.timeout, single_use })
+        Ok(Self {
+            connector: BoundedConnector { inner, limit: reach.connect_timeout },
+            idle: Arc::new(Idle::new(reach.connections, reach.reuse_idle)),
+            timeout: reach.timeout,
+            single_use: reach.reuse_idle.is_zero(),
+        })
     }
 
     /// Makes `request` and reads at most `body_max` bytes of the answer's body.
@@ -88,7 +79,7 @@ impl Exchanger {
         self.exchange_within(request, body_max, self.timeout).await
     }
 
-    /// The same, with a time limit of its own.
+    /// The same, with a time limit of its own. The request's address is a whole one, and its headers name the host.
     pub async fn exchange_within(
         &self,
         mut request: Request<Full<Bytes>>,
@@ -100,28 +91,65 @@ impl Exchanger {
         }
         let deadline = tokio::time::sleep(timeout);
         tokio::pin!(deadline);
-        let answer = tokio::select! {
+        let mut head = None;
+        let seen = tokio::select! {
             biased;
-            answer = self.client.request(request) => answer,
+            seen = self.attempt(request, body_max, &mut head) => seen,
             // Leaving here drops the exchange, which closes its connection: no late answer can meet another request.
-            () = &mut deadline => return Observed::TimedOut,
+            () = &mut deadline => Err(Observed::TimedOut),
         };
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) if error.is_connect() => return Observed::ConnectFailed { detail: causes(&error) },
-            Err(error) => return Observed::Broken { detail: causes(&error) },
-        };
-        let (head, body) = Response::into_parts(answer);
-        let body = tokio::select! {
-            biased;
-            body = read_body(body, body_max) => body,
-            () = &mut deadline => {
-                AnswerBody::Cut { why: Doubt::Timeout, detail: Box::from("the answer did not end within the time-out") }
+        match (seen, head) {
+            (Ok(body), Some(head)) => answered(&head, body),
+            (Err(Observed::TimedOut), Some(head)) => {
+                let detail = Box::from("the answer did not end within the time-out");
+                answered(&head, AnswerBody::Cut { why: Doubt::Timeout, detail })
             }
-        };
-        let retry_after = head.headers.get(header::RETRY_AFTER).map(|value| Bytes::copy_from_slice(value.as_bytes()));
-        Observed::Answer { status: head.status.as_u16(), retry_after, body }
+            // Nothing has a body without a head.
+            (Ok(_), None) => Observed::TimedOut,
+            (Err(observed), _) => observed,
+        }
     }
+
+    /// Makes the exchange over a connection that was idle or a new one, and leaves the head of the answer as soon as it
+    /// is there.
+    async fn attempt(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        body_max: usize,
+        head: &mut Option<Parts>,
+    ) -> Result<AnswerBody, Observed> {
+        let address = request.uri().clone();
+        if let Some(path) = address.path_and_query() {
+            *request.uri_mut() = Uri::from(path.clone());
+        }
+        // Takes another connection when the idle one turns out to be closed. It cannot send twice: the request comes
+        // back only while it still waits in the connection's queue, that is, before a byte of it was written. Without
+        // this such a request would be a doubt without reason.
+        while let Some(mut line) = self.idle.take().await {
+            match line.exchange(request, body_max, head).await {
+                Ok(body) => {
+                    self.idle.put(line).await;
+                    return Ok(body);
+                }
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(Observed::Broken { detail: causes(&error.into_error()) }),
+                },
+            }
+        }
+        let mut line = Line::open(self.connector.clone(), address).await?;
+        let body = line.exchange(request, body_max, head).await;
+        let body = body.map_err(|error| Observed::Broken { detail: causes(&error.into_error()) })?;
+        if !self.single_use {
+            self.idle.put(line).await;
+        }
+        Ok(body)
+    }
+}
+
+fn answered(head: &Parts, body: AnswerBody) -> Observed {
+    let retry_after = head.headers.get(header::RETRY_AFTER).map(|value| Bytes::copy_from_slice(value.as_bytes()));
+    Observed::Answer { status: head.status.as_u16(), retry_after, body }
 }
 
 /// The body, as far as `max` bytes go.
@@ -146,7 +174,7 @@ pub(super) async fn read_body(mut body: Incoming, max: usize) -> AnswerBody {
 }
 
 /// The error with everything that caused it, because the outermost one only says where it was noticed.
-fn causes(error: &dyn Error) -> Box<str> {
+pub(super) fn causes(error: &dyn Error) -> Box<str> {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -179,44 +207,3 @@ pub(super) fn tls_config(ca_pem: Option<&[u8]>) -> Result<ClientConfig, Settings
         .map_err(|error| unusable(error.to_string()))?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
-
-/// A connector with one time limit over all that connecting takes; the inner one has none for TLS.
-#[derive(Clone)]
-struct BoundedConnector {
-    inner: HttpsConnector<HttpConnector>,
-    limit: Duration,
-}
-
-impl Service<Uri> for BoundedConnector {
-    type Response = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
-    type Error = Box<dyn Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.inner.call(uri);
-        let limit = self.limit;
-        Box::pin(async move {
-            match tokio::time::timeout(limit, connecting).await {
-                Ok(connected) => connected,
-                Err(_) => Err(ConnectTimedOut { limit }.into()),
-            }
-        })
-    }
-}
-
-#[derive(Debug)]
-struct ConnectTimedOut {
-    limit: Duration,
-}
-
-impl fmt::Display for ConnectTimedOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no connection within {:?}", self.limit)
-    }
-}
-
-impl Error for ConnectTimedOut {}

@@ -13,6 +13,8 @@ mod request;
 
 mod client;
 
+mod connection;
+
 pub mod classify;
 
 pub mod directory;

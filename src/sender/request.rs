@@ -53,7 +53,7 @@ impl Routes {
             return Err(SettingsError::ApiKey);
         }
         key.set_sensitive(true);
-        let headers = HeaderMap::from_iter([(API_KEY, key)]);
+        let headers = HeaderMap::from_iter([(API_KEY, key), (header::HOST, host(base)?)]);
         Ok(Self { sends, directory: join(base, DIRECTORY_PATH)?, base: Box::from(base), headers })
     }
 
@@ -141,6 +141,19 @@ fn checked_base(base_url: &str) -> Result<&str, SettingsError> {
         return Err(wrong("must end with a path: requests append theirs to it"));
     }
     Ok(base_url.trim_end_matches('/'))
+}
+
+/// The host and, unless the scheme implies it, the port.
+fn host(base: &str) -> Result<HeaderValue, SettingsError> {
+    let wrong = || SettingsError::Url { url: Box::from(base), rule: "must name a host" };
+    let uri: Uri = base.parse().map_err(|_| wrong())?;
+    let host = uri.host().ok_or_else(wrong)?;
+    let implied = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+    let text = match uri.port_u16().filter(|port| *port != implied) {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    HeaderValue::from_str(&text).map_err(|_| wrong())
 }
 
 fn join(base: &str, path: &str) -> Result<Uri, SettingsError> {

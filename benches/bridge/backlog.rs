@@ -1,0 +1,92 @@
+//! The bridge with a long queue: what it takes in memory and on disk, how long a start takes, and whether anybody else
+//! notices.
+//!
+//! Half of the companies are paused, and get all of the queue. The other half is measured before and after.
+
+use crate::OUTSTANDING;
+use crate::load::{Pace, Who};
+use crate::proc;
+use crate::programs::{Program, Rig, end_of};
+use rumqttc::{AsyncClient, Event, MqttOptions, NetworkOptions, Packet, QoS};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const WARM_UP: Duration = Duration::from_secs(1);
+const WINDOW: Duration = Duration::from_secs(5);
+
+/// Prints a Markdown table.
+pub fn run(program: &Program, messages: u64, directory: &Path) {
+    let mut rig = Rig::start(program, directory);
+    let closed = Pace::Closed { outstanding: OUTSTANDING };
+    let rate = |rig: &mut Rig| {
+        let line = crate::Line(rig.load_of(closed, Who::Free, WARM_UP, WINDOW));
+        line.value("messages") / line.value("seconds")
+    };
+    let empty = rate(&mut rig);
+    let rss_before = proc::counts(rig.program_id()).rss_kib;
+    let file_before = file_bytes(directory);
+    let begun = Instant::now();
+    let held = rig.start_child("held", messages);
+    end_of(held);
+    let took_in = messages as f64 / begun.elapsed().as_secs_f64();
+    let rss = proc::counts(rig.program_id()).rss_kib;
+    let file = file_bytes(directory);
+    let full = rate(&mut rig);
+    rig.kill();
+    let begun = Instant::now();
+    rig.start_again();
+    rig.load_of(Pace::Probe, Who::Free, Duration::ZERO, Duration::ZERO);
+    let back = begun.elapsed();
+    println!("| with {messages} messages queued | |\n|---|---|");
+    println!("| taken in | {took_in:.0} msg/s |");
+    println!("| resident memory | {} MiB, {} MiB before |", rss / 1024, rss_before / 1024);
+    let per_message = (file - file_before) as f64 / messages as f64;
+    println!("| journal | {} MiB, {per_message:.0} bytes a message |", file >> 20);
+    println!("| closed loop of the other companies | {full:.0} msg/s, {:.2} of {empty:.0} when empty |", full / empty);
+    println!("| from a kill to the first answer | {:.2} s |", back.as_secs_f64());
+    println!("| resident memory after it | {} MiB |", proc::counts(rig.program_id()).rss_kib / 1024);
+}
+
+/// Of the database and its log.
+fn file_bytes(directory: &Path) -> u64 {
+    let of = |name: &str| std::fs::metadata(directory.join(name)).map_or(0, |metadata| metadata.len());
+    of("sendbridge.db") + of("sendbridge.db-wal")
+}
+
+/// Pauses half of the companies, and publishes so many messages for them. Returns when the broker has all
+/// acknowledgements of ours, which says nothing about the bridge: so it asks until the bridge has them all.
+pub fn publish(broker_port: u16, messages: u64) {
+    crate::run_alone(async {
+        let mut options = MqttOptions::new("held", "127.0.0.1", broker_port);
+        options.set_inflight(1000);
+        options.set_keep_alive(Duration::from_secs(30));
+        let (client, mut event_loop) = AsyncClient::new(options, 2000);
+        let mut network = NetworkOptions::new();
+        network.set_tcp_nodelay(true);
+        event_loop.set_network_options(network);
+        client.subscribe("sendbridge/response/+", QoS::AtLeastOnce).await.expect("room in the queue");
+        client.subscribe("sendbridge/event/send/queued", QoS::AtMostOnce).await.expect("room in the queue");
+        for corp in 0..crate::sender::CORPS / 2 {
+            let order = format!(r#"{{"corp":"{}","reason":"bench"}}"#, crate::sender::corp(corp));
+            client.publish("sendbridge/request/pause", QoS::AtLeastOnce, false, order).await.expect("room");
+        }
+        let publishing = tokio::spawn(async move {
+            for number in 0..messages {
+                let body = crate::load::message("held", number, Who::Held);
+                client.publish("SendMessage", QoS::AtLeastOnce, false, body).await.expect("a running loop");
+            }
+            std::future::pending::<()>().await;
+        });
+        // The last one is taken after all others. Its event may be lost, then nothing follows for a while.
+        let last = format!("\"held-{}\"", messages - 1);
+        loop {
+            let Ok(event) = tokio::time::timeout(Duration::from_secs(20), event_loop.poll()).await else { break };
+            let Event::Incoming(Packet::Publish(event)) = event.expect("the broker stays") else { continue };
+            if String::from_utf8_lossy(&event.payload).contains(&last) {
+                break;
+            }
+        }
+        publishing.abort();
+        println!("taken");
+    });
+}
