@@ -4,10 +4,12 @@
 
 use super::{Scene, server, text};
 use crate::bridge::DEADLINE;
+use crate::canary;
 use crate::mosquitto::free_port;
 use crate::publisher::{Message, Seen};
 use nix::sys::signal::Signal;
 use sendbridge::cli::pretend::{Act, Behaviour, Faults, Happening, Ledger, PretendAccount, Report, Settings, When};
+use sendbridge::clock::Clock;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +18,6 @@ use std::process::Command;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-const SECRET: &str = "0123456789abcdef-callback";
 /// Between two rounds of traffic.
 const ROUND: Duration = Duration::from_millis(60);
 /// A point that nobody comes to in so many is none.
@@ -169,8 +170,8 @@ async fn audit(scene: &Scene) -> (Option<i32>, Value) {
     (output.status.code(), report)
 }
 
-/// One life for each point, and one more that ends everything.
-async fn dies_everywhere(policy: &str) {
+/// A bridge that was killed once, with callbacks and all kinds of trouble at its sender, and where it listens.
+async fn begin(policy: &str) -> (Scene, SocketAddr) {
     let http = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     let server = Settings { admin: true, ..server(&[&ACCOUNTS[..], &["quiet"]].concat()) };
     let mut scene = Scene::start(server, |config| {
@@ -182,16 +183,18 @@ async fn dies_everywhere(policy: &str) {
             .with("limits.cool_down_max", r#""1s""#)
             .with("store.body_retention", r#""1s""#)
             .with("log.level", r#""info""#)
-            .and(&format!("[[callbacks]]\nname = \"main\"\nsecret = \"{SECRET}\""))
+            .and(&format!("[[callbacks]]\nname = \"main\"\nsecret = {:?}", canary::PATH_SECRET))
     })
     .await;
-    scene.sender.set_callback_url(&format!("http://{http}/callback/main/{SECRET}")).expect("an address");
+    let address = format!("http://{http}/callback/main/{}", canary::PATH_SECRET);
+    scene.sender.set_callback_url(&address).expect("an address");
     scene.sender.set_faults(faults());
     scene.bridge.kill();
-    let mut round = 0;
-    for point in points() {
-        round = die_at(&mut scene, &point, http, round).await;
-    }
+    (scene, http)
+}
+
+/// One more life, in which everything ends, and the judgement. `round` is the last one of traffic.
+async fn end(mut scene: Scene, policy: &str, round: u64) {
     scene.bridge.start_again().await;
     scene.sender.happen(&Happening::Login { account: Box::from("moody"), corp: None }, &Report::USUAL);
     if policy == "hold" {
@@ -209,6 +212,16 @@ async fn dies_everywhere(policy: &str) {
     assert_eq!(report["possiblyDuplicate"].as_u64() > Some(0), policy == "resend", "{report:#}");
 }
 
+/// One life for each point.
+async fn dies_everywhere(policy: &str) {
+    let (mut scene, http) = begin(policy).await;
+    let mut round = 0;
+    for point in points() {
+        round = die_at(&mut scene, &point, http, round).await;
+    }
+    end(scene, policy, round).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_every_point_is_survived_where_doubts_are_reported() {
     dies_everywhere("report").await;
@@ -222,4 +235,37 @@ async fn a_crash_at_every_point_is_survived_where_doubts_are_sent_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_every_point_is_survived_where_doubts_are_held() {
     dies_everywhere("hold").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes as long as SENDBRIDGE_SOAK_MINUTES says, see tests/soak/run"]
+async fn kills_at_random_moments_cost_nothing_and_memory_does_not_grow() {
+    let minutes = std::env::var("SENDBRIDGE_SOAK_MINUTES").ok().and_then(|minutes| minutes.parse().ok()).unwrap_or(1);
+    let clock = Clock::start();
+    let until = clock.now() + Duration::from_secs(60 * minutes);
+    let (mut scene, _) = begin("report").await;
+    let (mut round, mut kills, mut random, mut peaks) = (0, 0_u64, 0x5eed_u64, Vec::new());
+    while clock.now() < until {
+        scene.bridge.start_again().await;
+        // Xorshift: good enough to be nowhere in particular.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let mut rounds = tokio::time::interval(Duration::from_millis(700));
+        for _ in 0..random % 40 {
+            rounds.tick().await;
+            round += 1;
+            traffic(&scene, round).await;
+        }
+        tokio::time::sleep(Duration::from_millis(random % 700)).await;
+        peaks.push(scene.bridge.memory_peak_kib());
+        scene.bridge.kill();
+        kills += 1;
+    }
+    end(scene, "report", round).await;
+    println!("figure: soak-minutes = {minutes}");
+    println!("figure: soak-kills = {kills}");
+    println!("figure: soak-messages = {}", round * (ACCOUNTS.len() as u64 + 1));
+    println!("figure: soak-lost-or-doubled-unflagged = 0");
+    println!("figure: soak-memory-peak-kib-of-the-first-and-the-last-life = {:?}, {:?}", peaks.first(), peaks.last());
 }
