@@ -21,7 +21,7 @@ use targets::{TARGETS, Target};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Inputs that are made for each target; another number of them with `SENDBRIDGE_FUZZ_INPUTS`.
-const INPUTS: u64 = 20_000;
+const INPUTS: u64 = 30_000;
 
 /// Runs one input. `what` says where it came from.
 fn try_one(target: &Target, input: &[u8], what: &str) {
