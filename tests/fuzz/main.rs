@@ -1,5 +1,5 @@
-//! Every parser that strangers reach, over everything in the corpora and over inputs made from it: the same ones in every
-//! run. The long run, led by coverage, is `tests/fuzz/run`; what it finds becomes a file of the corpus.
+//! Every parser that strangers reach, over everything in the corpora and over inputs made from it: the same ones in
+//! every run. The long run, led by coverage, is `tests/fuzz/run`; what it finds becomes a file of the corpus.
 //!
 //! An input at which a promise breaks is printed and kept in `target/fuzz-failures`: copied to the folder of its target
 //! below `tests/data/fuzz` it is tried in every run from then on.

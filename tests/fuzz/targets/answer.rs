@@ -1,7 +1,7 @@
 //! What the sender's API answers: to a send, to a call, and its account list.
 //!
-//! The first line says how the answer came: its status, and after it `retry-after: …`, or `cut`, or `large`. All else is
-//! the body; a body alone came with 200.
+//! The first line says how the answer came: its status, and after it `retry-after: …`, or `cut`, or `large`. All else
+//! is the body; a body alone came with 200.
 
 use super::{fault, json};
 use crate::plant;
@@ -21,7 +21,8 @@ pub const WORDS: &str = r#"
 "#;
 
 pub const LIST_WORDS: &str = r#"
-    "code" "data" "msg" "wxId" "WXID" "corp_id" "Status" "status" 0 1 -1 "0" "1" null [] {} "1688850407900545" 200 401 500
+    "code" "data" "msg" "wxId" "WXID" "corp_id" "Status" "status" 0 1 -1 "0" "1" null [] {} "1688850407900545" 200
+    401 500
     9007199254740993 1970325000000001 "␠" large cut
 "#;
 
