@@ -1,8 +1,8 @@
 //! The targets under libFuzzer, which keeps what reaches new code. See `tests/fuzz/run`.
 //!
-//! `SENDBRIDGE_FUZZ_TARGET` names the target. With `SENDBRIDGE_FUZZ_INTO=FOLDER` nothing is run: the known inputs of the
-//! target go into the folder, its words beside it as `FOLDER.dict`, and its longest input is printed; without a target
-//! the names of all are printed.
+//! `SENDBRIDGE_FUZZ_TARGET` names the target. With `SENDBRIDGE_FUZZ_INTO=FOLDER` nothing is run: the known inputs of
+//! the target go into the folder, its words beside it as `FOLDER.dict`, and its longest input is printed; without a
+//! target the names of all are printed.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Every parser that strangers reach, over everything in the corpora and over inputs made from it: the same ones in every
-//! run. The long run, led by coverage, is `tests/fuzz/run`; what it finds becomes a file of the corpus.
+//! Every parser that strangers reach, over everything in the corpora and over inputs made from it: the same ones in
+//! every run. The long run, led by coverage, is `tests/fuzz/run`; what it finds becomes a file of the corpus.
 //!
 //! An input at which a promise breaks is printed and kept in `target/fuzz-failures`: copied to the folder of its target
 //! below `tests/data/fuzz` it is tried in every run from then on.
@@ -21,7 +21,7 @@ use targets::{TARGETS, Target};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Inputs that are made for each target; another number of them with `SENDBRIDGE_FUZZ_INPUTS`.
-const INPUTS: u64 = 20_000;
+const INPUTS: u64 = 30_000;
 
 /// Runs one input. `what` says where it came from.
 fn try_one(target: &Target, input: &[u8], what: &str) {

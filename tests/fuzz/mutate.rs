@@ -1,5 +1,5 @@
-//! Makes a new input out of a known one, in the words of its format: texts, numbers, names, tags and brackets are moved,
-//! repeated and replaced as wholes, so that much of what comes out gets past the first look of a parser.
+//! Makes a new input out of a known one, in the words of its format: texts, numbers, names, tags and brackets are
+//! moved, repeated and replaced as wholes, so that much of what comes out gets past the first look of a parser.
 
 use super::random::Random;
 use std::ops::Range;

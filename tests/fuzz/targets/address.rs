@@ -7,8 +7,10 @@ use sendbridge::sender::call::fetch::read_address;
 use std::net::IpAddr;
 
 pub const WORDS: &str = r#"
-    mqtt:// mqtts:// ws:// wss:// tcp:// ssl:// http:// https:// HTTP:// ftp:// [::1] [::ffff:127.0.0.1] [fe80::1%25eth0]
-    127.0.0.1 10.0.0.1 169.254.169.254 1.1.1.1 localhost 0x7f.1 2130706433 [64:ff9b::7f00:1] [2002:7f00:1::] :1883 :0 :65536
+    mqtt:// mqtts:// ws:// wss:// tcp:// ssl:// http:// https:// HTTP:// ftp:// [::1] [::ffff:127.0.0.1]
+    [fe80::1%25eth0]
+    127.0.0.1 10.0.0.1 169.254.169.254 1.1.1.1 localhost 0x7f.1 2130706433 [64:ff9b::7f00:1] [2002:7f00:1::] :1883 :0
+    :65536
     @ user:pass@ / // ? # %40 %2f %00 .. \ ; a.png 你 xn--
 "#;
 

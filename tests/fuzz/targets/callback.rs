@@ -25,7 +25,8 @@ pub const QUNTOOL_WORDS: &str = r#"
 pub const GUID_WORDS: &str = r#"
     "guid" "notify_type" "data" "sender" "receiver" "roomid" "user_id" "vid" "corp_id" "msg_type" "flag" "send_flag"
     "appinfo" "sendtime" "timestamp" "inviteMsg" "inviteId" "inviteName" "memlist" "xid" "name" "status" "sender_name"
-    "mobile" "token" 11001 11002 11003 11004 11005 11008 11009 11010 11011 11012 11013 2120 2131 2132 573 1001 1002 1005
+    "mobile" "token" 11001 11002 11003 11004 11005 11008 11009 11010 11011 11012 11013 2120 2131 2132 573 1001 1002
+    1005
     1011 1012 1037 4194304 {} [] null 0 1 "5L2g" [0,0,0,0] --
 "#;
 

@@ -14,7 +14,8 @@ pub const WORDS: &str = r#"
     "account" "corp" "sender" "conversation" "id" "tag" "all" "reason" "duration" "until" "state" "limit" "after"
     "transaction" "by" "expiresAt" "interval" "perHour" "reset" "level" "dryRun" "blockFor" "msgId" "hold" "on" "path"
     "method" "query" "body" "file" "timeout" "url" "base64" "name" true false null {} [] "sent" "failed" "idle" "held"
-    "queued" "in_doubt" "info" "debug" "GET" "POST" "PUT" "DELETE" "/contact/remark" "/file/upload" "/msg/text" "%2fmsg"
+    "queued" "in_doubt" "info" "debug" "GET" "POST" "PUT" "DELETE" "/contact/remark" "/file/upload" "/msg/text"
+    "%2fmsg"
     "/gnapi/open/msg/text" "http://h/a.png" "aGVsbG8=" "1h" "90s" "2026-01-31T08:30:00Z" "\u0041" "" "␠" 1000 1001 1 0
     account/list account/get corp/list corp/get hold/list message/get message/list message/cancel message/retry
     message/resolve pause resume limits/get limits/set directory/refresh sender/call drain log/level health info

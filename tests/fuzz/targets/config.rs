@@ -13,11 +13,16 @@ pub const WORDS: &str = r#"
     [[callbacks]] [broker] [log] url client_id keep_alive receive_maximum username password password_file ca_file send
     answer base reply_topics events health_interval max_message ttl dedup_window id_conflict on_doubt doubt_window
     queue_messages queue_bytes queue_time name kind api_key api_key_file timeout connect_timeout connections
-    busy_means_not_done temporary offline unknown default_corp types calls call_timeout private_file_hosts account corp
-    sender account_interval corp_per_hour corp_reserve corp_burst measured_from path retention listen secret secret_file
-    app_key app_secret token aes_key aes_key_file receivers personal_data tolerance level format interval per_hour = "=" "
-    "500ms" "24h" "256KiB" "2%" "off" "all" "mqtt://127.0.0.1:1883" "wss://[::1]:443/mqtt" "http://127.0.0.1:8080/gnapi"
-    "SendMessage/+" "a/#" "$SYS" "quntool" "guid" "yunxin" "wecom" "api-key" "aes-key" "<secret>" "documented" "!GET␠/a/*"
+    busy_means_not_done temporary offline unknown default_corp types calls call_timeout private_file_hosts account
+    corp
+    sender account_interval corp_per_hour corp_reserve corp_burst measured_from path retention listen secret
+    secret_file
+    app_key app_secret token aes_key aes_key_file receivers personal_data tolerance level format interval per_hour =
+    "=" "
+    "500ms" "24h" "256KiB" "2%" "off" "all" "mqtt://127.0.0.1:1883" "wss://[::1]:443/mqtt"
+    "http://127.0.0.1:8080/gnapi"
+    "SendMessage/+" "a/#" "$SYS" "quntool" "guid" "yunxin" "wecom" "api-key" "aes-key" "<secret>" "documented"
+    "!GET␠/a/*"
     true false 1 0 -1 1.5 0x7f 1979-05-27 {} [] """ ''' # \n \u0000 #␠env␠SENDBRIDGE__MQTT__URL= #␠env␠SENDBRIDGE__
     __SENDERS__MAIN__API_KEY= __SENDERS__0__NAME= __ACCOUNTS__0__
 "#;

@@ -10,8 +10,10 @@ use std::sync::Arc;
 
 pub const WORDS: &str = r#"
     send␠ answer␠ base␠ reply␠ topic␠ id␠ SendMessage SendMessage/+ SendMessage/# SendMessageResp SendMessageResp/#
-    sendbridge sendbridge/request/pause sendbridge/request sendbridge/response sendbridge/account/ sendbridge/event/ reply/#
-    / // + # /+ /# +/# $SYS/x $share/a/b %2F %00 %C3%28 %2f " "\u0000" "\n" "\u001b" a/b/c 168 request response state info
+    sendbridge sendbridge/request/pause sendbridge/request sendbridge/response sendbridge/account/ sendbridge/event/
+    reply/#
+    / // + # /+ /# +/# $SYS/x $share/a/b %2F %00 %C3%28 %2f " "\u0000" "\n" "\u001b" a/b/c 168 request response state
+    info
     health account corp hold event alarm
 "#;
 

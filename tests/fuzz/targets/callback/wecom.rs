@@ -17,9 +17,12 @@ use std::time::Duration;
 
 pub const WORDS: &str = r#"
     SEAL CRYPT SIGN GET POST msg_signature= timestamp= nonce= echostr= & %2B %3D <xml> </xml> <Encrypt> </Encrypt>
-    <![CDATA[ ]]> <InfoType> </InfoType> <Event> </Event> <ChangeType> </ChangeType> <MsgType> </MsgType> <MsgId> </MsgId>
-    <SuiteId> </SuiteId> <AgentID> <AuthCorpId> <ToUserName> </ToUserName> <UserID> </UserID> <ExternalUserID> <ChatId>
-    <UpdateDetail> <TimeStamp>1403610513</TimeStamp> <TagId> <Id> <MemChangeList> <Item> </Item> <a/> <?xml␠version="1.0"?>
+    <![CDATA[ ]]> <InfoType> </InfoType> <Event> </Event> <ChangeType> </ChangeType> <MsgType> </MsgType> <MsgId>
+    </MsgId>
+    <SuiteId> </SuiteId> <AgentID> <AuthCorpId> <ToUserName> </ToUserName> <UserID> </UserID> <ExternalUserID>
+    <ChatId>
+    <UpdateDetail> <TimeStamp>1403610513</TimeStamp> <TagId> <Id> <MemChangeList> <Item> </Item> <a/>
+    <?xml␠version="1.0"?>
     <!DOCTYPE␠x␠[<!ENTITY␠a␠"aa">]> <!--␠x␠--> &lt; &#20320; &#x0; &a; wx5823bf96d3bd56c7 suite_ticket create_auth
     change_contact change_external_contact change_external_chat change_external_tag customer_acquisition add_member
     <SuiteTicket>s</SuiteTicket> <x:a> <a␠b="c">

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 pub const WORDS: &str = r#"
     appkey:␠key curtime:␠1700000000 md5:␠ checksum:␠sign checksum:␠ "eventType" "tid" "tname" "creator" "creatorName"
-    "fromAccount" "fromNick" "toAccount" "inviteList" "managerList" "kickList" "mute" "timestamp" 7 8 9 10 11 12 13 14 15
+    "fromAccount" "fromNick" "toAccount" "inviteList" "managerList" "kickList" "mute" "timestamp" 7 8 9 10 11 12 13
+    14 15
     16 17 18 19 "1564566441074" "[\"a\"]" {} [] null true "mobile" "token"
 "#;
 
