@@ -54,6 +54,9 @@ struct Arguments {
     /// Only the bridge with so many messages queued.
     #[arg(long, value_name = "MESSAGES")]
     backlog: Option<u64>,
+    /// Also what somebody would write in other languages, as far as Node.js and Python are there.
+    #[arg(long)]
+    peers: bool,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -107,6 +110,9 @@ fn compare(arguments: Arguments) {
             let narrow = Program::Bridge { binary, topics: "", sender: "connections = 64" };
             programs.push(("bridge, 64 connections".to_owned(), narrow));
         }
+        if arguments.peers {
+            programs.extend(peers());
+        }
         if arguments.kill {
             println!("{}", kill::table(&programs, rounds, &directory));
         } else {
@@ -118,6 +124,22 @@ fn compare(arguments: Arguments) {
         }
     }
     let _ = std::fs::remove_dir_all(directory);
+}
+
+/// Installs what they need, below `target`.
+fn peers() -> Vec<(String, Program)> {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let installed = std::process::Command::new(project.join("benches/peers/install")).status();
+    assert!(installed.is_ok_and(|status| status.success()), "the peers cannot be installed");
+    let peers = project.join("target/peers");
+    let node = ("Node.js, mqtt.js and fetch", [PathBuf::from("node"), peers.join("peer.mjs")]);
+    let python =
+        ("Python, aiomqtt and aiohttp", [peers.join("python/bin/python3"), project.join("benches/peers/peer.py")]);
+    let there = |(_, [runtime, script]): &(&str, [PathBuf; 2])| {
+        script.exists() && (runtime.exists() || runtime.components().count() == 1)
+    };
+    let named = |(name, command): (&str, [PathBuf; 2])| (name.to_owned(), Program::Peer { command });
+    [node, python].into_iter().filter(there).map(named).collect()
 }
 
 fn measure_all(

@@ -35,6 +35,11 @@ impl Drop for Process {
 #[derive(Clone, Debug)]
 pub enum Program {
     Plain,
+    /// What somebody would write in another language: its command, which the broker's port and the sender's address
+    /// follow.
+    Peer {
+        command: [PathBuf; 2],
+    },
     /// The bridge: its binary, and lines that replace defaults, per table of its configuration.
     Bridge {
         binary: PathBuf,
@@ -151,6 +156,11 @@ pub fn end_of(publishing: Publishing) -> String {
 fn start_program(program: &Program, broker_port: u16, url: &str, directory: &Path) -> Process {
     match program {
         Program::Plain => start_self(&["plain", &broker_port.to_string(), url], directory).0,
+        Program::Peer { command: [runtime, script] } => {
+            let mut command = Command::new(runtime);
+            command.arg(script).arg(broker_port.to_string()).arg(url);
+            spawn(command.stdin(Stdio::null()).stdout(log(directory)).stderr(log(directory)))
+        }
         Program::Bridge { binary, topics, sender } => {
             let config = directory.join("sendbridge.toml");
             let text = bridge_config(directory, broker_port, url, topics, sender);
