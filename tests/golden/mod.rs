@@ -17,6 +17,7 @@ use crate::model::{
 };
 use crate::simulation::disk::Disk;
 use parse::{Line, duration, number};
+pub(crate) use parse::{default_settings, plain_event};
 use print::Printer;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;

@@ -228,16 +228,25 @@ pub fn callback(line: &Line<'_>, now: Time) -> Callback {
             (EVENTS.into_iter().find(|event| *event == word).expect("an event"), None)
         }
     };
-    let event = Event {
-        event: word,
+    let id = line.value("key").unwrap_or("key").to_owned();
+    let event = Event { account: Some(account.as_str().to_owned()), ..plain_event(word, id, now) };
+    let key = line.value("key").or(line.value("id")).or(line.value("word")).unwrap_or(line.word(1));
+    let sender = (!line.words.contains(&"foreign")).then(|| SenderName::new("main"));
+    Callback { sender, key: bytes_of(key), events: vec![event], signals: signal.into_iter().collect() }
+}
+
+/// What a callback of quntool says that says nothing else.
+pub fn plain_event(event: &'static str, id: String, at: Time) -> Event {
+    Event {
+        event,
         phase: None,
         source: "main".to_owned(),
         system: System::Quntool,
-        id: line.value("key").unwrap_or("key").to_owned(),
-        at: now,
-        received_at: now,
+        id,
+        at,
+        received_at: at,
         instance: None,
-        account: Some(account.as_str().to_owned()),
+        account: None,
         corp: None,
         conversation: None,
         actor: None,
@@ -245,10 +254,7 @@ pub fn callback(line: &Line<'_>, now: Time) -> Callback {
         original_type: String::new(),
         data: serde_json::Value::Null,
         withheld: Vec::new(),
-    };
-    let key = line.value("key").or(line.value("id")).or(line.value("word")).unwrap_or(line.word(1));
-    let sender = (!line.words.contains(&"foreign")).then(|| SenderName::new("main"));
-    Callback { sender, key: bytes_of(key), events: vec![event], signals: signal.into_iter().collect() }
+    }
 }
 
 pub fn verdict(line: &Line<'_>, word: &str) -> Verdict {

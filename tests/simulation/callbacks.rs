@@ -5,8 +5,7 @@ use super::promises::{Promise, Violation, broken};
 use super::scenario::sender_name;
 use super::world::{Event, World};
 use crate::model::{
-    Account, Callback, CallbackTicket, Doubt, Event as Reported, Input, OnDoubt, Record, Request, Seen, Seq, Signal,
-    State, System, Time, Verdict,
+    Account, Callback, CallbackTicket, Doubt, Input, OnDoubt, Record, Request, Seen, Seq, Signal, State, Time, Verdict,
 };
 use std::time::Duration;
 
@@ -29,24 +28,7 @@ impl World {
         self.callback_last += 1;
         let mut key = [0; 16];
         key[..8].copy_from_slice(&self.callback_last.to_le_bytes());
-        let event = Reported {
-            event,
-            phase: None,
-            source: "main".to_owned(),
-            system: System::Quntool,
-            id: self.callback_last.to_string(),
-            at: self.now,
-            received_at: self.now,
-            instance: None,
-            account: None,
-            corp: None,
-            conversation: None,
-            actor: None,
-            targets: Vec::new(),
-            original_type: String::new(),
-            data: serde_json::Value::Null,
-            withheld: Vec::new(),
-        };
+        let event = crate::golden::plain_event(event, self.callback_last.to_string(), self.now);
         Box::new(Callback { sender: Some(sender_name(sender)), key, events: vec![event], signals: vec![signal] })
     }
 

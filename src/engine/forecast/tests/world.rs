@@ -2,13 +2,11 @@
 
 use crate::engine::forecast::Play;
 use crate::engine::forecast::scene::Watch;
-use crate::engine::settings::{AccountLimits, CorpLimits, LimitSettings, MeasuredFrom, MessageSettings};
-use crate::engine::{
-    BrokerLimits, CallSettings, Engine, EventLevel, IdConflict, SenderSettings, Settings, StatusSettings,
-};
+use crate::engine::settings::MessageSettings;
+use crate::engine::{Engine, EventLevel, IdConflict, SenderSettings, Settings};
 use crate::model::{
     Account, Action, Command, CommandOrigin, CommandRequest, Corp, DirectoryEntry, Input, LastNumbers, MessageId,
-    OnDoubt, Options, Origin, Request, Scope, SenderName, Seq, Time, Verdict,
+    Options, Origin, Request, Scope, SenderName, Seq, Time, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,43 +15,22 @@ use std::time::Duration;
 pub(super) const START: Time = Time::from_millis(1_700_000_000_000);
 
 pub(in crate::engine) fn settings() -> Settings {
+    let common = crate::golden::default_settings();
+    let senders = common.senders.into_iter().map(|sender| SenderSettings { connections: 256, ..sender });
     Settings {
         info: serde_json::Value::Null,
-        health_interval: None,
         broker_backlog_alarm: 0,
-        broker_limits: BrokerLimits::default(),
-        senders: vec![SenderSettings {
-            name: SenderName::new("main"),
-            connections: 256,
-            callbacks: false,
-            doubt_window: Duration::ZERO,
-            default_corp: None,
-            calls: CallSettings::default(),
-        }],
-        accounts: Vec::new(),
-        limits: LimitSettings {
-            account: AccountLimits { interval: Duration::from_millis(500) },
-            corp: CorpLimits { per_hour: 50_000, reserve: 1000, burst: None },
-            accounts: Vec::new(),
-            corps: Vec::new(),
-            measured_from: MeasuredFrom::Response,
-            cool_down: Duration::from_secs(2),
-            cool_down_max: Duration::from_secs(60),
-        },
+        senders: senders.collect(),
         messages: MessageSettings {
             ttl: Duration::from_secs(7 * 86_400),
             dedup_window: Duration::ZERO,
             id_conflict: IdConflict::Accept,
-            on_doubt: OnDoubt::Report,
-            resends_max: 1,
             queue_messages: 1_000_000,
             queue_bytes: u64::MAX,
-            queue_time: None,
-            unknown_account_grace: Duration::from_secs(300),
+            ..common.messages
         },
         events: EventLevel::Off,
-        publish_window: 100,
-        status: StatusSettings { per_second: 0, accounts_max: 10_000, idle: Duration::from_secs(600) },
+        ..common
     }
 }
 
