@@ -1,8 +1,8 @@
 //! Notes beside the journal how far it was, so that an old backup put in its place is noticed.
 //!
-//! The lock file holds the number of the last message, written after the commit that made it durable. It is never synced
-//! and may be behind, or gone after a power cut, but never ahead: a journal that ends before it has lost messages that
-//! it had, and what was sent since would be sent again.
+//! The lock file holds the number of the last message, written after the commit that made it durable. It is never
+//! synced and may be behind, or gone after a power cut, but never ahead: a journal that ends before it has lost
+//! messages that it had, and what was sent since would be sent again.
 
 use crate::model::Seq;
 use std::fs::File;

@@ -16,10 +16,11 @@
 //!
 //! # What is checked at a start
 //!
-//! The SQLite version, whose file it is, the version of its schema, whether it is older than what was here, and after an unclean stop the structure of every
-//! page, but only in files of up to [`QUICK_CHECK_BYTES_MAX`]: a bigger file would keep its messages waiting for
-//! minutes to find what a crash cannot do, because frames of the write-ahead log carry checksums. [`check`] does it
-//! for a file of any size, and a replay reads every live row anyway and refuses what it cannot read.
+//! The SQLite version, whose file it is, the version of its schema, whether it ends before the one that was here, and
+//! after an unclean stop the structure of every page, but only in files of up to [`QUICK_CHECK_BYTES_MAX`]: a bigger
+//! file would keep its messages waiting for minutes to find what a crash cannot do, because frames of the write-ahead
+//! log carry checksums. [`check`] does it for a file of any size, and a replay reads every live row anyway and refuses
+//! what it cannot read.
 
 mod error;
 mod mark;

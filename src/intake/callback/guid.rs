@@ -16,8 +16,8 @@ const SEND_FAILED: i64 = 4_194_304;
 /// Messages of one batch. What claims to have more is passed on in one piece: a body can hold more than anybody counts.
 const BATCH_MAX: usize = 1000;
 
-/// Longest guid, and account behind one, that is taken for such, in bytes: both are remembered, and told again with every
-/// message of a batch.
+/// Longest guid, and account behind one, that is taken for such, in bytes: both are remembered, and told again with
+/// every message of a batch.
 const ID_BYTES_MAX: usize = 256;
 
 /// `known_user` gives the account that logged in last under a guid: only that tells who sent a message.

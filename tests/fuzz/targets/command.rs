@@ -37,10 +37,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
 fn read(name: &str, retain: bool, payload: &[u8]) -> CommandRequest {
     let given = Some(Ticket { generation: 3, packet: 7 });
     let meta = PacketMeta { qos: 1, ticket: given, retain, ..PacketMeta::default() };
-    match parse_command(&SETTINGS, name, meta, payload) {
-        Input::Command { ticket, request } if ticket == given => *request,
-        other => panic!("no command with its ticket: {other:?}"),
-    }
+    let input = parse_command(&SETTINGS, name, meta, payload);
+    let Input::Command { ticket, request } = input else { panic!("no command: {input:?}") };
+    assert_eq!(ticket, given);
+    *request
 }
 
 pub fn check(input: &[u8]) {

@@ -45,11 +45,14 @@ fn meta() -> PacketMeta {
 /// Reads it; every delivery gives exactly one input, with its ticket.
 fn read(settings: &Settings, meta: PacketMeta, payload: &[u8]) -> Result<Request, Refusal> {
     let given = meta.ticket;
-    match parse_request(settings, Some("app"), meta, payload) {
-        Input::Request { ticket, request } if ticket == given => Ok(*request),
-        Input::Refused { ticket, refusal } if ticket == given => Err(*refusal),
-        other => panic!("neither a message nor a refusal with its ticket: {other:?}"),
+    let input = parse_request(settings, Some("app"), meta, payload);
+    if let Input::Request { ticket, request } = input {
+        assert_eq!(ticket, given);
+        return Ok(*request);
     }
+    let Input::Refused { ticket, refusal } = input else { panic!("neither a message nor a refusal: {input:?}") };
+    assert_eq!(ticket, given);
+    Err(*refusal)
 }
 
 pub fn check(payload: &[u8]) {
