@@ -43,7 +43,7 @@ fn meta() -> PacketMeta {
 }
 
 /// Reads it; every delivery gives exactly one input, with its ticket.
-fn read(settings: &Settings, meta: PacketMeta, payload: &[u8]) -> Result<Request, Refusal> {
+fn read(settings: &Settings, meta: PacketMeta, payload: &[u8]) -> Result<Request, Box<Refusal>> {
     let given = meta.ticket;
     let input = parse_request(settings, Some("app"), meta, payload);
     if let Input::Request { ticket, request } = input {
@@ -52,7 +52,7 @@ fn read(settings: &Settings, meta: PacketMeta, payload: &[u8]) -> Result<Request
     }
     let Input::Refused { ticket, refusal } = input else { panic!("neither a message nor a refusal: {input:?}") };
     assert_eq!(ticket, given);
-    Err(*refusal)
+    Err(refusal)
 }
 
 pub fn check(payload: &[u8]) {
