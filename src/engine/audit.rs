@@ -10,8 +10,8 @@ use super::tables::{AccountKey, CorpKey};
 use crate::model::{Seq, State, Time};
 use std::time::Duration;
 
-/// Messages that one slice looks at.
-const SLICE: usize = 5_000;
+/// Messages that one slice looks at. Tests are to see a pass in many slices.
+const SLICE: usize = if cfg!(test) { 16 } else { 5_000 };
 /// Between two slices.
 const SLICE_INTERVAL: Duration = Duration::from_millis(100);
 /// A pass that had to start again so often compares nothing: the next one will.
@@ -124,5 +124,87 @@ impl Engine {
             recount.cursor = Seq(0);
             recount.restarts += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        Account, Command, CommandOrigin, CommandRequest, Corp, DirectoryEntry, Input, LastNumbers, MessageId,
+        Selection, SenderName,
+    };
+
+    const START: Time = Time::from_millis(1_700_000_000_000);
+
+    fn locate(engine: &mut Engine, corp: &str) {
+        let entry = DirectoryEntry { account: Account::new("a"), corp: Some(Corp::new(corp)), online: Some(false) };
+        engine.handle(Input::Directory { sender: SenderName::new("main"), entries: vec![entry] }, START);
+    }
+
+    fn request(engine: &mut Engine, id: u64) {
+        let request = Box::new(crate::golden::request_of("a", id));
+        engine.handle(Input::Request { ticket: None, request }, START);
+    }
+
+    fn cancel(engine: &mut Engine, id: u64) {
+        let selection = Selection::of_id(MessageId::from_json(&id.to_string()), None);
+        let command = Command::MessageCancel { selection, dry_run: false, block_for: None, reason: None };
+        let origin = CommandOrigin { name: command.name().into(), reply_to: None, transaction: None, by: None };
+        let request = Box::new(CommandRequest::new(origin, Ok(command)));
+        engine.handle(Input::Command { ticket: None, request }, START);
+    }
+
+    const LAST: u64 = SLICE as u64 + 4;
+
+    /// An engine in the middle of a pass, after its first slice.
+    fn half_way() -> Engine {
+        let mut settings = crate::golden::default_settings();
+        settings.health_interval = Some(Duration::from_secs(30));
+        let mut engine = Engine::new(settings, START, LastNumbers::default());
+        engine.start(START);
+        locate(&mut engine, "corp1");
+        (1..=LAST).for_each(|id| request(&mut engine, id));
+        engine.poll_ready(START);
+        assert_eq!(cursor(&engine), Some(Seq(SLICE as u64)));
+        engine
+    }
+
+    fn cursor(engine: &Engine) -> Option<Seq> {
+        engine.recount.as_ref().map(|recount| recount.cursor)
+    }
+
+    #[test]
+    fn what_changes_during_a_pass_is_counted_once_on_either_side_of_it() {
+        let mut engine = half_way();
+        for id in [1, SLICE as u64, SLICE as u64 + 1, LAST] {
+            cancel(&mut engine, id);
+        }
+        request(&mut engine, LAST + 1);
+        engine.poll_ready(START + SLICE_INTERVAL);
+        assert_eq!(cursor(&engine), None, "the pass is complete");
+        assert!(engine.health().counts.balanced);
+    }
+
+    #[test]
+    fn a_pass_waits_between_its_slices() {
+        let mut engine = half_way();
+        assert_eq!(engine.recount_due(), Some(START + SLICE_INTERVAL));
+        engine.poll_ready(START + SLICE_INTERVAL - Duration::from_millis(1));
+        assert_eq!(cursor(&engine), Some(Seq(SLICE as u64)));
+        engine.poll_ready(START + SLICE_INTERVAL);
+        assert_eq!(cursor(&engine), None);
+    }
+
+    #[test]
+    fn a_pass_begins_again_when_an_account_changes_company() {
+        let mut engine = half_way();
+        locate(&mut engine, "corp2");
+        assert_eq!(cursor(&engine), Some(Seq(0)));
+        engine.poll_ready(START + SLICE_INTERVAL);
+        assert_eq!(cursor(&engine), Some(Seq(SLICE as u64)));
+        engine.poll_ready(START + SLICE_INTERVAL * 2);
+        assert_eq!(cursor(&engine), None);
+        assert!(engine.health().counts.balanced);
     }
 }
