@@ -8,7 +8,7 @@
 mod parse;
 mod print;
 
-pub(crate) use parse::{default_settings, request_of};
+pub(crate) use parse::{default_settings, plain_event, request_of};
 
 use crate::engine::{Engine, Settings};
 use crate::model::{
@@ -17,7 +17,6 @@ use crate::model::{
 };
 use crate::simulation::disk::Disk;
 use parse::{Line, duration, number};
-pub(crate) use parse::{default_settings, plain_event};
 use print::Printer;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
