@@ -59,6 +59,8 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         quick_check(&connection, path)?;
     }
     connection.execute("UPDATE progress SET clean = 0", []).map_err(database)?;
+    // The write-ahead log is there by now. SQLite syncs its name too, and does not look whether it could.
+    sync_directory(path)?;
     let suspects = poison::read(&connection).map_err(database)?;
     Ok(Opened { connection, lock, anchor, last_numbers, was_clean, suspects })
 }
@@ -126,9 +128,14 @@ fn create_file(path: &Path) -> Result<(), OpenError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         Err(error) => return Err(failed(error)),
     }
+    sync_directory(path)
+}
+
+/// A name that is not durable is lost with all that is behind it.
+fn sync_directory(path: &Path) -> Result<(), OpenError> {
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-    // A name that is not durable is lost with all that is behind it.
-    File::open(directory.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all()).map_err(failed)
+    let synced = File::open(directory.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| OpenError::File { path: path.to_owned(), error })
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
