@@ -219,7 +219,8 @@ fn check_responses(topics: Topics, asked: &[String]) {
         let Input::Refused { refusal, .. } = input else { panic!("an empty object is no message") };
         let is_allowed = settings.topics.may_reply_to(topic, None);
         assert_eq!(refusal.origin.reply_to.map(|to| to.topic), is_allowed.then(|| Box::from(topic.as_str())));
-        assert_eq!(log.lines().count(), usize::from(!is_allowed), "{log}");
+        // Told ever rarer, so not each time.
+        assert!(log.lines().count() <= usize::from(!is_allowed), "{log}");
         assert!(log.len() <= 2000, "a line of {} bytes", log.len());
     }
 }
