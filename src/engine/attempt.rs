@@ -224,8 +224,8 @@ impl Engine {
         }
         match live.on_doubt {
             OnDoubt::Report => self.finish_unresolved(seq),
-            // Judged by when the doubt had waited long enough, whenever that is noticed: a resend that was told before a
-            // crash is not taken back because the crash took the rest of the message's lifetime.
+            // Judged by when the doubt had waited long enough, whenever that is noticed: a resend that was told before
+            // a crash is not taken back because the crash took the rest of the message's lifetime.
             OnDoubt::Resend if u32::from(live.doubts) > resends_max || live.expires_at <= until => {
                 self.finish_unresolved(seq);
             }

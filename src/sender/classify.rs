@@ -204,8 +204,8 @@ fn read_msg_id(data: &RawValue) -> Option<Box<str>> {
     usable.then(|| msg_id.into_boxed_str())
 }
 
-/// Where an answer is wrong, and nothing of what it says: about types the parser would quote it, which may be as long as
-/// the answer and repeat the message.
+/// Where an answer is wrong, and nothing of what it says: about types the parser would quote it, which may be as long
+/// as the answer and repeat the message.
 pub(super) fn describe(error: &serde_json::Error) -> String {
     match error.classify() {
         Category::Syntax | Category::Eof | Category::Io => error.to_string(),

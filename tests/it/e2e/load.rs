@@ -114,14 +114,14 @@ async fn a_publisher_that_never_stops_fills_its_own_account_only() {
 async fn ten_thousand_publishers_each_get_their_own_answer() {
     const PUBLISHERS: usize = 10_000;
     let server = Settings {
-        accounts: (0..PUBLISHERS).map(|number| PretendAccount::online(&format!("{number}"), "corp")).collect(),
+        accounts: (0..PUBLISHERS).map(|number| PretendAccount::online(&format!("account-{number}"), "corp")).collect(),
         ..server(&[])
     };
     let scene = start(server, |config| config.with("topics.events", r#""off""#)).await;
     for number in 0..PUBLISHERS {
         let topic = format!("SendMessage/service-{number}");
         let id = format!("m{number}");
-        scene.publisher.publish(Message::new(&topic, text(&number.to_string(), &id, &id))).await;
+        scene.publisher.publish(Message::new(&topic, text(&format!("account-{number}"), &id, &id))).await;
     }
     // In parts, each with time of its own.
     for answers in (0..=PUBLISHERS).step_by(1000) {
