@@ -4,9 +4,9 @@ use crate::settings;
 use bytes::Bytes;
 use sendbridge::engine::Engine;
 use sendbridge::model::{
-    Account, Action, Input, LastNumbers, MessageId, Options, Origin, Outgoing, Request, Seq, Time, Verdict,
+    Account, Action, Input, LastNumbers, MessageId, Options, Origin, Outgoing, Record, Request, Seq, Time, Verdict,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ fn measure(accounts: u32) -> Figures {
     }
     let mut sends_of_corp = vec![0_u64; corps as usize];
     let mut accounts_of: BTreeMap<Seq, u32> = BTreeMap::new();
-    let mut under_way: std::collections::VecDeque<(Seq, u32)> = std::collections::VecDeque::new();
+    let mut under_way: VecDeque<(Seq, u32)> = VecDeque::new();
     let (mut decisions, mut in_decisions, mut in_rest) = (0_usize, Duration::ZERO, Duration::ZERO);
     let step = INTERVAL / accounts.max(IN_FLIGHT as u32);
     while decisions < 2 * DECISIONS {
@@ -71,28 +71,13 @@ fn measure(accounts: u32) -> Figures {
         let before = Instant::now();
         let ready = engine.poll_ready(now);
         let took = before.elapsed();
-        for record in &ready.records {
-            if let sendbridge::model::Record::Accepted(message) = record {
-                let account: u64 = message.request.account.as_str().parse().expect("a number");
-                let account = u32::try_from(account - 1_688_850_407_900_000).expect("few accounts");
-                accounts_of.insert(message.seq, account);
-                of_corp.insert(message.seq, account % corps);
-            }
-        }
+        note_accepted(&ready.records, corps, &mut accounts_of, &mut of_corp);
         let sent = ready.actions.iter().filter(|action| matches!(action, Action::Send { .. })).count();
         decisions += sent;
         if counts {
             in_decisions += took;
         }
-        let mut published = Vec::new();
-        for action in ready.actions {
-            match action {
-                Action::Send { seq, attempt, .. } => under_way.push_back((seq, attempt)),
-                Action::Publish(what @ Outgoing::Answer(_)) => published.push(what),
-                // Nothing else asks for an answer.
-                _ => {}
-            }
-        }
+        let published = take(ready.actions, &mut under_way);
         let before = Instant::now();
         for what in published {
             engine.handle(Input::Published { what, refused: None }, now);
@@ -122,6 +107,31 @@ fn measure(accounts: u32) -> Figures {
     let most = sends_of_corp.iter().max().copied().unwrap_or_default() as f64;
     let least = sends_of_corp.iter().min().copied().unwrap_or_default().max(1) as f64;
     Figures { decision: per(in_decisions), turn: per(in_decisions + in_rest), corps, spread: most / least }
+}
+
+/// Remembers whose the new messages are.
+fn note_accepted(records: &[Record], corps: u32, accounts: &mut BTreeMap<Seq, u32>, of_corp: &mut BTreeMap<Seq, u32>) {
+    for record in records {
+        if let Record::Accepted(message) = record {
+            let account: u64 = message.request.account.as_str().parse().expect("a number");
+            let account = u32::try_from(account - 1_688_850_407_900_000).expect("few accounts");
+            accounts.insert(message.seq, account);
+            of_corp.insert(message.seq, account % corps);
+        }
+    }
+}
+
+/// Lets requests begin, and returns the answers to be published. Nothing else asks for an answer.
+fn take(actions: Vec<Action>, under_way: &mut VecDeque<(Seq, u32)>) -> Vec<Outgoing> {
+    let mut published = Vec::new();
+    for action in actions {
+        match action {
+            Action::Send { seq, attempt, .. } => under_way.push_back((seq, attempt)),
+            Action::Publish(what @ Outgoing::Answer(_)) => published.push(what),
+            _ => {}
+        }
+    }
+    published
 }
 
 fn request(account: u32, number: u64) -> Input {

@@ -263,9 +263,9 @@ async fn kills_at_random_moments_cost_nothing_and_memory_does_not_grow() {
         kills += 1;
     }
     end(scene, "report", round).await;
-    println!("figure: soak-minutes = {minutes}");
-    println!("figure: soak-kills = {kills}");
-    println!("figure: soak-messages = {}", round * (ACCOUNTS.len() as u64 + 1));
-    println!("figure: soak-lost-or-doubled-unflagged = 0");
-    println!("figure: soak-memory-peak-kib-of-the-first-and-the-last-life = {:?}, {:?}", peaks.first(), peaks.last());
+    eprintln!("figure: soak-minutes = {minutes}");
+    eprintln!("figure: soak-kills = {kills}");
+    eprintln!("figure: soak-messages = {}", round * (ACCOUNTS.len() as u64 + 1));
+    eprintln!("figure: soak-lost-or-doubled-unflagged = 0");
+    eprintln!("figure: soak-memory-peak-kib-of-the-first-and-the-last-life = {:?}, {:?}", peaks.first(), peaks.last());
 }
