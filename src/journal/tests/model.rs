@@ -2,7 +2,7 @@
 
 use crate::model::{
     Account, Block, CALLBACK_WINDOW, Callback, Corp, Hold, LastNumbers, LimitChange, LimitOverride, LimitScope,
-    Message, Outcome, Record, Refusal, SenderName, Seq, TRANSACTION_WINDOW, Time,
+    Message, NotSent, Outcome, Record, Refusal, SenderName, Seq, TRANSACTION_WINDOW, Time, Verdict,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +38,8 @@ struct Attempt {
     corp: Corp,
     started_at: Time,
     ended_at: Option<Time>,
+    /// Whether anything may have reached the sender: else it takes no place in the hour.
+    left: bool,
 }
 
 #[derive(Default)]
@@ -76,12 +78,14 @@ impl Model {
             Record::LimitSet(set) => drop(self.limits.insert(set.scope.clone(), set)),
             Record::Attempted { seq, attempt, at, account, corp, .. } => {
                 self.life(seq).attempts.push((record.clone(), None));
-                self.attempts.push(Attempt { seq, attempt, account, corp, started_at: at, ended_at: None });
+                self.attempts.push(Attempt { seq, attempt, account, corp, started_at: at, ended_at: None, left: true });
             }
-            Record::Ended { seq, attempt, at, .. } => {
+            Record::Ended { seq, attempt, at, verdict } => {
                 self.life(seq).attempts.last_mut().expect("an attempt").1 = Some(record.clone());
                 let of = |known: &&mut Attempt| known.seq == seq && known.attempt == attempt;
-                self.attempts.iter_mut().find(of).expect("an attempt").ended_at = Some(at);
+                let known = self.attempts.iter_mut().find(of).expect("an attempt");
+                known.ended_at = Some(at);
+                known.left = !matches!(verdict, Verdict::NotSent { why: NotSent::Connect, .. });
             }
             Record::Finished { seq, outcome } => {
                 let life = self.life(seq);
@@ -155,7 +159,7 @@ impl Model {
         for attempt in &self.attempts {
             let ended_at = attempt.ended_at.unwrap_or(now);
             let is_recent = ended_at >= now - SPENT_WINDOW && attempt.started_at >= now - SPENT_WINDOW - ATTEMPT_MAX;
-            if is_recent && !self.lives[&attempt.seq].is_live(now, dedup_window) {
+            if is_recent && attempt.left && !self.lives[&attempt.seq].is_live(now, dedup_window) {
                 let (account, corp) = (attempt.account.clone(), attempt.corp.clone());
                 records.push(Record::Spent { account, corp, ended_at });
             }
