@@ -2,7 +2,7 @@
 
 use super::sabotage::Sabotage;
 use super::settings::IdConflict;
-use super::tables::{DedupKey, IdKey, Live, Phase, Timer};
+use super::tables::{DedupKey, IdKey, Live, Phase, Timer, half};
 use super::{Engine, sabotage, status};
 use crate::model::{
     Action, Code, Fault, Lifetime, Message, MessageId, Origin, Outgoing, Record, Refusal, ReplyTo, Request, Retry, Seq,
@@ -76,14 +76,14 @@ impl Engine {
     fn find_known(&self, dedup: DedupKey, id: IdKey, request: &Request) -> Option<Known> {
         let mut other = None;
         // The newest first: of two lives of a message it is the one that counts.
-        for (_, _, seq) in self.ids.range((id, dedup, Seq(0))..=(id, dedup, Seq(u64::MAX))).rev() {
+        for (_, _, seq) in self.ids.range((id, half(dedup), Seq(0))..=(id, half(dedup), Seq(u64::MAX))).rev() {
             let past = self.past.get(seq).filter(|_| !self.sabotaged(Sabotage::DedupSkipsPast));
-            let (key, fingerprint) = match (self.live.get(seq), past) {
-                (Some(live), _) => (live.dedup, live.fingerprint),
-                (None, Some(past)) => (past.dedup, past.fingerprint),
+            let (key, content) = match (self.live.get(seq), past) {
+                (Some(live), _) => (live.dedup, live.content),
+                (None, Some(past)) => (past.dedup, past.content),
                 (None, None) => continue,
             };
-            if key == dedup && fingerprint == request.fingerprint {
+            if key == dedup && content == half(request.fingerprint) {
                 return Some(Known::Same(*seq));
             }
             if key == dedup {
@@ -205,30 +205,9 @@ impl Engine {
     /// Makes a message known, without a place in a queue yet. The caller counts it.
     pub(super) fn add_live(&mut self, message: &Message, dedup: DedupKey, id: IdKey) {
         let account = self.account_key(&message.request.account);
-        let live = Live {
-            dedup,
-            id,
-            fingerprint: message.request.fingerprint,
-            account,
-            body_bytes: message.body_bytes,
-            conversation: conversation_key(&message.request.conversation),
-            shown: message.request.shown,
-            tag: message.request.options.tag.as_deref().map_or(0, tag_key),
-            received_at: message.received_at,
-            expires_at: message.expires_at,
-            earliest: message.not_before.unwrap_or_default(),
-            phase: Phase::Scheduled,
-            on_doubt: message.on_doubt,
-            priority: message.priority,
-            attempts: 0,
-            doubts: 0,
-            inherited_doubt: message.retry.is_some_and(|retry| retry.in_doubt),
-            possibly_duplicate: message.retry.is_some_and(|retry| retry.possibly_duplicate),
-            last_in_doubt: false,
-            doubted_at: Time::default(),
-        };
+        let live = Live::new(message, account, dedup, id);
         self.live_bytes += u64::from(message.body_bytes);
-        self.ids.insert((id, dedup, message.seq));
+        self.ids.insert((id, half(dedup), message.seq));
         self.live.insert(message.seq, live);
         self.touch(account);
     }
@@ -237,19 +216,18 @@ impl Engine {
     pub(super) fn enqueue(&mut self, seq: Seq) {
         let now = self.now;
         let Some(live) = self.live.get_mut(&seq) else { return };
-        let (account, rank, terms) = (live.account, live.rank(seq), live.terms());
-        let earliest = terms.earliest;
-        self.deadlines.insert((terms.expires_at, seq));
+        let (account, rank, earliest, expires_at) = (live.account, live.rank(seq), live.earliest(), live.expires_at);
         // A retry waits at the head of its queue; only a message that was never tried waits outside of it.
         if live.attempts == 0 && earliest > now {
             live.phase = Phase::Scheduled;
             self.timers.insert((earliest, Timer::Scheduled(seq)));
-            self.account_mut(account).scheduled.insert((earliest, seq), (rank, terms));
+            self.account_mut(account).scheduled.insert((earliest, seq), ());
         } else {
             live.phase = Phase::Queued;
-            self.account_mut(account).queue.insert(rank, terms);
+            self.account_mut(account).queue.insert(rank, ());
             self.place_for(account, rank);
         }
+        self.deadlines.insert((expires_at, seq), ());
         self.expect_directory(account);
     }
 
@@ -306,7 +284,7 @@ pub(super) fn dedup_key(request: &Request) -> DedupKey {
     let bytes: [u8; 32] = digest.finalize().into();
     let mut key = [0; 16];
     key.copy_from_slice(&bytes[..16]);
-    DedupKey::from_le_bytes(key)
+    key
 }
 
 pub(super) fn id_key(id: &MessageId) -> IdKey {

@@ -177,12 +177,12 @@ impl Engine {
         let Some(live) = self.live.get_mut(&seq) else { return };
         let from = live.state();
         live.phase = Phase::Queued;
-        live.earliest = live.earliest.max(earliest);
-        let (account, rank, terms) = (live.account, live.rank(seq), live.terms());
+        live.set_earliest(live.earliest().max(earliest));
+        let (account, rank, expires_at) = (live.account, live.rank(seq), live.expires_at);
         let (attempt, flagged) = (u32::from(live.attempts), live.possibly_duplicate);
         self.count_change(seq, account, from, State::Queued);
-        self.deadlines.insert((terms.expires_at, seq));
-        self.account_mut(account).queue.insert(rank, terms);
+        self.deadlines.insert((expires_at, seq), ());
+        self.account_mut(account).queue.insert(rank, ());
         self.event(seq, State::Queued, attempt, flagged);
         self.place(account);
     }
@@ -193,9 +193,11 @@ impl Engine {
         let now = self.now;
         let Some(live) = self.live.get_mut(&seq) else { return };
         let from = live.state();
-        live.doubts = live.doubts.saturating_add(1);
         let until = now + window;
-        live.phase = Phase::InDoubt(Some(until));
+        live.phase = Phase::InDoubt;
+        let rare = live.rare_mut();
+        rare.doubts = rare.doubts.saturating_add(1);
+        rare.doubt_until = Some(until);
         let (attempt, flagged, account) = (u32::from(live.attempts), live.possibly_duplicate, live.account);
         self.count_change(seq, account, from, State::InDoubt);
         self.event(seq, State::InDoubt, attempt, flagged);
@@ -218,7 +220,7 @@ impl Engine {
         let flag_forgotten = self.sabotaged(Sabotage::FlagForgotten);
         let now = self.now;
         let Some(live) = self.live.get_mut(&seq) else { return };
-        let Phase::InDoubt(Some(until)) = live.phase else { return };
+        let Some(until) = live.doubt_until() else { return };
         if until > now {
             return;
         }
@@ -226,7 +228,7 @@ impl Engine {
             OnDoubt::Report => self.finish_unresolved(seq),
             // Judged by when the doubt had waited long enough, whenever that is noticed: a resend that was told before
             // a crash is not taken back because the crash took the rest of the message's lifetime.
-            OnDoubt::Resend if u32::from(live.doubts) > resends_max || live.expires_at <= until => {
+            OnDoubt::Resend if u32::from(live.rare().doubts) > resends_max || live.expires_at <= until => {
                 self.finish_unresolved(seq);
             }
             OnDoubt::Resend => {
@@ -235,8 +237,8 @@ impl Engine {
                 self.requeue(seq, now);
             }
             OnDoubt::Hold => {
-                live.phase = Phase::InDoubt(None);
-                self.deadlines.insert((live.expires_at, seq));
+                live.rare_mut().doubt_until = None;
+                self.deadlines.insert((live.expires_at, seq), ());
             }
         }
     }
@@ -250,8 +252,9 @@ impl Engine {
         let Some(live) = self.live.get(&seq) else { return };
         match live.phase {
             // It ends with the attempt or with the doubt.
-            Phase::Sending | Phase::InDoubt(Some(_)) => {}
-            Phase::InDoubt(None) => self.finish_unresolved(seq),
+            Phase::Sending => {}
+            Phase::InDoubt if live.doubt_until().is_some() => {}
+            Phase::InDoubt => self.finish_unresolved(seq),
             Phase::Scheduled | Phase::Queued => {
                 let message = "the message was not sent within its ttl, expiresAt or message expiry";
                 self.finish(seq, State::Expired, None, Some(Fault::new(Code::Expired, message)));
@@ -304,15 +307,17 @@ impl Engine {
         self.deadlines.remove(&(live.expires_at, seq));
         match live.phase {
             Phase::Scheduled => {
-                self.timers.remove(&(live.earliest, Timer::Scheduled(seq)));
-                self.account_mut(live.account).scheduled.remove(&(live.earliest, seq));
+                self.timers.remove(&(live.earliest(), Timer::Scheduled(seq)));
+                self.account_mut(live.account).scheduled.remove(&(live.earliest(), seq));
             }
             Phase::Queued => {
                 self.account_mut(live.account).queue.remove(&live.rank(seq));
             }
-            Phase::Sending | Phase::InDoubt(None) => {}
-            Phase::InDoubt(Some(until)) => {
-                self.timers.remove(&(until, Timer::Doubt(seq)));
+            Phase::Sending => {}
+            Phase::InDoubt => {
+                if let Some(until) = live.doubt_until() {
+                    self.timers.remove(&(until, Timer::Doubt(seq)));
+                }
             }
         }
     }

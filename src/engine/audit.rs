@@ -94,7 +94,7 @@ impl Engine {
         let due = self.recount_due()? <= self.now;
         let mut recount = self.recount.take_if(|_| due)?;
         let mut looked_at = 0;
-        for (seq, live) in self.live.range(Seq(recount.cursor.0 + 1)..).take(SLICE) {
+        for (seq, live) in self.live.iter_from(Seq(recount.cursor.0 + 1)).take(SLICE) {
             recount.found.add(self.account(live.account).corp, live.state());
             recount.cursor = *seq;
             looked_at += 1;

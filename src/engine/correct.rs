@@ -65,7 +65,7 @@ impl Engine {
     fn is_in_doubt(&self, seq: Seq, proof: &Proof) -> bool {
         let Some(live) = self.live.get(&seq) else { return false };
         match (live.phase, proof) {
-            (Phase::InDoubt(_), _) => true,
+            (Phase::InDoubt, _) => true,
             (Phase::Queued | Phase::Scheduled, Proof::Sent { .. }) => live.is_doubtful(),
             (Phase::Queued | Phase::Scheduled | Phase::Sending, _) => false,
         }
@@ -111,8 +111,8 @@ impl Engine {
     /// Of every message with this id the newest life, by what makes two messages the same.
     pub(super) fn newest_with_id(&self, id: &MessageId, account: Option<&Account>) -> BTreeMap<MessageKey, Seq> {
         let key_of = |seq: &Seq| {
-            let live = self.live.get(seq).map(|live| (live.dedup, live.fingerprint));
-            live.or_else(|| self.past.get(seq).map(|past| (past.dedup, past.fingerprint)))
+            let live = self.live.get(seq).map(|live| (live.dedup, live.content));
+            live.or_else(|| self.past.get(seq).map(|past| (past.dedup, past.content)))
         };
         // In ascending order, so the newest of a key stays.
         self.known_with_id(id, account).into_iter().filter_map(|seq| Some((key_of(&seq)?, seq))).collect()

@@ -292,11 +292,11 @@ impl Engine {
         if account.corp.is_some() && account.sender.is_some() {
             return;
         }
-        let waiting: Vec<Seq> = account.queue.keys().map(|rank| rank.1).collect();
+        let waiting: Vec<Seq> = account.queue.keys().map(|rank| rank.seq()).collect();
         let mut next: Option<Time> = None;
         for seq in waiting {
             let Some(live) = self.live.get(&seq) else { continue };
-            let ends_at = live.received_at.max(live.earliest) + grace;
+            let ends_at = live.received_at.max(live.earliest()) + grace;
             if ends_at <= now {
                 let message = if self.senders.iter().all(|sender| sender.directory_read) {
                     "no account list knows this wxId, so its company and its limit are not known; check the wxId, or \

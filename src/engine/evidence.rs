@@ -13,8 +13,8 @@
 //! - What is seen counts only when it came through the API, has an id of its own, and shows its content.
 
 use super::sabotage::Sabotage;
-use super::tables::AccountKey;
-use crate::model::{Seq, Shown, Time};
+use super::tables::{AccountKey, ShownKey};
+use crate::model::{Seq, Time};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -39,7 +39,7 @@ const SEEN_MAX: usize = 200_000;
 const GROUP_MAX: usize = 64;
 
 /// What two messages have in common that cannot be told apart in a chat: account, conversation, content.
-pub(super) type Look = (AccountKey, u64, Shown);
+pub(super) type Look = (AccountKey, u64, ShownKey);
 
 /// A digest of a sender's message id, whatever its case.
 pub(super) type IdDigest = u128;
@@ -304,7 +304,7 @@ fn pairs(seen: &[&Sight], attempts: &[&Attempt]) -> usize {
 mod tests {
     use super::*;
 
-    const LOOK: Look = (AccountKey(0), 1, [2; 16]);
+    const LOOK: Look = (AccountKey(0), 1, ShownKey::MIN);
 
     fn at(seconds: u64) -> Time {
         Time::from_millis(1_700_000_000_000) + Duration::from_secs(seconds)

@@ -196,7 +196,7 @@ impl Engine {
         let live = self.live.get(&seq)?;
         match live.phase {
             Phase::Queued | Phase::Scheduled => {}
-            Phase::Sending | Phase::InDoubt(_) => return None,
+            Phase::Sending | Phase::InDoubt => return None,
         }
         let corp = self.account(live.account).corp?;
         let limits_until = self.limits_until(Some(live.account), corp);

@@ -52,13 +52,13 @@ impl Entry {
     /// An account that waits since then for a message of this rank.
     pub(super) fn new(account: AccountKey, since: Time, rank: Rank) -> Self {
         let head_start_nanos = u64::try_from(HEAD_START.as_nanos()).unwrap_or(u64::MAX);
-        let order = since.as_nanos() + u64::from(rank.0) * head_start_nanos;
+        let order = since.as_nanos() + u64::from(9 - rank.priority()) * head_start_nanos;
         Self { order, account, urgent: is_urgent(rank) }
     }
 }
 
 pub(super) fn is_urgent(rank: Rank) -> bool {
-    9 - rank.0 >= URGENT
+    rank.priority() >= URGENT
 }
 
 /// The accounts of one company.

@@ -1,13 +1,16 @@
-//! A queue that can be copied at once, however long it is.
+//! A map in order that can be copied at once, however long it is.
 //!
-//! What waits stands in order in small chunks, and a copy shares them: copying costs one pointer. Where the queue
-//! changes while a copy is about, only the list of chunks and the chunk that changes are copied themselves.
+//! What it holds stands in small chunks, and a copy shares them: copying costs one pointer. Where the map changes while
+//! a copy is about, only the list of chunks and the chunk that changes are copied themselves. What comes in order,
+//! as messages do, fills its chunks, so an entry costs what it is and next to nothing beside: a tree would leave half
+//! of its room empty.
 //!
 //! # Invariants
 //!
 //! - Keys ascend, and none is there twice.
 //! - No chunk is empty, none holds more than [`CHUNK_MAX`], and two neighbours hold more than a quarter of that
 //!   together.
+//! - The list knows the first key of every chunk, so that a search reads one chunk only.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,11 +18,21 @@ use std::sync::Arc;
 /// Small enough to be copied for a change of one, large enough to make a copy of all cheap.
 const CHUNK_MAX: usize = 64;
 
-type Chunk<K, V> = Arc<Vec<(K, V)>>;
+#[derive(Clone, Debug)]
+struct Chunk<K, V> {
+    first: K,
+    entries: Arc<Vec<(K, V)>>,
+}
+
+impl<K: Copy, V> Chunk<K, V> {
+    fn of(key: K, value: V) -> Self {
+        Self { first: key, entries: Arc::new(vec![(key, value)]) }
+    }
+}
 
 /// Keys in ascending order, each with what belongs to it.
 #[derive(Clone, Debug)]
-pub(super) struct Line<K, V> {
+pub(super) struct Line<K, V = ()> {
     chunks: Arc<VecDeque<Chunk<K, V>>>,
     len: usize,
 }
@@ -30,7 +43,7 @@ impl<K, V> Default for Line<K, V> {
     }
 }
 
-impl<K: Ord + Copy, V: Copy> Line<K, V> {
+impl<K: Ord + Copy, V: Clone> Line<K, V> {
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -40,11 +53,44 @@ impl<K: Ord + Copy, V: Copy> Line<K, V> {
     }
 
     pub(super) fn first(&self) -> Option<K> {
-        Some(self.chunks.front()?.first()?.0)
+        Some(self.chunks.front()?.first)
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
-        self.chunks.iter().flat_map(|chunk| chunk.iter()).map(|(key, _)| key)
+        self.iter().map(|(key, _)| key)
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        self.iter().map(|(_, value)| value)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.chunks.iter().flat_map(|chunk| chunk.entries.iter()).map(|(key, value)| (key, value))
+    }
+
+    /// Those from this key on.
+    pub(super) fn iter_from(&self, from: K) -> impl Iterator<Item = (&K, &V)> {
+        let chunks = self.chunks.range(self.chunk_of(&from).min(self.chunks.len())..);
+        let entries = chunks.flat_map(|chunk| chunk.entries.iter());
+        entries.skip_while(move |(key, _)| *key < from).map(|(key, value)| (key, value))
+    }
+
+    pub(super) fn contains_key(&self, key: &K) -> bool {
+        self.get(key).is_some()
+    }
+
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
+        let entries = &self.chunks.get(self.chunk_of(key))?.entries;
+        let at = entries.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+        Some(&entries[at].1)
+    }
+
+    /// To change it: see the [module documentation](self) for what that costs while there is a copy.
+    pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        let index = self.chunk_of(key);
+        let at = self.chunks.get(index)?.entries.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+        let chunk = Arc::make_mut(&mut self.chunks).get_mut(index)?;
+        Some(&mut Arc::make_mut(&mut chunk.entries)[at].1)
     }
 
     /// Puts it in its place. One that is there already gets the new value.
@@ -52,68 +98,74 @@ impl<K: Ord + Copy, V: Copy> Line<K, V> {
         let index = self.chunk_of(&key);
         let chunks = Arc::make_mut(&mut self.chunks);
         let Some(chunk) = chunks.get_mut(index) else {
-            chunks.push_back(Arc::new(vec![(key, value)]));
+            chunks.push_back(Chunk::of(key, value));
             self.len = 1;
             return;
         };
-        let at = match chunk.binary_search_by(|(other, _)| other.cmp(&key)) {
+        let at = match chunk.entries.binary_search_by(|(other, _)| other.cmp(&key)) {
             Ok(at) => {
-                Arc::make_mut(chunk)[at].1 = value;
+                Arc::make_mut(&mut chunk.entries)[at].1 = value;
                 return;
             }
             Err(at) => at,
         };
         self.len += 1;
-        let is_full = chunk.len() == CHUNK_MAX;
-        if !is_full {
-            return Arc::make_mut(chunk).insert(at, (key, value));
+        if chunk.entries.len() < CHUNK_MAX {
+            chunk.first = chunk.first.min(key);
+            return Arc::make_mut(&mut chunk.entries).insert(at, (key, value));
         }
         // Most come at the end of their priority: what is behind that goes into a chunk of its own, once.
         let next = if at == CHUNK_MAX {
-            vec![(key, value)]
+            Chunk::of(key, value)
         } else {
-            let chunk = Arc::make_mut(chunk);
-            let behind = chunk.split_off(at);
-            chunk.push((key, value));
-            behind
+            chunk.first = chunk.first.min(key);
+            let entries = Arc::make_mut(&mut chunk.entries);
+            let behind = entries.split_off(at);
+            entries.push((key, value));
+            Chunk { first: behind[0].0, entries: Arc::new(behind) }
         };
-        chunks.insert(index + 1, Arc::new(next));
+        chunks.insert(index + 1, next);
         join(chunks, index + 1);
         if index > 0 {
             join(chunks, index - 1);
         }
     }
 
-    /// Returns false where it is not there.
-    pub(super) fn remove(&mut self, key: &K) -> bool {
+    /// Takes it out, where it is there.
+    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
         let index = self.chunk_of(key);
-        let Some(chunk) = self.chunks.get(index) else { return false };
-        let Ok(at) = chunk.binary_search_by(|(other, _)| other.cmp(key)) else { return false };
+        let at = self.chunks.get(index)?.entries.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
         let chunks = Arc::make_mut(&mut self.chunks);
-        let chunk = Arc::make_mut(&mut chunks[index]);
-        chunk.remove(at);
+        let chunk = chunks.get_mut(index)?;
+        let entries = Arc::make_mut(&mut chunk.entries);
+        let (_, value) = entries.remove(at);
         self.len -= 1;
-        if chunk.is_empty() {
-            chunks.remove(index);
-        } else if chunk.len() <= CHUNK_MAX / 4 {
-            join(chunks, index);
-            if index > 0 {
-                join(chunks, index - 1);
+        match entries.first() {
+            None => drop(chunks.remove(index)),
+            Some((first, _)) => {
+                chunk.first = *first;
+                if entries.len() <= CHUNK_MAX / 4 {
+                    join(chunks, index);
+                    if index > 0 {
+                        join(chunks, index - 1);
+                    }
+                }
             }
         }
-        true
+        Some(value)
     }
 
     /// The places of these keys, which ascend, counted from one. One that is not there has none.
     pub(super) fn positions<'a>(&'a self, keys: impl Iterator<Item = K> + 'a) -> impl Iterator<Item = (K, u64)> + 'a {
         let (mut index, mut before) = (0, 0);
         keys.filter_map(move |key| {
-            while let Some(chunk) = self.chunks.get(index).filter(|chunk| chunk.last().is_some_and(|last| last.0 < key))
+            while let Some(chunk) = self.chunks.get(index)
+                && chunk.entries.last().is_some_and(|last| last.0 < key)
             {
-                before += chunk.len();
+                before += chunk.entries.len();
                 index += 1;
             }
-            let at = self.chunks.get(index)?.binary_search_by(|(other, _)| other.cmp(&key)).ok()?;
+            let at = self.chunks.get(index)?.entries.binary_search_by(|(other, _)| other.cmp(&key)).ok()?;
             Some((key, (before + at + 1) as u64))
         })
     }
@@ -125,43 +177,43 @@ impl<K: Ord + Copy, V: Copy> Line<K, V> {
 
     /// Where the key is if it is there, and where it belongs if it is not.
     fn chunk_of(&self, key: &K) -> usize {
-        self.chunks.partition_point(|chunk| chunk.first().is_some_and(|first| first.0 <= *key)).saturating_sub(1)
+        self.chunks.partition_point(|chunk| chunk.first <= *key).saturating_sub(1)
     }
 }
 
 /// Makes one chunk of this and the next where both are small.
-fn join<K: Copy, V: Copy>(chunks: &mut VecDeque<Chunk<K, V>>, index: usize) {
+fn join<K: Copy, V: Clone>(chunks: &mut VecDeque<Chunk<K, V>>, index: usize) {
     let (Some(one), Some(next)) = (chunks.get(index), chunks.get(index + 1)) else { return };
-    if one.len() + next.len() <= CHUNK_MAX / 4
+    if one.entries.len() + next.entries.len() <= CHUNK_MAX / 4
         && let Some(next) = chunks.remove(index + 1)
     {
-        Arc::make_mut(&mut chunks[index]).extend_from_slice(&next);
+        Arc::make_mut(&mut chunks[index].entries).extend_from_slice(&next.entries);
     }
 }
 
 /// What is left of a copy.
 #[derive(Debug)]
-pub(super) struct Walk<K, V> {
+pub(super) struct Walk<K, V = ()> {
     /// `None` where there is nothing, which is cheaper to copy.
     chunks: Option<Arc<VecDeque<Chunk<K, V>>>>,
     chunk: usize,
     at: usize,
 }
 
-impl<K: Copy, V: Copy> Walk<K, V> {
-    pub(super) fn peek(&self) -> Option<(K, V)> {
-        self.chunks.as_ref()?.get(self.chunk)?.get(self.at).copied()
+impl<K: Copy, V> Walk<K, V> {
+    pub(super) fn peek(&self) -> Option<K> {
+        Some(self.chunks.as_ref()?.get(self.chunk)?.entries.get(self.at)?.0)
     }
 }
 
-impl<K: Copy, V: Copy> Iterator for Walk<K, V> {
-    type Item = (K, V);
+impl<K: Copy, V> Iterator for Walk<K, V> {
+    type Item = K;
 
-    fn next(&mut self) -> Option<(K, V)> {
-        let chunk = self.chunks.as_ref()?.get(self.chunk)?;
-        let next = chunk.get(self.at).copied();
+    fn next(&mut self) -> Option<K> {
+        let entries = &self.chunks.as_ref()?.get(self.chunk)?.entries;
+        let next = entries.get(self.at).map(|(key, _)| *key);
         self.at += 1;
-        if self.at == chunk.len() {
+        if self.at == entries.len() {
             (self.chunk, self.at) = (self.chunk + 1, 0);
         }
         next
@@ -178,29 +230,38 @@ mod tests {
         assert_eq!(line.len(), model.len());
         assert_eq!(line.is_empty(), model.is_empty());
         assert_eq!(line.first(), model.keys().next().copied());
-        assert!(line.keys().eq(model.keys()));
-        assert!(line.walk().eq(model.iter().map(|(key, value)| (*key, *value))));
-        assert!(line.chunks.iter().all(|chunk| (1..=CHUNK_MAX).contains(&chunk.len())));
+        assert!(line.iter().eq(model.iter()));
+        assert!(line.keys().eq(model.keys()) && line.values().eq(model.values()));
+        assert!(line.walk().eq(model.keys().copied()));
+        assert!(line.chunks.iter().all(|chunk| (1..=CHUNK_MAX).contains(&chunk.entries.len())));
+        assert!(line.chunks.iter().all(|chunk| chunk.first == chunk.entries[0].0));
         let (one, next) = (line.chunks.iter(), line.chunks.iter().skip(1));
-        assert!(one.zip(next).all(|(one, next)| one.len() + next.len() > CHUNK_MAX / 4));
+        assert!(one.zip(next).all(|(one, next)| one.entries.len() + next.entries.len() > CHUNK_MAX / 4));
         let asked = (0..=u16::MAX).step_by(7);
         let places: BTreeMap<u16, u64> = model.keys().copied().zip(1..).collect();
         let expected = asked.clone().filter_map(|key| Some((key, *places.get(&key)?)));
         assert!(line.positions(asked).eq(expected));
+        for key in (0..3000).step_by(13) {
+            assert_eq!(line.get(&key), model.get(&key));
+            assert_eq!(line.contains_key(&key), model.contains_key(&key));
+            assert!(line.iter_from(key).eq(model.range(key..)));
+        }
     }
 
     proptest! {
         #[test]
-        fn it_is_an_ordered_map(steps in prop::collection::vec((any::<bool>(), 0..2_u16, 0..400_u16), 0..1500)) {
+        fn it_is_an_ordered_map(steps in prop::collection::vec((0..3_u8, 0..2_u16, 0..400_u16), 0..1500)) {
             let (mut line, mut model) = (Line::default(), BTreeMap::new());
-            for (number, (is_insert, class, key)) in steps.into_iter().enumerate() {
+            for (number, (what, class, key)) in steps.into_iter().enumerate() {
                 // Half of them come in order, as messages do.
                 let key = if class == 0 { 1000 + number as u16 } else { key };
-                if is_insert || class == 0 {
+                if what == 0 || class == 0 {
                     line.insert(key, number as u32);
                     model.insert(key, number as u32);
+                } else if what == 1 {
+                    prop_assert_eq!(line.remove(&key), model.remove(&key));
                 } else {
-                    prop_assert_eq!(line.remove(&key), model.remove(&key).is_some());
+                    prop_assert_eq!(line.get_mut(&key).map(|value| *value += 1), model.get_mut(&key).map(|value| *value += 1));
                 }
             }
             check(&line, &model);
@@ -221,13 +282,15 @@ mod tests {
             line.insert(key, 0_u32);
         }
         assert_eq!(line.chunks.len(), 1000_usize.div_ceil(CHUNK_MAX), "what comes in order fills its chunks");
-        let mut copy = line.walk();
+        let (mut copy, before) = (line.walk(), line.clone());
         for key in 0..500 {
             line.remove(&key);
             line.insert(2000 - key, 1);
         }
-        assert_eq!(copy.peek(), Some((0, 0)));
-        assert!(copy.by_ref().take(600).eq((0..600).map(|key| (key, 0))));
-        assert!(copy.eq((600..1000).map(|key| (key, 0))));
+        assert_eq!(line.get_mut(&700).map(|value| std::mem::replace(value, 2)), Some(0));
+        assert_eq!((line.get(&700), before.get(&700), before.len()), (Some(&2), Some(&0), 1000));
+        assert_eq!(copy.peek(), Some(0));
+        assert!(copy.by_ref().take(600).eq(0..600));
+        assert!(copy.eq(600..1000));
     }
 }

@@ -192,7 +192,7 @@ impl Engine {
                 }
                 report.expected_at = self.expected_at(seq);
             }
-            Phase::InDoubt(until) => report.until = Some(until.unwrap_or(live.expires_at)),
+            Phase::InDoubt => report.until = Some(live.doubt_until().unwrap_or(live.expires_at)),
             Phase::Sending => {}
         }
     }

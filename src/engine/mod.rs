@@ -77,6 +77,7 @@ use health::{Health, Rates};
 use hold::Holds;
 use ledger::Ledger;
 use limits::{Hours, Spacing};
+use line::Line;
 use lookup::Lookups;
 use outbox::Outbox;
 use presence::Asked;
@@ -85,9 +86,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use steady::SteadyClock;
-use tables::{
-    AccountKey, AccountState, CorpKey, CorpState, DedupKey, Flight, IdKey, Live, Past, SenderKey, SenderState, Timer,
-};
+use tables::{AccountKey, AccountState, CorpKey, CorpState, Flight, IdKey, Live, Past, SenderKey, SenderState, Timer};
 use transaction::Transactions;
 
 /// How long after a start nothing is sent: bytes of the process before may still be on their way.
@@ -108,13 +107,13 @@ pub struct Engine {
     spacing: Spacing,
     hours: Hours,
 
-    live: BTreeMap<Seq, Live>,
+    live: Line<Seq, Live>,
     live_bytes: u64,
     past: BTreeMap<Seq, Past>,
     /// Past messages in the order in which deduplication forgets them.
     forgetting: VecDeque<(Time, Seq)>,
-    /// By id for those who ask, and within one id by key: many accounts may use the same id.
-    ids: BTreeSet<(IdKey, DedupKey, Seq)>,
+    /// By id for those who ask, and within one id by half of the key: many accounts may use the same id.
+    ids: BTreeSet<(IdKey, u64, Seq)>,
     flights: BTreeMap<Seq, Flight>,
 
     accounts: Vec<AccountState>,
@@ -126,7 +125,7 @@ pub struct Engine {
     senders: Vec<SenderState>,
 
     timers: BTreeSet<(Time, Timer)>,
-    deadlines: BTreeSet<(Time, Seq)>,
+    deadlines: Line<(Time, Seq)>,
 
     holds: Holds,
     blocks: BTreeMap<HoldId, Block>,
@@ -189,7 +188,7 @@ impl Engine {
             spacing: Spacing::new(clock.clone()),
             hours: Hours::new(clock.clone()),
             clock,
-            live: BTreeMap::new(),
+            live: Line::default(),
             live_bytes: 0,
             past: BTreeMap::new(),
             forgetting: VecDeque::new(),
@@ -202,7 +201,7 @@ impl Engine {
             corp_keys: BTreeMap::new(),
             senders: settings.senders.iter().map(SenderState::new).collect(),
             timers: BTreeSet::new(),
-            deadlines: BTreeSet::new(),
+            deadlines: Line::default(),
             holds: Holds::default(),
             blocks: BTreeMap::new(),
             overrides: BTreeMap::new(),
@@ -291,7 +290,7 @@ impl Engine {
     pub fn poll_timeout(&self) -> Option<Time> {
         let settling = (self.settle_until > self.now).then_some(self.settle_until);
         let timer = self.timers.first().map(|(at, _)| *at);
-        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        let deadline = self.deadlines.first().map(|(at, _)| at);
         let forgetting = self.forgetting.front().map(|(at, _)| *at + self.settings.messages.dedup_window);
         [settling, timer, deadline, forgetting, self.health_due(), self.board_timeout()].into_iter().flatten().min()
     }

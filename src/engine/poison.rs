@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::accept::id_key;
+use super::tables::{ContentKey, IdKey, half};
 use crate::model::{Code, Fault, Fingerprint, MessageId, Seq, State};
 
 /// The message that is being handled.
@@ -14,11 +15,11 @@ pub struct AtHand {
 
 /// A digest of a request to send, by which it is known again.
 pub fn delivery_key(id: &MessageId, fingerprint: Fingerprint) -> u128 {
-    key(id_key(id), fingerprint)
+    key(id_key(id), half(fingerprint))
 }
 
-fn key(id: u64, fingerprint: Fingerprint) -> u128 {
-    u128::from_le_bytes(fingerprint) ^ u128::from(id)
+fn key(id: IdKey, content: ContentKey) -> u128 {
+    u128::from(id) << u64::BITS | u128::from(content)
 }
 
 /// What is said of a message that nobody dares to handle again.
@@ -33,7 +34,7 @@ impl Engine {
     pub fn at_hand(&self) -> Option<AtHand> {
         let seq = self.at_hand?;
         let live = self.live.get(&seq)?;
-        Some(AtHand { seq, delivery: key(live.id, live.fingerprint) })
+        Some(AtHand { seq, delivery: key(live.id, live.content) })
     }
 
     /// This message will be ended by [`start`](Self::start), because it ended the process again and again.

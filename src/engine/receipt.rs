@@ -11,7 +11,7 @@ use super::correct::Proof;
 use super::evidence::{Evidence, Look, Sight, Standing};
 use super::sabotage::Sabotage;
 use super::settings::EventLevel;
-use super::tables::{AccountKey, Phase, SenderKey};
+use super::tables::{AccountKey, Phase, SenderKey, shown_key};
 use crate::model::{
     Action, Code, Fault, OnDoubt, Outcome, Receipt, Record, Seen, SendEvent, Seq, State, Time, Verdict,
 };
@@ -53,7 +53,8 @@ impl Engine {
         // People write in the client too, and what they write may be the same.
         let counts = by_api || self.sabotaged(Sabotage::PeopleCount);
         let look = conversation.zip(shown).filter(|_| counts);
-        let look = look.map(|(conversation, shown)| (account, super::accept::conversation_key(&conversation), shown));
+        let conversation_key = super::accept::conversation_key;
+        let look = look.map(|(of, shown)| (account, conversation_key(&of), shown_key(shown)));
         let id = send_msg_id.filter(|id| !id.is_empty())?;
         Some(Sight { account, id, look, at, heard_at, error, text: error_text, answered: false })
     }
@@ -177,10 +178,7 @@ impl Engine {
         let look = self.look_of(seq).filter(|_| !self.sabotaged(Sabotage::TwinsDispatched))?;
         let until = |other: Seq| {
             let live = self.live.get(&other).filter(|live| live.on_doubt != OnDoubt::Resend)?;
-            match live.phase {
-                Phase::InDoubt(until) => until,
-                Phase::Scheduled | Phase::Queued | Phase::Sending => None,
-            }
+            live.doubt_until()
         };
         self.evidence.unclear(&look).into_iter().filter(|other| *other != seq).filter_map(until).max()
     }

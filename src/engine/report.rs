@@ -55,7 +55,7 @@ impl Engine {
         if account.in_flight > 0 {
             return Condition { state: AccountState::Sending, reason: None, until: None };
         }
-        let queued = self.head(key).or_else(|| account.queue.first()).map(|rank| rank.1);
+        let queued = self.head(key).or_else(|| account.queue.first()).map(|rank| rank.seq());
         let next = queued.or_else(|| account.scheduled.first().map(|(_, seq)| seq));
         let Some((reason, until)) = next.and_then(|seq| self.waiting_for(seq)) else {
             let cools = account.cool_down_until > self.now;

@@ -137,12 +137,15 @@ impl Engine {
         let window = self.doubt_window(seq, None);
         let Some(live) = self.live.get_mut(&seq) else { return };
         let account = live.account;
-        live.earliest = if live.attempts > 0 { live.earliest.min(now + RETRY_WAIT_MAX) } else { live.earliest };
-        if !live.last_in_doubt {
+        if live.attempts > 0 {
+            live.set_earliest(live.earliest().min(now + RETRY_WAIT_MAX));
+        }
+        if !live.rare().last_in_doubt {
             return self.enqueue(seq);
         }
-        let until = (live.doubted_at + window).min(now + window);
-        live.phase = Phase::InDoubt(Some(until));
+        let until = (live.rare().doubted_at + window).min(now + window);
+        live.phase = Phase::InDoubt;
+        live.rare_mut().doubt_until = Some(until);
         self.count_change(seq, account, State::Queued, State::InDoubt);
         if until <= now {
             self.doubt_ends(seq);
@@ -158,10 +161,12 @@ impl Engine {
         let Some(live) = self.live.get_mut(&seq) else { return };
         live.attempts = u16::try_from(attempt).unwrap_or(u16::MAX);
         live.possibly_duplicate |= possibly_duplicate;
-        live.last_in_doubt = false;
+        if live.rare().last_in_doubt {
+            live.rare_mut().last_in_doubt = false;
+        }
         live.phase = Phase::Sending;
         // What was tried once is past its notBefore, also where the wall clock was set back since.
-        live.earliest = Time::default();
+        live.set_earliest(Time::default());
         let of = live.account;
         self.count_change(seq, of, State::Queued, State::Sending);
         self.account_mut(account).in_flight += 1;
@@ -189,11 +194,12 @@ impl Engine {
         let (attempts, of) = (u32::from(live.attempts), live.account);
         match verdict {
             Verdict::Unknown { .. } => {
-                live.doubts = live.doubts.saturating_add(1);
-                live.last_in_doubt = true;
-                live.doubted_at = aged;
+                let rare = live.rare_mut();
+                rare.doubts = rare.doubts.saturating_add(1);
+                rare.last_in_doubt = true;
+                rare.doubted_at = aged;
             }
-            Verdict::NotSent { why: NotSent::Temporary, .. } => live.earliest = aged + retry_wait(attempts),
+            Verdict::NotSent { why: NotSent::Temporary, .. } => live.set_earliest(aged + retry_wait(attempts)),
             Verdict::Confirmed { .. } | Verdict::Refused { .. } | Verdict::NotSent { .. } => {}
         }
         self.count_change(seq, of, State::Sending, State::Queued);
@@ -251,7 +257,9 @@ impl Engine {
     pub fn held_doubts(&self) -> usize {
         self.live
             .values()
-            .filter(|live| live.on_doubt == OnDoubt::Hold && matches!(live.phase, Phase::InDoubt(None)))
+            .filter(|live| {
+                live.on_doubt == OnDoubt::Hold && live.phase == Phase::InDoubt && live.doubt_until().is_none()
+            })
             .count()
     }
 }

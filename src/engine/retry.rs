@@ -9,7 +9,7 @@ use super::command::Order;
 use super::correct::several;
 use super::lookup::{Asker, Retrying};
 use super::sabotage::Sabotage;
-use super::tables::MessageKey;
+use super::tables::{MessageKey, half};
 use crate::model::{Account, Code, Fault, Kept, Lifetime, MessageId, Question, Request, Retry, Seq, State};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -108,7 +108,7 @@ impl Engine {
         if retrying.is_outdated {
             return Choice::Changed;
         }
-        let key = |kept: &Kept| (dedup_key(&kept.message.request), kept.message.request.fingerprint);
+        let key = |kept: &Kept| (dedup_key(&kept.message.request), half(kept.message.request.fingerprint));
         let mut newest: BTreeMap<MessageKey, Kept> = kept.into_iter().map(|kept| (key(&kept), kept)).collect();
         let mut others: Vec<State> = Vec::new();
         for (key, seq) in self.newest_with_id(&retrying.id, retrying.account.as_ref()) {

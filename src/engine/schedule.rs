@@ -8,7 +8,7 @@
 use super::lanes::{Entry, Open};
 use super::sabotage::Sabotage;
 use super::settings::MeasuredFrom;
-use super::tables::{AccountKey, CorpKey, Flight, Phase, Place, Rank, SenderKey, Timer};
+use super::tables::{AccountKey, CorpKey, Flight, Live, Phase, Place, Rank, SenderKey, Timer};
 use super::{Engine, lanes, limits, sabotage};
 use crate::model::{Action, HoldReason, Record, Seq, State, Time};
 
@@ -77,8 +77,8 @@ impl Engine {
             return Err(HoldReason::Offline(account.name.clone()));
         }
         let rank = self.head(key).ok_or(HoldReason::Waiting)?;
-        let earliest = self.live.get(&rank.1).map(|live| live.earliest).unwrap_or_default();
-        let twin = self.twin_until(rank.1).unwrap_or_default();
+        let earliest = self.live.get(&rank.seq()).map(Live::earliest).unwrap_or_default();
+        let twin = self.twin_until(rank.seq()).unwrap_or_default();
         let due = self.spacing.next_at(key).max(earliest).max(account.cool_down_until).max(twin);
         Ok((rank, due, sender, corp))
     }
@@ -87,14 +87,14 @@ impl Engine {
     pub(super) fn head(&self, key: AccountKey) -> Option<Rank> {
         let account = self.account(key);
         if self.sabotaged(Sabotage::RetryToTail) {
-            let tried = |rank: &&Rank| self.live.get(&rank.1).is_some_and(|live| live.attempts > 0);
+            let tried = |rank: &&Rank| self.live.get(&rank.seq()).is_some_and(|live| live.attempts > 0);
             let untried = account.queue.keys().find(|rank| !tried(rank));
             return untried.copied().or(account.queue.first());
         }
         if !self.holds.has_conversations_of(&account.name) {
             return account.queue.first();
         }
-        account.queue.keys().find(|rank| self.conversation_hold(key, rank.1).is_none()).copied()
+        account.queue.keys().find(|rank| self.conversation_hold(key, rank.seq()).is_none()).copied()
     }
 
     pub(super) fn refresh_heads(&mut self, corp: CorpKey) {
@@ -172,7 +172,7 @@ impl Engine {
             self.hours.end(corp, self.now, false);
             return self.place(key);
         };
-        let seq = rank.1;
+        let seq = rank.seq();
         self.at_hand = Some(seq);
         if self.sabotaged(Sabotage::CrashOnAttempt) {
             sabotage::crash_over(self.live.get(&seq).map(|live| live.id));
@@ -217,7 +217,7 @@ impl Engine {
         let live = self.live.get(&seq)?;
         let account = self.account(live.account);
         if live.phase == Phase::Scheduled {
-            return Some((HoldReason::Scheduled, Some(live.earliest)));
+            return Some((HoldReason::Scheduled, Some(live.earliest())));
         }
         if let Some(hold) = self.hold_on_message(live.account, seq) {
             return Some((HoldReason::Paused(hold.id), hold.until));
@@ -226,7 +226,7 @@ impl Engine {
             Ok(standing) => standing,
             Err(reason) => return Some((reason, None)),
         };
-        if rank.1 != seq {
+        if rank.seq() != seq {
             return Some((HoldReason::Waiting, None));
         }
         if self.settle_until > self.now {
@@ -237,7 +237,7 @@ impl Engine {
                 HoldReason::CoolingDown
             } else if self.twin_until(seq) == Some(due) {
                 HoldReason::Twin
-            } else if live.earliest == due {
+            } else if live.earliest() == due {
                 HoldReason::Retry
             } else {
                 HoldReason::Interval

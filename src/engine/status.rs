@@ -1,7 +1,7 @@
 //! What the engine can say about itself.
 
 use super::Engine;
-use super::tables::{DedupKey, IdKey};
+use super::tables::IdKey;
 use crate::model::{Account, MessageId, Seq, State};
 
 /// Counts since the start of the process; what was restored counts as accepted.
@@ -123,7 +123,7 @@ impl Engine {
 
     /// Live and past messages with this id.
     pub(super) fn with_id(&self, id: IdKey) -> impl Iterator<Item = Seq> {
-        self.ids.range((id, 0, Seq(0))..=(id, DedupKey::MAX, Seq(u64::MAX))).map(|(_, _, seq)| *seq)
+        self.ids.range((id, 0, Seq(0))..=(id, u64::MAX, Seq(u64::MAX))).map(|(_, _, seq)| *seq)
     }
 
     /// Live and past messages with this id, of one account if one is named, in ascending order.

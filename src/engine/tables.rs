@@ -1,11 +1,13 @@
 //! What the engine remembers: messages, accounts, companies and servers, each under a small key.
 
+use super::accept::{conversation_key, tag_key};
 use super::forecast::AnswerTime;
 use super::hour::Minutes;
 use super::lanes::{Entry, Lanes, Open};
 use super::line::Line;
-use crate::model::{Account, Corp, Fingerprint, OnDoubt, SenderName, Seq, Shown, State, Time};
+use crate::model::{Account, Corp, Message, OnDoubt, SenderName, Seq, Shown, State, Time};
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 
 macro_rules! key {
     ($name:ident) => {
@@ -25,41 +27,67 @@ key!(CorpKey);
 key!(SenderKey);
 
 /// A digest of (topic suffix, account, id): what makes two requests the same one.
-pub(super) type DedupKey = u128;
+pub(super) type DedupKey = [u8; 16];
 /// What two lives of one message have in common: its publisher, account, id and content.
-pub(super) type MessageKey = (DedupKey, Fingerprint);
+pub(super) type MessageKey = (DedupKey, ContentKey);
 /// A digest of the id alone, to find messages by it.
 pub(super) type IdKey = u64;
 
-/// A message without its text, from its acceptance to its final state.
+/// What is kept of a content's fingerprint: only messages of one publisher, account and id are told apart by it.
+pub(super) type ContentKey = u64;
+
+/// What is kept of what a message shows in its chat.
+pub(super) type ShownKey = NonZeroU64;
+
+pub(super) fn shown_key(shown: Shown) -> ShownKey {
+    NonZeroU64::new(half(shown)).unwrap_or(NonZeroU64::MIN)
+}
+
+/// The first half of a digest.
+pub(super) fn half([a, b, c, d, e, f, g, h, ..]: [u8; 16]) -> u64 {
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// A message without its text, from its acceptance to its final state. There may be a million: what few of them have
+/// stands in [`Rare`].
 #[derive(Clone, Debug)]
 pub(super) struct Live {
     pub(super) dedup: DedupKey,
     pub(super) id: IdKey,
-    pub(super) fingerprint: Fingerprint,
-    pub(super) account: AccountKey,
-    pub(super) body_bytes: u32,
+    pub(super) content: ContentKey,
     pub(super) conversation: u64,
     /// What it shows in its chat, if a callback can show it too.
-    pub(super) shown: Option<Shown>,
-    /// A digest of its tag; zero without one.
-    pub(super) tag: u64,
+    pub(super) shown: Option<ShownKey>,
     pub(super) received_at: Time,
     pub(super) expires_at: Time,
-    /// Not before this: `notBefore`, or the wait of a retry.
-    pub(super) earliest: Time,
+    rare: Option<Box<Rare>>,
+    pub(super) account: AccountKey,
+    pub(super) body_bytes: u32,
+    pub(super) attempts: u16,
     pub(super) phase: Phase,
     pub(super) on_doubt: OnDoubt,
     pub(super) priority: u8,
-    pub(super) attempts: u16,
+    pub(super) possibly_duplicate: bool,
+}
+
+const _: () = assert!(size_of::<(Seq, Live)>() <= 96, "a million messages wait in some 200 MB");
+
+/// What few messages have.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rare {
+    /// A digest of its tag; zero without one.
+    pub(super) tag: u64,
+    /// Not before this: `notBefore`, or the wait of a retry.
+    pub(super) earliest: Time,
     /// Attempts whose effect nobody knows.
     pub(super) doubts: u16,
     /// Whether nobody knows if a life before was sent: then this one cannot fail, only be in doubt too.
     pub(super) inherited_doubt: bool,
-    pub(super) possibly_duplicate: bool,
     /// Whether its last attempt is the doubtful one, and since when: all that a restart needs to decide about it.
     pub(super) last_in_doubt: bool,
     pub(super) doubted_at: Time,
+    /// While it is in doubt: until then, if there is anything to wait for.
+    pub(super) doubt_until: Option<Time>,
 }
 
 /// Where a live message is.
@@ -73,50 +101,116 @@ pub(super) enum Phase {
     Scheduled,
     Queued,
     Sending,
-    /// Until then, if there is anything to wait for.
-    InDoubt(Option<Time>),
+    /// Until [`Rare::doubt_until`], if there is anything to wait for.
+    InDoubt,
 }
 
 impl Live {
+    /// One that was just taken, and waits nowhere yet.
+    pub(super) fn new(message: &Message, account: AccountKey, dedup: DedupKey, id: IdKey) -> Self {
+        let tag = message.request.options.tag.as_deref().map_or(0, tag_key);
+        let earliest = message.not_before.unwrap_or_default();
+        let inherited_doubt = message.retry.is_some_and(|retry| retry.in_doubt);
+        let is_rare = tag > 0 || earliest > Time::default() || inherited_doubt;
+        Self {
+            dedup,
+            id,
+            content: half(message.request.fingerprint),
+            conversation: conversation_key(&message.request.conversation),
+            shown: message.request.shown.map(shown_key),
+            received_at: message.received_at,
+            expires_at: message.expires_at,
+            rare: is_rare.then(|| Box::new(Rare { tag, earliest, inherited_doubt, ..Rare::default() })),
+            account,
+            body_bytes: message.body_bytes,
+            attempts: 0,
+            phase: Phase::Scheduled,
+            on_doubt: message.on_doubt,
+            priority: message.priority,
+            possibly_duplicate: message.retry.is_some_and(|retry| retry.possibly_duplicate),
+        }
+    }
+
+    pub(super) fn rare(&self) -> &Rare {
+        const NOTHING: &Rare = &Rare {
+            tag: 0,
+            earliest: Time::from_millis(0),
+            doubts: 0,
+            inherited_doubt: false,
+            last_in_doubt: false,
+            doubted_at: Time::from_millis(0),
+            doubt_until: None,
+        };
+        self.rare.as_deref().unwrap_or(NOTHING)
+    }
+
+    pub(super) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Not before this: see [`Rare::earliest`].
+    pub(super) fn earliest(&self) -> Time {
+        self.rare().earliest
+    }
+
+    /// Until when its doubt is waited for: `None` while it is in none, and where nothing is left to wait for.
+    pub(super) fn doubt_until(&self) -> Option<Time> {
+        (self.phase == Phase::InDoubt).then(|| self.rare().doubt_until).flatten()
+    }
+
+    pub(super) fn set_earliest(&mut self, at: Time) {
+        if self.earliest() != at {
+            self.rare_mut().earliest = at;
+        }
+    }
+
     /// Whether a request for it may have worked, in this life or in one before.
     pub(super) fn is_doubtful(&self) -> bool {
-        self.doubts > 0 || self.inherited_doubt
+        self.rare().doubts > 0 || self.rare().inherited_doubt
     }
 
     pub(super) fn state(&self) -> State {
         match self.phase {
             Phase::Scheduled | Phase::Queued => State::Queued,
             Phase::Sending => State::Sending,
-            Phase::InDoubt(_) => State::InDoubt,
+            Phase::InDoubt => State::InDoubt,
         }
     }
 
     /// Its place in its account's queue: priority first, then the order of acceptance.
     pub(super) fn rank(&self, seq: Seq) -> Rank {
-        (9 - self.priority, seq)
-    }
-
-    pub(super) fn terms(&self) -> Terms {
-        Terms { earliest: self.earliest, expires_at: self.expires_at, conversation: self.conversation }
+        Rank::new(self.priority, seq)
     }
 }
 
-/// What decides beside its rank when a message that waits can go. It stays the same as long as the message waits.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
-    pub(super) earliest: Time,
-    pub(super) expires_at: Time,
-    pub(super) conversation: u64,
-}
+/// The place of a message in its account's queue: priority first, then the order of acceptance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank(u64);
 
-pub(super) type Rank = (u8, Seq);
+impl Rank {
+    /// What is left for the number: 36,000 years at a million messages a second.
+    const SEQ_BITS: u32 = 60;
+
+    /// Priorities go from 0 to 9, and the greatest goes first.
+    pub(super) fn new(priority: u8, seq: Seq) -> Self {
+        Self(u64::from(9 - priority.min(9)) << Self::SEQ_BITS | (seq.0 & (u64::MAX >> (u64::BITS - Self::SEQ_BITS))))
+    }
+
+    pub(super) fn priority(self) -> u8 {
+        9 - (self.0 >> Self::SEQ_BITS) as u8
+    }
+
+    pub(super) fn seq(self) -> Seq {
+        Seq(self.0 & (u64::MAX >> (u64::BITS - Self::SEQ_BITS)))
+    }
+}
 
 /// A message that reached its final state, kept for deduplication and until its answer is out.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Past {
     pub(super) dedup: DedupKey,
     pub(super) id: IdKey,
-    pub(super) fingerprint: Fingerprint,
+    pub(super) content: ContentKey,
     pub(super) state: State,
     pub(super) answered: bool,
     /// In whose books it ended; `None` while nobody knew its account's company.
@@ -134,7 +228,7 @@ impl Past {
         Self {
             dedup: live.dedup,
             id: live.id,
-            fingerprint: live.fingerprint,
+            content: live.content,
             state,
             answered: false,
             corp,
@@ -151,9 +245,9 @@ pub(super) struct AccountState {
     pub(super) name: Account,
     pub(super) corp: Option<CorpKey>,
     pub(super) sender: Option<SenderKey>,
-    pub(super) queue: Line<Rank, Terms>,
+    pub(super) queue: Line<Rank>,
     /// Messages that wait for their `notBefore` outside of the queue.
-    pub(super) scheduled: Line<(Time, Seq), (Rank, Terms)>,
+    pub(super) scheduled: Line<(Time, Seq)>,
     pub(super) in_flight: u32,
     pub(super) in_doubt: u32,
     pub(super) place: Place,

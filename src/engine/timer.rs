@@ -1,7 +1,7 @@
 //! What is due.
 
 use super::Engine;
-use super::tables::{Phase, Timer};
+use super::tables::{Phase, Timer, half};
 use crate::model::{HoldId, Seq};
 use std::time::Duration;
 
@@ -36,11 +36,11 @@ impl Engine {
                 Timer::Sweep => self.sweep(),
             }
         }
-        while let Some((at, seq)) = self.deadlines.first().copied() {
+        while let Some((at, seq)) = self.deadlines.first() {
             if at > self.now {
                 break;
             }
-            self.deadlines.pop_first();
+            self.deadlines.remove(&(at, seq));
             self.at_hand = Some(seq);
             self.deadline_passes(seq);
         }
@@ -54,10 +54,10 @@ impl Engine {
             return;
         }
         live.phase = Phase::Queued;
-        let (account, rank, terms) = (live.account, live.rank(seq), live.terms());
+        let (account, rank, earliest) = (live.account, live.rank(seq), live.earliest());
         let state = self.account_mut(account);
-        state.scheduled.remove(&(terms.earliest, seq));
-        state.queue.insert(rank, terms);
+        state.scheduled.remove(&(earliest, seq));
+        state.queue.insert(rank, ());
         self.touch(account);
         self.place_for(account, rank);
         self.expect_directory(account);
@@ -80,7 +80,7 @@ impl Engine {
                     self.forgetting.push_back((self.now + UNANSWERED_WAIT.saturating_sub(window), seq));
                 }
                 Some(past) => {
-                    self.ids.remove(&(past.id, past.dedup, seq));
+                    self.ids.remove(&(past.id, half(past.dedup), seq));
                     self.past.remove(&seq);
                     self.ledger.forgotten += 1;
                 }

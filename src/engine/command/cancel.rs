@@ -139,7 +139,7 @@ impl Engine {
             && account.is_none_or(|account| account == live.account)
             && conversation.is_none_or(|conversation| conversation == live.conversation)
             && corp.is_none_or(|corp| self.account(live.account).corp == Some(corp))
-            && tag.is_none_or(|tag| tag == live.tag)
+            && tag.is_none_or(|tag| tag == live.rare().tag)
     }
 
     /// Does one slice of the first sweep, and replies when that was its last one.
@@ -172,7 +172,8 @@ impl Engine {
         let Some(wanted) = sweep.wanted.filter(|_| sweep.next <= sweep.last) else { return true };
         let mut due = Vec::new();
         let mut is_over = true;
-        for (looks, (seq, live)) in self.live.range(sweep.next..=sweep.last).enumerate() {
+        let rest = self.live.iter_from(sweep.next).take_while(|(seq, _)| **seq <= sweep.last);
+        for (looks, (seq, live)) in rest.enumerate() {
             if looks == LOOKS_PER_TURN || due.len() == CANCELS_PER_TURN {
                 sweep.next = *seq;
                 is_over = false;
@@ -185,7 +186,7 @@ impl Engine {
                 Phase::Queued | Phase::Scheduled => due.push(*seq),
                 Phase::Sending if self.sabotaged(Sabotage::CancelWhileSending) => due.push(*seq),
                 Phase::Sending => sweep.sending += 1,
-                Phase::InDoubt(_) => sweep.in_doubt += 1,
+                Phase::InDoubt => sweep.in_doubt += 1,
             }
         }
         sweep.found += due.len() as u64;

@@ -2,9 +2,10 @@
 
 use super::scene::{Event, Head, Play};
 use super::{Flaw, Forecast};
+use crate::engine::accept::DEFAULT_PRIORITY;
 use crate::engine::lanes::{self, Entry, Open};
 use crate::engine::limits::{NotBefore, Permit};
-use crate::engine::tables::{AccountKey, CorpKey, Place, Rank, SenderKey, Terms};
+use crate::engine::tables::{AccountKey, CorpKey, Place, Rank, SenderKey};
 use crate::model::Time;
 use std::time::Duration;
 
@@ -60,7 +61,7 @@ impl Play {
                 self.timers.insert((waiting.held, Event::Released(key)));
             }
             // One at a time: there may be many, and few of them soon.
-            if let Some(((at, _), _)) = waiting.scheduled.peek().filter(|_| waiting.held < Time::MAX) {
+            if let Some((at, _)) = waiting.scheduled.peek().filter(|_| waiting.held < Time::MAX) {
                 self.timers.insert((at, Event::Scheduled(key)));
             }
         }
@@ -88,8 +89,8 @@ impl Play {
                 self.place(account.index());
             }
             Event::Joins(account, rank) => {
-                if let Some(terms) = self.joining.remove(&rank) {
-                    self.join(account, rank, terms);
+                if self.joining.remove(&rank) {
+                    self.join(account, rank);
                 }
             }
         }
@@ -119,17 +120,17 @@ impl Play {
     fn scheduled_comes_due(&mut self, account: AccountKey) {
         let waiting = &mut self.accounts[account.index()];
         let due = waiting.scheduled.next();
-        if let Some(((at, _), _)) = waiting.scheduled.peek() {
+        if let Some((at, _)) = waiting.scheduled.peek() {
             self.timers.insert((at, Event::Scheduled(account)));
         }
-        if let Some((_, (rank, terms))) = due {
-            self.join(account, rank, terms);
+        if let Some((seq, live)) = due.and_then(|(_, seq)| Some((seq, self.live.get(&seq)?))) {
+            self.join(account, live.rank(seq));
         }
     }
 
-    fn join(&mut self, account: AccountKey, rank: Rank, terms: Terms) {
+    fn join(&mut self, account: AccountKey, rank: Rank) {
         let waiting = &mut self.accounts[account.index()];
-        waiting.joined.insert(rank, terms);
+        waiting.joined.insert(rank);
         if waiting.head.is_none_or(|head| rank < head.rank) {
             self.find_head(account.index());
             self.place(account.index());
@@ -144,18 +145,18 @@ impl Play {
         if waiting.held == Time::MAX {
             return;
         }
-        while let Some((rank, terms)) = waiting.first() {
-            if terms.expires_at <= now {
+        while let Some(rank) = waiting.first() {
+            let Some(live) = self.live.get(&rank.seq()).filter(|live| live.expires_at > now) else {
                 waiting.remove(rank);
                 continue;
-            }
-            let of_conversation = waiting.conversations.iter().filter(|held| held.0 == terms.conversation);
+            };
+            let of_conversation = waiting.conversations.iter().filter(|held| held.0 == live.conversation);
             let held = of_conversation.map(|held| held.1).max().unwrap_or_default();
             if held <= now {
-                waiting.head = Some(Head { rank, earliest: terms.earliest });
-                if waiting.expiry.is_none_or(|at| terms.expires_at < at) {
-                    waiting.expiry = Some(terms.expires_at);
-                    self.timers.insert((terms.expires_at, Event::Expires(AccountKey(index as u32))));
+                waiting.head = Some(Head { rank, earliest: live.earliest() });
+                if waiting.expiry.is_none_or(|at| live.expires_at < at) {
+                    waiting.expiry = Some(live.expires_at);
+                    self.timers.insert((live.expires_at, Event::Expires(AccountKey(index as u32))));
                 }
                 return;
             }
@@ -163,7 +164,7 @@ impl Play {
             if held == Time::MAX {
                 waiting.expected.unknown = true;
             } else {
-                self.joining.insert(rank, terms);
+                self.joining.insert(rank);
                 self.timers.insert((held, Event::Joins(AccountKey(index as u32), rank)));
             }
         }
@@ -188,7 +189,7 @@ impl Play {
         }
         let since = waited.unwrap_or(now);
         let flat = self.flaw == Some(Flaw::NoHeadStart);
-        let rank = if flat { (5, head.rank.1) } else { head.rank };
+        let rank = if flat { Rank::new(DEFAULT_PRIORITY, head.rank.seq()) } else { head.rank };
         let entry = Entry::new(key, since, rank);
         waiting.ready_since = Some(since);
         waiting.place = Place::Ready(waiting.server, waiting.corp, entry);
@@ -264,8 +265,8 @@ impl Play {
         waiting.expected.at(now);
         let (server, corp) = (waiting.server, waiting.corp);
         self.corps[corp.index()].expected.at(now);
-        if self.watches(head.rank.1) {
-            self.watched.push((head.rank.1, now));
+        if self.watches(head.rank.seq()) {
+            self.watched.push((head.rank.seq(), now));
         }
         let state = &mut self.servers[server.index()];
         state.in_flight += 1;

@@ -6,10 +6,10 @@ use crate::engine::accept::conversation_key;
 use crate::engine::breaker::Breaker;
 use crate::engine::lanes::{Lanes, Open};
 use crate::engine::limits::{GUARD, Hours};
-use crate::engine::line::Walk;
+use crate::engine::line::{Line, Walk};
 use crate::engine::settings::MeasuredFrom;
 use crate::engine::steady::SteadyClock;
-use crate::engine::tables::{AccountKey, CorpKey, Place, Rank, SenderKey, Terms};
+use crate::engine::tables::{AccountKey, CorpKey, Live, Place, Rank, SenderKey};
 use crate::model::{Account, Corp, Scope, SenderName, Seq, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -91,10 +91,10 @@ pub(super) struct Waiting {
     pub(super) next_at: Time,
     pub(super) held: End,
     /// What is left of its queue.
-    pub(super) rest: Walk<Rank, Terms>,
+    pub(super) rest: Walk<Rank>,
     /// What is in its queue by now and was not at first.
-    pub(super) joined: BTreeMap<Rank, Terms>,
-    pub(super) scheduled: Walk<(Time, Seq), (Rank, Terms)>,
+    pub(super) joined: BTreeSet<Rank>,
+    pub(super) scheduled: Walk<(Time, Seq)>,
     pub(super) conversations: Vec<(u64, End)>,
     pub(super) head: Option<Head>,
     /// When its heads are looked at for their lifetime: one moment for all, because few ever end.
@@ -143,12 +143,14 @@ pub struct Play {
     pub(super) settle_until: Time,
     pub(super) clock: SteadyClock,
     pub(super) hours: Hours,
+    /// All that waits, and what is on its way.
+    pub(super) live: Line<Seq, Live>,
     pub(super) corps: Vec<Company>,
     pub(super) servers: Vec<Server>,
     pub(super) accounts: Vec<Waiting>,
     pub(super) timers: BTreeSet<(Time, Event)>,
     /// Messages that wait until the hold on their conversation ends.
-    pub(super) joining: BTreeMap<Rank, Terms>,
+    pub(super) joining: BTreeSet<Rank>,
     pub(super) requests: u32,
     pub(super) from_response: bool,
     pub(super) watch: Watch,
@@ -177,12 +179,13 @@ impl Play {
             now: engine.now,
             changes: engine.changes,
             settle_until: engine.settle_until,
+            live: engine.live.clone(),
             hours: engine.hours.copy_of(&corps, clock.clone()),
             corps: corps.iter().map(company).collect(),
             servers: servers.collect(),
             accounts: Vec::with_capacity(keys.len()),
             timers: BTreeSet::new(),
-            joining: BTreeMap::new(),
+            joining: BTreeSet::new(),
             requests: 0,
             from_response: engine.settings.limits.measured_from == MeasuredFrom::Response,
             watch,
@@ -217,7 +220,7 @@ impl Play {
             next_at: engine.spacing.next_at(key).max(account.cool_down_until),
             held,
             rest: account.queue.walk(),
-            joined: BTreeMap::new(),
+            joined: BTreeSet::new(),
             scheduled: account.scheduled.walk(),
             conversations: stops.conversations.get(&account.name).cloned().unwrap_or_default(),
             head: None,
@@ -280,17 +283,17 @@ fn with_work(engine: &Engine) -> Vec<AccountKey> {
 
 impl Waiting {
     /// The first of its queue.
-    pub(super) fn first(&self) -> Option<(Rank, Terms)> {
-        let joined = self.joined.first_key_value().map(|(rank, terms)| (*rank, *terms));
+    pub(super) fn first(&self) -> Option<Rank> {
+        let joined = self.joined.first().copied();
         match (self.rest.peek(), joined) {
-            (Some(rest), Some(joined)) => Some(if joined.0 < rest.0 { joined } else { rest }),
+            (Some(rest), Some(joined)) => Some(rest.min(joined)),
             (rest, joined) => rest.or(joined),
         }
     }
 
     /// Takes the first of its queue out of it.
     pub(super) fn remove(&mut self, first: Rank) {
-        if self.rest.peek().is_some_and(|(rank, _)| rank == first) {
+        if self.rest.peek() == Some(first) {
             self.rest.next();
         } else {
             self.joined.remove(&first);
