@@ -104,11 +104,6 @@ pub fn poison_contained_outgoing() {
     tracing::error!("an answer or an event could not be written and is given up: this is a bug, report it");
 }
 
-/// A message at QoS 0 came faster than it could be taken.
-pub fn weak_message_dropped(count: u64) {
-    tracing::warn!(count, "a message at QoS 0 was dropped: there was no room for it, and nothing brings it back");
-}
-
 /// Intake could not be opened again.
 pub fn intake_not_opened(error: &dyn std::error::Error) {
     tracing::error!(error = error.to_string(), "intake cannot be opened");

@@ -5,7 +5,7 @@ use super::poison;
 use crate::clock::{self, BootReading, Clock};
 use crate::contain;
 use crate::engine::Engine;
-use crate::journal::{Anchor, CommitError, Journal, Suspect};
+use crate::journal::{Anchor, CommitError, Journal, ReadError, Suspect};
 use crate::model::{Record, Refusal, Time};
 use crate::telemetry;
 use std::collections::BTreeMap;
@@ -77,13 +77,13 @@ pub(super) async fn restore_with(
     now: Time,
 ) -> Result<(Engine, Refusals), BridgeError> {
     let mut refusals = BTreeMap::new();
-    let replay = journal.replay(now, |record| {
+    replay(journal, now, |record| {
         if let Record::Refused { number, refusal, .. } = &record {
             refusals.insert(*number, Arc::clone(refusal));
         }
         engine.replay(record);
-    });
-    replay.map_err(BridgeError::Restore)?;
+    })
+    .map_err(BridgeError::Restore)?;
     poison::condemned(journal.suspects()).into_iter().for_each(|seq| engine.condemn(seq));
     if contain::contained(|| engine.start(now)).is_none() {
         let suspect = engine.at_hand().map(|at_hand| Suspect::Message(at_hand.seq));
@@ -93,6 +93,31 @@ pub(super) async fn restore_with(
         return Err(BridgeError::Panicked(suspect));
     }
     Ok((engine, refusals))
+}
+
+/// Records that are handed over together, and such portions that may lie ready: enough that neither side waits long.
+const PORTION: usize = 256;
+const PORTIONS: usize = 8;
+
+/// Hands over all that the journal kept, while the next of it is being read: a long queue starts in half the time.
+fn replay(journal: &Journal, now: Time, mut sink: impl FnMut(Record)) -> Result<(), ReadError> {
+    let (full, portions) = std::sync::mpsc::sync_channel(PORTIONS);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(move || {
+            let mut portion = Vec::with_capacity(PORTION);
+            let read = journal.replay(now, |record| {
+                portion.push(record);
+                if portion.len() == PORTION {
+                    // Nobody listens any more only where the other side panicked, and then this ends with it.
+                    let _ = full.send(std::mem::replace(&mut portion, Vec::with_capacity(PORTION)));
+                }
+            });
+            let _ = full.send(portion);
+            read
+        });
+        portions.into_iter().flatten().for_each(&mut sink);
+        reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! connection, so it may arrive twice and is never lost.
 
 use crate::mqtt::{
-    Acknowledger, Incoming, Lost, OutgoingEvent, Outlet, Overrun, Packet, Publish, PublishRefusal, Refused, Session,
+    Acknowledger, Incoming, Lost, OutgoingEvent, Outlet, Packet, Publish, PublishRefusal, Queue, Refused, Session,
     Settings, Task, TlsError, connect_incoming, connect_outgoing,
 };
 use bytes::Bytes;
@@ -66,9 +66,8 @@ impl Client {
             let _ = events.try_send(event);
         })?;
         let (packets, incoming) = mpsc::channel(ROOM);
-        let on_event = move |event| packets.try_send(event).map_err(|_| Overrun);
         let (acknowledger, incoming_task) =
-            connect_incoming(settings, Session::new("in", filters, settings.receive_maximum), on_event)?;
+            connect_incoming(settings, Session::new("in", filters, settings.receive_maximum), Queue::new(packets))?;
         Ok(Self {
             outlet,
             acknowledger,

@@ -334,3 +334,37 @@ pub(super) struct HourStatus {
 pub(super) fn minutes() -> Minutes {
     Minutes::new()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CORP: CorpKey = CorpKey(0);
+
+    fn at(second: u64) -> Time {
+        Time::from_millis(1_700_000_000_000 + second * 1000)
+    }
+
+    #[test]
+    fn a_full_hour_uses_up_nothing_of_what_spreads_it() {
+        let clock = SteadyClock::default();
+        let mut hours = Hours::new(clock.clone());
+        hours.add(CorpLimits { per_hour: 3, reserve: 0, burst: Some(2) });
+        let take = |hours: &Hours, second| {
+            clock.set(at(second));
+            hours.take(Permit { corp: CORP, urgent: false }).map_err(|NotBefore(until)| until)
+        };
+        for second in [0, 0, 1801] {
+            assert_eq!(take(&hours, second), Ok(()));
+        }
+        for _ in 0..3 {
+            hours.end(CORP, at(3000), true);
+        }
+        // By the spreading one could go now, again and again until the hour has room.
+        for second in 4000..4010 {
+            assert_eq!(take(&hours, second), Err(Some(at(3000) + WINDOW)));
+        }
+        clock.set(at(3000) + WINDOW);
+        assert!(hours.take(Permit { corp: CORP, urgent: false }).is_ok());
+    }
+}

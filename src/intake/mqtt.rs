@@ -5,9 +5,10 @@ use super::{PacketMeta, Settings, parse_command, parse_request};
 use crate::contain;
 use crate::model::{Code, Fault, Input, Link, Origin, Refusal, Ticket};
 use crate::mqtt::topics::{self, Topics};
-use crate::mqtt::{self, Acknowledger, Incoming, Overrun, Packet, Session, Task, TlsError};
+use crate::mqtt::{self, Acknowledger, Doorway, Incoming, Packet, Receive, Session, Task, TlsError};
 use crate::telemetry;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
@@ -18,7 +19,6 @@ const GENERATION_BITS: u32 = 40;
 /// The bit of a ticket's generation that tells the two connections apart.
 const COMMANDS_BIT: u64 = 1 << 63;
 
-static WEAK_DROPPED: Rarely = Rarely::new();
 static FOREIGN: Rarely = Rarely::new();
 
 /// One of the incoming connections, which can be closed to leave deliveries with the broker, and opened again.
@@ -114,11 +114,10 @@ impl Intake {
         let reception = Reception {
             opened: mark(self.link) | desk.opened << GENERATION_BITS,
             settings: Arc::clone(&self.settings),
-            inputs: self.inputs.clone(),
+            inputs: Doorway::new(self.inputs.clone()),
             subscribed: self.subscribed.clone(),
         };
-        let on_event = move |event| reception.handle_event(event);
-        let (acknowledger, task) = mqtt::connect_incoming(&self.mqtt, self.session(), on_event)?;
+        let (acknowledger, task) = mqtt::connect_incoming(&self.mqtt, self.session(), reception)?;
         desk.acknowledger = Some(acknowledger);
         self.connection = Some(task);
         Ok(())
@@ -163,24 +162,29 @@ struct Reception {
     /// What of a ticket's generation does not change while this opening lasts.
     opened: u64,
     settings: Arc<Settings>,
-    inputs: mpsc::Sender<Input>,
+    inputs: Doorway<Input>,
     subscribed: watch::Sender<bool>,
 }
 
-impl Reception {
-    fn handle_event(&self, event: Incoming) -> Result<(), Overrun> {
+impl Receive for Reception {
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inputs.poll_room(cx)
+    }
+
+    fn receive(&mut self, event: Incoming) {
         match event {
-            Incoming::Connected { .. } | Incoming::SubscribeRefused { .. } => Ok(()),
-            Incoming::Subscribed => {
-                self.set_subscribed(true);
-                Ok(())
-            }
-            Incoming::Disconnected { .. } => {
-                self.set_subscribed(false);
-                Ok(())
-            }
+            Incoming::Connected { .. } | Incoming::SubscribeRefused { .. } => {}
+            Incoming::Subscribed => self.set_subscribed(true),
+            Incoming::Disconnected { .. } => self.set_subscribed(false),
             Incoming::Packet(packet) => self.handle_packet(packet),
         }
+    }
+}
+
+impl Reception {
+    fn pass_on(&mut self, input: Input) {
+        let unwanted = self.inputs.put(input);
+        debug_assert!(unwanted.is_none(), "room was taken before it was read");
     }
 
     /// Every attempt that fails says so again: only what changed is told.
@@ -188,18 +192,9 @@ impl Reception {
         self.subscribed.send_if_modified(|subscribed| std::mem::replace(subscribed, up) != up);
     }
 
-    fn handle_packet(&self, packet: Packet) -> Result<(), Overrun> {
-        let Ok(room) = self.inputs.try_reserve() else {
-            if packet.qos == 0 {
-                // Nobody was promised anything about it, and nothing brings it back.
-                if let Some(count) = WEAK_DROPPED.told() {
-                    telemetry::weak_message_dropped(count);
-                }
-                return Ok(());
-            }
-            return Err(Overrun);
-        };
-        let topics: &Topics = &self.settings.topics;
+    fn handle_packet(&mut self, packet: Packet) {
+        let settings = Arc::clone(&self.settings);
+        let topics: &Topics = &settings.topics;
         let meta = PacketMeta {
             qos: packet.qos,
             retain: packet.retain,
@@ -212,12 +207,12 @@ impl Reception {
         match topics.classify(&packet.topic) {
             topics::Incoming::Send { suffix } => {
                 let ticket = meta.ticket;
-                let parse = || parse_request(&self.settings, suffix, meta, &packet.payload);
-                room.send(contained(ticket, suffix, parse));
+                let parse = || parse_request(&settings, suffix, meta, &packet.payload);
+                self.pass_on(contained(ticket, suffix, parse));
             }
             topics::Incoming::Command { name } => {
                 let ticket = meta.ticket;
-                room.send(contained(ticket, None, || parse_command(&self.settings, name, meta, &packet.payload)));
+                self.pass_on(contained(ticket, None, || parse_command(&settings, name, meta, &packet.payload)));
             }
             // A subscription of an earlier configuration that the broker still keeps: take it, or it blocks the rest.
             topics::Incoming::Other => {
@@ -225,11 +220,10 @@ impl Reception {
                     telemetry::foreign_topic(&packet.topic, count);
                 }
                 if let Some(ticket) = meta.ticket {
-                    room.send(Input::Ignored { ticket });
+                    self.pass_on(Input::Ignored { ticket });
                 }
             }
         }
-        Ok(())
     }
 }
 

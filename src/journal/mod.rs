@@ -235,7 +235,7 @@ impl Journal {
     /// # Errors
     /// As for [`Journal::commit`].
     pub async fn shift_times(&self, nanos: i128, anchor: Anchor) -> Result<(), CommitError> {
-        let nanos = i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX });
+        let nanos = nanos.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
         self.ask(|reply| Request::ShiftTimes { nanos, anchor, reply }).await
     }
 

@@ -7,6 +7,7 @@ use crate::telemetry;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{Event, MqttState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -54,6 +55,11 @@ impl Drop for Task {
 pub(super) trait Side: Send {
     /// The client id, for the log.
     fn client(&self) -> &str;
+
+    /// Ready when the next event can be taken. Until then nothing is read.
+    fn poll_room(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
 
     /// Something was received or sent. An error closes the connection.
     fn handle_event(&mut self, event: Event, state: &MqttState) -> Result<(), Lost>;
@@ -143,7 +149,6 @@ fn tell(client: &str, lost: &Lost, wait: Duration) {
         Lost::Refused { reason } => telemetry::broker_refused(client, reason, wait),
         Lost::TakenOver => telemetry::broker_taken_over(client, wait),
         Lost::Closed { .. }
-        | Lost::Overrun
         | Lost::Silent
         | Lost::UnreadableReason { .. }
         | Lost::Inconsistent
@@ -151,29 +156,30 @@ fn tell(client: &str, lost: &Lost, wait: Duration) {
     }
 }
 
-/// One poll, which nothing but the watchdog cancels.
+/// Waits for one event, and connects first where there is no connection.
 async fn turn<S: Side>(
     wire: &mut EventLoop,
     side: &mut S,
     stop: &mut watch::Receiver<bool>,
     closing: &mut bool,
 ) -> Turn {
-    if let Some(event) = wire.told_next() {
+    if let Some(event) = wire.told_next(|cx| side.poll_room(cx)) {
         return Turn::Event(event);
     }
-    let patience = wire.keep_alive() + WATCHDOG_SLACK;
-    let poll = time::timeout(patience, wire.poll());
-    tokio::pin!(poll);
+    select! {
+        biased;
+        connected = wire.connect() => if let Err(lost) = connected {
+            return Turn::Lost(lost);
+        },
+        () = requested(stop), if !*closing => return Turn::Ended,
+    }
+    let patience = time::sleep(wire.keep_alive() + WATCHDOG_SLACK);
+    tokio::pin!(patience);
     loop {
         select! {
             biased;
-            polled = &mut poll => {
-                return match polled {
-                    Ok(Ok(event)) => Turn::Event(event),
-                    Ok(Err(lost)) => Turn::Lost(lost),
-                    Err(_) => Turn::Lost(Lost::Silent),
-                };
-            }
+            told = wire.next(|cx| side.poll_room(cx)) => return told.map_or_else(Turn::Lost, Turn::Event),
+            () = &mut patience => return Turn::Lost(Lost::Silent),
             () = requested(stop), if !*closing => {
                 *closing = true;
                 if !side.close() {

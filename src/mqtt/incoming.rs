@@ -1,3 +1,4 @@
+use super::doorway::Doorway;
 use super::event_loop::{Phase, Side, Task, lock};
 use super::lost::Lost;
 use super::packets::EventLoop;
@@ -14,7 +15,9 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::{AsyncClient, Event, MqttState};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// How many acknowledgements wait for being written inside rumqttc. What is more waits on the desk.
 const QUEUE_LENGTH: usize = 256;
@@ -88,18 +91,53 @@ impl Session {
     }
 }
 
-/// There is no room for the event. The connection is closed, and the broker delivers again what was not acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Overrun;
+/// Whoever takes what comes over a connection. Called by the task that polls it, so nothing in it may wait.
+pub trait Receive: Send {
+    /// Ready when it has room for one more packet. Until then nothing is read, and what comes waits with the kernel and
+    /// the broker: one may deliver more than the receive maximum (Mosquitto before 2.0.13 does).
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Packets come only where there is room, everything else at any time.
+    fn receive(&mut self, event: Incoming);
+}
+
+/// A queue, for a reader that takes its time.
+#[derive(Debug)]
+pub struct Queue {
+    doorway: Doorway<Incoming>,
+    /// What came without room for it: only what happens to the connection does.
+    waiting: VecDeque<Incoming>,
+}
+
+impl Queue {
+    pub fn new(queue: mpsc::Sender<Incoming>) -> Self {
+        Self { doorway: Doorway::new(queue), waiting: VecDeque::new() }
+    }
+}
+
+impl Receive for Queue {
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Poll::Ready(()) = self.doorway.poll_room(cx) {
+            let Some(event) = self.waiting.pop_front() else { return Poll::Ready(()) };
+            self.waiting.extend(self.doorway.put(event));
+        }
+        Poll::Pending
+    }
+
+    fn receive(&mut self, event: Incoming) {
+        let event = if self.waiting.is_empty() { self.doorway.put(event) } else { Some(event) };
+        self.waiting.extend(event);
+    }
+}
 
 /// Connects with a durable session, and keeps its filters subscribed. Must be called within a runtime.
 ///
-/// `on_event` is called by the task that polls the connection, so it must not wait: when it has no room it answers
-/// [`Overrun`]. A broker may deliver more than the receive maximum (Mosquitto before 2.0.13 does).
+/// # Errors
+/// [`TlsError`] when the certificates cannot be used.
 pub fn connect_incoming(
     settings: &Settings,
     session: Session,
-    on_event: impl FnMut(Incoming) -> Result<(), Overrun> + Send + 'static,
+    receiver: impl Receive + 'static,
 ) -> Result<(Acknowledger, Task), TlsError> {
     let options = options::incoming(settings, &session)?;
     let client_id = options.client_id();
@@ -118,7 +156,7 @@ pub fn connect_incoming(
         session,
         asked: Vec::new(),
         version_seen: false,
-        on_event,
+        receiver,
     };
     Ok((Acknowledger { desk }, Task::spawn(wire, side, settings)))
 }
@@ -178,7 +216,7 @@ impl Desk {
     }
 }
 
-struct IncomingSide<F> {
+struct IncomingSide<R> {
     client_id: String,
     desk: Arc<Mutex<Desk>>,
     session: Session,
@@ -188,27 +226,22 @@ struct IncomingSide<F> {
     asked: Vec<String>,
     /// Whether the broker's version was looked at.
     version_seen: bool,
-    on_event: F,
+    receiver: R,
 }
 
-impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> IncomingSide<F> {
-    fn tell(&mut self, event: Incoming) -> Result<(), Lost> {
-        (self.on_event)(event).map_err(|Overrun| Lost::Overrun)
-    }
-
-    fn handle_connected(&mut self, session_present: bool) -> Result<(), Lost> {
+impl<R: Receive> IncomingSide<R> {
+    fn handle_connected(&mut self, session_present: bool) {
         let generation = {
             let mut desk = lock(&self.desk);
             desk.phase = Phase::Up;
             desk.generation
         };
         telemetry::broker_connected(&self.client_id, session_present);
-        self.tell(Incoming::Connected { generation, session_present })?;
+        self.receiver.receive(Incoming::Connected { generation, session_present });
         // Whatever the session: the broker's may be older than the configuration, and it may have been restarted.
         self.missing.clone_from(&self.session.filters);
         self.unsubscribe();
         self.subscribe();
-        Ok(())
     }
 
     /// Takes back what the session holds from an older version. A broker that never held it says so, and nothing hangs
@@ -242,7 +275,7 @@ impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> IncomingSide<F> {
         // A full queue is no loss: what is missing is asked for again at the next ping.
     }
 
-    fn handle_suback(&mut self, suback: &SubAck) -> Result<(), Lost> {
+    fn handle_suback(&mut self, suback: &SubAck) {
         let mut refused = Vec::new();
         let mut reasons = suback.return_codes.iter();
         for filter in std::mem::take(&mut self.asked) {
@@ -254,25 +287,24 @@ impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> IncomingSide<F> {
         }
         for (filter, reason) in refused {
             telemetry::subscribe_refused(&filter, &reason);
-            self.tell(Incoming::SubscribeRefused { filter, reason })?;
+            self.receiver.receive(Incoming::SubscribeRefused { filter, reason });
         }
         if self.missing.is_empty() {
             telemetry::subscribed(&self.client_id, self.session.filters.len());
-            self.tell(Incoming::Subscribed)?;
+            self.receiver.receive(Incoming::Subscribed);
         }
-        Ok(())
     }
 
-    fn handle_publish(&mut self, publish: Publish) -> Result<(), Lost> {
+    fn handle_publish(&mut self, publish: Publish) {
         if publish.topic == VERSION_TOPIC.as_bytes() {
             self.note_version(&publish.payload);
-            return Ok(());
+            return;
         }
         let ticket = {
             let mut desk = lock(&self.desk);
             if desk.phase != Phase::Up {
                 // It was not acknowledged, so the broker keeps it for the next start.
-                return Ok(());
+                return;
             }
             let needs_ticket = publish.qos != QoS::AtMostOnce;
             if needs_ticket {
@@ -280,11 +312,11 @@ impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> IncomingSide<F> {
             }
             needs_ticket.then_some(Ticket { generation: desk.generation, packet: publish.pkid })
         };
-        self.tell(Incoming::Packet(to_packet(publish, ticket)))
+        self.receiver.receive(Incoming::Packet(to_packet(publish, ticket)));
     }
 }
 
-impl<F> IncomingSide<F> {
+impl<R> IncomingSide<R> {
     /// Once per process, because the broker says it after every connect.
     fn note_version(&mut self, payload: &[u8]) {
         let version = String::from_utf8_lossy(payload);
@@ -296,19 +328,27 @@ impl<F> IncomingSide<F> {
     }
 }
 
-impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> Side for IncomingSide<F> {
+impl<R: Receive> Side for IncomingSide<R> {
     fn client(&self) -> &str {
         &self.client_id
     }
 
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match lock(&self.desk).phase {
+            Phase::Up => self.receiver.poll_room(cx),
+            // Packets are left to the next connection, and nothing else needs room.
+            Phase::Down | Phase::Closing | Phase::Closed => Poll::Ready(()),
+        }
+    }
+
     fn handle_event(&mut self, event: Event, _: &MqttState) -> Result<(), Lost> {
         match event {
-            Event::Incoming(Received::ConnAck(connack)) => self.handle_connected(connack.session_present)?,
+            Event::Incoming(Received::ConnAck(connack)) => self.handle_connected(connack.session_present),
             Event::Incoming(Received::Publish(publish)) => {
                 crash::at("message_received");
-                self.handle_publish(publish)?;
+                self.handle_publish(publish);
             }
-            Event::Incoming(Received::SubAck(suback)) => self.handle_suback(&suback)?,
+            Event::Incoming(Received::SubAck(suback)) => self.handle_suback(&suback),
             Event::Incoming(Received::PingResp(_)) => self.subscribe(),
             // What was written before this event was polled may have reached the broker.
             Event::Outgoing(Outgoing::PubAck(_)) => crash::at("acknowledged"),
@@ -328,8 +368,7 @@ impl<F: FnMut(Incoming) -> Result<(), Overrun> + Send> Side for IncomingSide<F> 
             desk.unacknowledged.clear();
             desk.waiting.clear();
         }
-        // There is nothing left to close when the owner has no room.
-        let _ = (self.on_event)(Incoming::Disconnected { why: lost.clone() });
+        self.receiver.receive(Incoming::Disconnected { why: lost.clone() });
     }
 
     fn close(&mut self) -> bool {

@@ -12,8 +12,6 @@ pub enum Lost {
     TakenOver,
     /// The broker closed the connection and said why.
     Closed { reason: String },
-    /// We closed it, because more arrived than there is room for; it is delivered again.
-    Overrun,
     /// Nothing moved for longer than the keep-alive.
     Silent,
     /// The broker acknowledged a publish with a reason that the client cannot read.
@@ -31,7 +29,6 @@ impl Lost {
             Self::Broken { .. } | Self::Closed { .. } => true,
             Self::Refused { .. }
             | Self::TakenOver
-            | Self::Overrun
             | Self::Silent
             | Self::UnreadableReason { .. }
             | Self::Inconsistent => false,
@@ -45,7 +42,6 @@ impl fmt::Display for Lost {
             Self::Refused { reason } => write!(f, "the broker refuses the connection: {reason}"),
             Self::TakenOver => f.write_str("another client connected with the same client id"),
             Self::Closed { reason } => write!(f, "the broker closed the connection: {reason}"),
-            Self::Overrun => f.write_str("more arrived than there is room for"),
             Self::Silent => f.write_str("nothing moved for longer than the keep-alive"),
             Self::UnreadableReason { code } => write!(f, "the broker sent the unreadable reason code {code:#04x}"),
             Self::Inconsistent => f.write_str("the account of the packets under way became inconsistent"),

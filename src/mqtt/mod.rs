@@ -30,6 +30,7 @@
 //!   close the next one.
 
 mod backoff;
+mod doorway;
 mod event_loop;
 mod flights;
 mod incoming;
@@ -48,8 +49,9 @@ mod viewer;
 pub mod broker;
 pub mod topics;
 
+pub use doorway::Doorway;
 pub use event_loop::Task;
-pub use incoming::{Acknowledger, Incoming, Overrun, Packet, Session, connect_incoming};
+pub use incoming::{Acknowledger, Incoming, Packet, Queue, Receive, Session, connect_incoming};
 pub use lost::Lost;
 pub use outgoing::{OutgoingEvent, Outlet, PublishRefusal, Refused, connect_outgoing, connect_outgoing_and_look};
 pub use publish::{Publish, Qos};

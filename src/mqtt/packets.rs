@@ -9,6 +9,7 @@
 //! - Nothing waits for a timer, and nothing waits for more to come: an idle process writes at once.
 //! - Packets leave in the order in which they were asked for.
 //! - A peer that does not read stops the taking of requests, and not the reading.
+//! - Where there is no room for what comes nothing is read, and writing goes on.
 
 use super::lost::Lost;
 use super::stream::{self, Stream};
@@ -21,7 +22,7 @@ use rumqttc::v5::{AsyncClient, Event, MqttOptions, MqttState, Request, StateErro
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{self, Sleep};
@@ -58,27 +59,40 @@ impl EventLoop {
         self.link.as_ref().map_or(self.options.keep_alive(), |link| link.keep_alive)
     }
 
-    /// What happened and was not told yet.
-    pub(super) fn told_next(&mut self) -> Option<Event> {
-        self.state.events.pop_front()
-    }
-
-    /// Waits until something happens, and connects first where there is no connection.
+    /// Connects, where there is no connection. [`Self::next`] tells of it.
     ///
     /// # Errors
-    /// The connection is gone, or did not come about. [`Self::wipe`] must come before the next call.
-    pub(super) async fn poll(&mut self) -> Result<Event, Lost> {
-        if let Some(event) = self.told_next() {
-            return Ok(event);
+    /// It did not come about. [`Self::wipe`] must come before the next call.
+    pub(super) async fn connect(&mut self) -> Result<(), Lost> {
+        if self.link.is_some() {
+            return Ok(());
         }
-        if self.link.is_none() {
-            let limit = Duration::from_secs(self.options.connection_timeout());
-            let opened = time::timeout(limit, Link::open(&self.options)).await;
-            let (link, connack) = opened.map_err(|_| too_slow(limit))??;
-            self.link = Some(link);
-            self.state.handle_incoming_packet(Packet::ConnAck(connack))?;
+        let limit = Duration::from_secs(self.options.connection_timeout());
+        let opened = time::timeout(limit, Link::open(&self.options)).await;
+        let (link, connack) = opened.map_err(|_| too_slow(limit))??;
+        self.link = Some(link);
+        self.state.handle_incoming_packet(Packet::ConnAck(connack))?;
+        Ok(())
+    }
+
+    /// What happened already and was not told yet, if there is room for it.
+    pub(super) fn told_next(&mut self, room: impl FnOnce(&mut Context<'_>) -> Poll<()>) -> Option<Event> {
+        if self.state.events.is_empty() {
+            return None;
         }
-        let polled = poll_fn(|cx| self.poll_link(cx)).await;
+        // Nobody is woken by it: whoever gets nothing here waits for the next.
+        room(&mut Context::from_waker(Waker::noop())).is_ready().then(|| self.state.events.pop_front()).flatten()
+    }
+
+    /// Waits until something happens over the connection. May be dropped and called again.
+    ///
+    /// As long as `room` is not ready nothing is told and nothing is read: what the broker sends waits with the kernel
+    /// and then with the broker. What is to be written is written all the same.
+    ///
+    /// # Errors
+    /// The connection is gone, or there is none. [`Self::wipe`] must come before the next call.
+    pub(super) async fn next(&mut self, mut room: impl FnMut(&mut Context<'_>) -> Poll<()>) -> Result<Event, Lost> {
+        let polled = poll_fn(|cx| self.poll_link(cx, &mut room)).await;
         if polled.is_err() {
             self.link = None;
         }
@@ -96,18 +110,25 @@ impl EventLoop {
         std::mem::replace(&mut self.state, new_state(&self.options)).events
     }
 
-    fn poll_link(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Lost>> {
+    fn poll_link(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: &mut impl FnMut(&mut Context<'_>) -> Poll<()>,
+    ) -> Poll<Result<Event, Lost>> {
         let Self { state, requests, waiting, link, .. } = self;
-        let Some(link) = link else { return Poll::Pending };
-        if let Some(event) = state.events.pop_front() {
+        let Some(link) = link else { return Poll::Ready(Err(StateError::ConnectionAborted.into())) };
+        let has_room = room(cx).is_ready();
+        if has_room && let Some(event) = state.events.pop_front() {
             return Poll::Ready(Ok(event));
         }
         link.take_requests(state, requests, waiting, cx)?;
         link.poll_ping(state, cx)?;
         link.poll_write(cx)?;
-        link.poll_read(state, cx)?;
-        if let Some(event) = state.events.pop_front() {
-            return Poll::Ready(Ok(event));
+        if has_room {
+            link.poll_read(state, cx)?;
+            if let Some(event) = state.events.pop_front() {
+                return Poll::Ready(Ok(event));
+            }
         }
         if !link.unsent.is_empty() && !std::mem::replace(&mut link.has_waited, true) {
             cx.waker().wake_by_ref();

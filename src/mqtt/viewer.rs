@@ -12,6 +12,7 @@ use super::{Settings, TlsError, options};
 use crate::clock::{Clock, jitter};
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, RetainForwardRule, SubAck, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -145,7 +146,10 @@ async fn connection(
     loop {
         let polled = {
             let patience = event_loop.keep_alive() + WATCHDOG_SLACK;
-            let poll = time::timeout(patience, event_loop.poll());
+            let poll = time::timeout(patience, async {
+                event_loop.connect().await?;
+                event_loop.next(|_| Poll::Ready(())).await
+            });
             tokio::pin!(poll);
             loop {
                 select! {

@@ -22,6 +22,18 @@ async fn nobody_else_may_read_the_files() {
     }
 }
 
+#[test]
+fn what_kept_it_from_being_opened_is_named_as_the_cause() {
+    let directory = directory();
+    let path = directory.path().join("a file");
+    std::fs::write(&path, "").expect("a file");
+    let mut settings = settings(directory.path());
+    settings.path = path.join("sendbridge.db");
+    let error = Journal::open(settings).expect_err("a folder cannot be made in a file");
+    assert!(matches!(error, OpenError::File { .. }), "{error:?}");
+    assert!(std::error::Error::source(&error).is_some_and(|cause| cause.is::<std::io::Error>()));
+}
+
 #[tokio::test]
 async fn a_second_process_is_refused_until_the_first_is_gone() {
     let directory = directory();

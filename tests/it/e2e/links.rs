@@ -4,7 +4,7 @@ use super::{Scene, server, start_server, text};
 use crate::bridge::{Bridge, Config};
 use crate::mosquitto::Mosquitto;
 use crate::publisher::{Message, Publisher, TOPICS};
-use sendbridge::mqtt::{BrokerUrl, Incoming, Session, Settings, connect_incoming};
+use sendbridge::mqtt::{BrokerUrl, Incoming, Queue, Session, Settings, connect_incoming};
 use serde_json::json;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -75,8 +75,8 @@ async fn what_an_older_version_subscribed_is_done_once_and_then_taken_back() {
     let settings = Settings::new(BrokerUrl::parse(&broker.url()).expect("a URL"), "sendbridge");
     let filters = ["SendMessage", "SendMessage/+", "sendbridge/request/#"].map(str::to_owned).to_vec();
     let (events, mut seen) = mpsc::channel(100);
-    let on_event = move |event| events.try_send(event).map_err(|_| sendbridge::mqtt::Overrun);
-    let (_, old) = connect_incoming(&settings, Session::new("in", filters, 100), on_event).expect("a connection");
+    let session = Session::new("in", filters, 100);
+    let (_, old) = connect_incoming(&settings, session, Queue::new(events)).expect("a connection");
     while seen.recv().await != Some(Incoming::Subscribed) {}
     assert!(old.disconnect(Duration::from_secs(10)).await);
 

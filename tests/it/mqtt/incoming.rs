@@ -1,9 +1,8 @@
-use super::{DEADLINE, Inbox, Outbox, number, settings};
+use super::{Inbox, Outbox, number, settings};
 use crate::mosquitto::Mosquitto;
 use crate::proxy::Proxy;
 use sendbridge::mqtt::{Incoming, Lost, Publish};
 use std::collections::BTreeSet;
-use tokio::time::timeout;
 
 #[tokio::test]
 async fn messages_survive_while_the_client_is_away() {
@@ -184,30 +183,30 @@ async fn a_burst_of_acknowledgements_is_neither_lost_nor_waits() {
     assert_eq!(number(&inbox.packet().await), 3000, "nothing of before came again");
 }
 
+/// Mosquitto 2.0.11 delivers up to a window more for every acknowledgement, and all of it again to a connection that
+/// ends: one that ended for lack of room would never take more than its room.
 #[tokio::test]
-async fn more_than_there_is_room_for_is_delivered_again() {
-    let broker = Mosquitto::start(&[]);
-    let settings = settings(&broker.url(), "bridge");
+async fn more_than_there_is_room_for_waits_with_the_broker() {
+    const MESSAGES: u64 = 5000;
+    let broker = Mosquitto::start(&["max_queued_messages 100000"]);
+    let mut settings = settings(&broker.url(), "bridge");
+    settings.receive_maximum = 100;
     let mut inbox = Inbox::open(&settings, "SendMessage");
     inbox.subscribed().await;
     inbox.close().await;
     let mut outbox = Outbox::open_connected(&settings).await;
-    outbox.send_numbers("SendMessage", 0..200).await;
+    outbox.send_numbers("SendMessage", 0..MESSAGES).await;
 
     let mut inbox = Inbox::open_with_room(&settings, "SendMessage", 20);
-    // Nothing is taken until it was too much once.
-    timeout(DEADLINE, inbox.overruns.wait_for(|overruns| *overruns > 0)).await.expect("in time").expect("it runs");
     let mut seen = BTreeSet::new();
-    while seen.len() < 200 {
+    while seen.len() < MESSAGES as usize {
         match inbox.event().await {
             Incoming::Packet(packet) => {
-                seen.insert(number(&packet));
+                assert!(seen.insert(number(&packet)), "once, over one connection");
                 inbox.acknowledge(&packet);
             }
-            Incoming::Connected { .. }
-            | Incoming::Subscribed
-            | Incoming::SubscribeRefused { .. }
-            | Incoming::Disconnected { .. } => {}
+            Incoming::Connected { .. } | Incoming::Subscribed => {}
+            event @ (Incoming::SubscribeRefused { .. } | Incoming::Disconnected { .. }) => panic!("{event:?}"),
         }
     }
 }
@@ -257,7 +256,7 @@ async fn every_message_arrives_over_a_connection_that_is_cut_again_and_again() {
                 inbox.acknowledge(&packet);
             }
             Incoming::Connected { generation, .. } => assert!(generations.insert(generation), "never twice"),
-            Incoming::Disconnected { why } => assert!(!matches!(why, Lost::Overrun | Lost::Silent), "{why}"),
+            Incoming::Disconnected { why } => assert_ne!(why, Lost::Silent),
             Incoming::Subscribed | Incoming::SubscribeRefused { .. } => {}
         }
     }

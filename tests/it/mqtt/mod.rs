@@ -6,11 +6,11 @@ mod outgoing;
 mod peers;
 
 use sendbridge::mqtt::{
-    Acknowledger, BrokerUrl, Incoming, Lost, OutgoingEvent, Outlet, Overrun, Packet, Publish, PublishRefusal, Session,
+    Acknowledger, BrokerUrl, Incoming, Lost, OutgoingEvent, Outlet, Packet, Publish, PublishRefusal, Queue, Session,
     Settings, Stored, Task, connect_incoming, connect_outgoing_and_look,
 };
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// No test needs it; a broken one ends by it.
@@ -32,7 +32,6 @@ struct Inbox {
     acknowledger: Acknowledger,
     events: mpsc::Receiver<Incoming>,
     /// How often there was no room for an event.
-    overruns: watch::Receiver<u64>,
     task: Task,
 }
 
@@ -49,15 +48,8 @@ impl Inbox {
 
     fn open_session(settings: &Settings, session: Session, room: usize) -> Self {
         let (sender, events) = mpsc::channel(room);
-        let (overrun, overruns) = watch::channel(0);
-        let on_event = move |event| {
-            sender.try_send(event).map_err(|_| {
-                overrun.send_modify(|overruns| *overruns += 1);
-                Overrun
-            })
-        };
-        let (acknowledger, task) = connect_incoming(settings, session, on_event).expect("usable");
-        Self { acknowledger, events, overruns, task }
+        let (acknowledger, task) = connect_incoming(settings, session, Queue::new(sender)).expect("usable");
+        Self { acknowledger, events, task }
     }
 
     async fn event(&mut self) -> Incoming {
