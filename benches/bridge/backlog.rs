@@ -4,10 +4,11 @@
 //! Half of the companies are paused, and get all of the queue. The other half is measured before and after.
 
 use crate::OUTSTANDING;
+use crate::client;
 use crate::load::{Pace, Who};
 use crate::proc;
 use crate::programs::{Program, Rig, end_of};
-use rumqttc::{AsyncClient, Event, MqttOptions, NetworkOptions, Packet, QoS};
+use rumqttc::{Event, Packet, QoS};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -57,13 +58,7 @@ fn file_bytes(directory: &Path) -> u64 {
 /// acknowledgements of ours, which says nothing about the bridge: so it asks until the bridge has them all.
 pub fn publish(broker_port: u16, messages: u64) {
     crate::run_alone(async {
-        let mut options = MqttOptions::new("held", "127.0.0.1", broker_port);
-        options.set_inflight(1000);
-        options.set_keep_alive(Duration::from_secs(30));
-        let (client, mut event_loop) = AsyncClient::new(options, 2000);
-        let mut network = NetworkOptions::new();
-        network.set_tcp_nodelay(true);
-        event_loop.set_network_options(network);
+        let (client, mut event_loop) = client::connect(client::options("held", broker_port, 1000));
         client.subscribe("sendbridge/response/+", QoS::AtLeastOnce).await.expect("room in the queue");
         client.subscribe("sendbridge/event/send/queued", QoS::AtMostOnce).await.expect("room in the queue");
         for corp in 0..crate::sender::CORPS / 2 {
