@@ -4,15 +4,18 @@
 //! Half of the companies are paused, and get all of the queue. The other half is measured before and after.
 
 use crate::OUTSTANDING;
+use crate::client;
 use crate::load::{Pace, Who};
 use crate::proc;
 use crate::programs::{Program, Rig, end_of};
-use rumqttc::{AsyncClient, Event, MqttOptions, NetworkOptions, Packet, QoS};
+use rumqttc::{Event, Packet, QoS};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 const WARM_UP: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(5);
+/// Longer than anything here takes, and shorter than the client's keep-alive, which is an event too.
+const QUIET_MAX: Duration = Duration::from_secs(20);
 
 /// Prints a Markdown table.
 pub fn run(program: &Program, messages: u64, directory: &Path) {
@@ -53,17 +56,11 @@ fn file_bytes(directory: &Path) -> u64 {
     of("sendbridge.db") + of("sendbridge.db-wal")
 }
 
-/// Pauses half of the companies, and publishes so many messages for them. Returns when the broker has all
-/// acknowledgements of ours, which says nothing about the bridge: so it asks until the bridge has them all.
+/// Pauses half of the companies, and publishes so many messages for them. That the broker has acknowledged them says
+/// nothing about the bridge, so it returns when the bridge has told of the last one that it is queued.
 pub fn publish(broker_port: u16, messages: u64) {
     crate::run_alone(async {
-        let mut options = MqttOptions::new("held", "127.0.0.1", broker_port);
-        options.set_inflight(1000);
-        options.set_keep_alive(Duration::from_secs(30));
-        let (client, mut event_loop) = AsyncClient::new(options, 2000);
-        let mut network = NetworkOptions::new();
-        network.set_tcp_nodelay(true);
-        event_loop.set_network_options(network);
+        let (client, mut event_loop) = client::connect(client::options("held", broker_port, 1000));
         client.subscribe("sendbridge/response/+", QoS::AtLeastOnce).await.expect("room in the queue");
         client.subscribe("sendbridge/event/send/queued", QoS::AtMostOnce).await.expect("room in the queue");
         for corp in 0..crate::sender::CORPS / 2 {
@@ -77,10 +74,11 @@ pub fn publish(broker_port: u16, messages: u64) {
             }
             std::future::pending::<()>().await;
         });
-        // The last one is taken after all others. Its event may be lost, then nothing follows for a while.
+        // The last one is taken after all others. Its event may be lost, and then nobody knows how long it took.
         let last = format!("\"held-{}\"", messages - 1);
         loop {
-            let Ok(event) = tokio::time::timeout(Duration::from_secs(20), event_loop.poll()).await else { break };
+            let event = tokio::time::timeout(QUIET_MAX, event_loop.poll()).await;
+            let event = event.expect("the event of the last message, which was lost: measure again");
             let Event::Incoming(Packet::Publish(event)) = event.expect("the broker stays") else { continue };
             if String::from_utf8_lossy(&event.payload).contains(&last) {
                 break;

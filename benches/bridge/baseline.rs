@@ -3,10 +3,10 @@
 //! It is fast because it promises nothing: a message is acknowledged to the broker as soon as it has been read, and
 //! what it holds is gone with the process. There are no limits per account or company, no order, no repeats noticed.
 
-use rumqttc::{AsyncClient, Event, MqttOptions, NetworkOptions, Packet, Publish, QoS};
+use crate::client;
+use rumqttc::{Event, Packet, Publish, QoS};
 use serde_json::Value;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Requests at once.
@@ -19,16 +19,11 @@ pub fn run(broker_port: u16, url: &str) {
 }
 
 async fn serve(broker_port: u16, url: Arc<str>) {
-    let mut options = MqttOptions::new("plain", "127.0.0.1", broker_port);
-    options.set_inflight(1000);
+    let mut options = client::options("plain", broker_port, 1000);
     // What it has not read yet stays with the broker while it is away.
     options.set_clean_session(false);
     options.set_max_packet_size(1024 * 1024, 1024 * 1024);
-    options.set_keep_alive(Duration::from_secs(30));
-    let (client, mut event_loop) = AsyncClient::new(options, 2000);
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    event_loop.set_network_options(network);
+    let (client, mut event_loop) = client::connect(options);
     client.subscribe("SendMessage", QoS::AtLeastOnce).await.expect("room in the queue");
     let http = reqwest::Client::builder().no_proxy().tcp_nodelay(true).build().expect("a client");
     let slots = Arc::new(Semaphore::new(REQUESTS_MAX));

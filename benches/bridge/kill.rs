@@ -3,8 +3,9 @@
 //! A burst is published, faster than the sender takes it. The program is killed as soon as the sender has a part of it,
 //! and started again. The broker keeps what it had not acknowledged; the sender counts what comes, and how often.
 
+use crate::client;
 use crate::programs::{self, Program, Rig};
-use rumqttc::{AsyncClient, Event, MqttOptions, NetworkOptions, Packet, QoS};
+use rumqttc::{Event, Packet, QoS};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -78,13 +79,7 @@ fn lose(program: &Program, directory: &Path) -> Loss {
 /// were errors.
 pub fn publish(broker_port: u16, messages: u64) {
     crate::run_alone(async {
-        let mut options = MqttOptions::new("burst", "127.0.0.1", broker_port);
-        options.set_inflight(1000);
-        options.set_keep_alive(Duration::from_secs(30));
-        let (client, mut event_loop) = AsyncClient::new(options, 2000);
-        let mut network = NetworkOptions::new();
-        network.set_tcp_nodelay(true);
-        event_loop.set_network_options(network);
+        let (client, mut event_loop) = client::connect(client::options("burst", broker_port, 1000));
         client.subscribe("SendMessageResp", QoS::AtLeastOnce).await.expect("room in the queue");
         let publishing = tokio::spawn(async move {
             for number in 0..messages {

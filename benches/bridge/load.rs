@@ -1,7 +1,8 @@
 //! The load generator: publishes messages, waits for their answers, and reports what it saw in one line.
 
+use crate::client;
 use crate::proc::{self, Counts};
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, QoS};
+use rumqttc::{AsyncClient, Event, EventLoop, Packet, QoS};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -97,7 +98,8 @@ struct Desk {
 /// Runs the load and prints one line for [`crate::measure`].
 pub fn run(load: &Load) {
     crate::run_alone(async {
-        let (client, event_loop) = connect(load);
+        let id = format!("load-{}", load.name);
+        let (client, event_loop) = client::connect(client::options(&id, load.broker_port, 2000));
         let outstanding = if let Pace::Closed { outstanding } = load.pace { outstanding } else { 0 };
         let desk = Arc::new(Desk {
             name: load.name.clone(),
@@ -119,17 +121,6 @@ pub fn run(load: &Load) {
         }
         listening.abort();
     });
-}
-
-fn connect(load: &Load) -> (AsyncClient, EventLoop) {
-    let mut options = MqttOptions::new(format!("load-{}", load.name), "127.0.0.1", load.broker_port);
-    options.set_inflight(2000);
-    options.set_keep_alive(Duration::from_secs(30));
-    let (client, mut event_loop) = AsyncClient::new(options, 4000);
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    event_loop.set_network_options(network);
-    (client, event_loop)
 }
 
 async fn listen(mut event_loop: EventLoop, desk: Arc<Desk>, subscribed: tokio::sync::oneshot::Sender<()>) {

@@ -8,6 +8,7 @@
 
 mod backlog;
 mod baseline;
+mod client;
 mod kill;
 mod load;
 mod picture;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// What one program showed in one round. All but `unanswered` are absolute, and good only within that round.
+/// What one program showed in one round. All are absolute, and good only within that round.
 #[derive(Clone, Debug, Default)]
 pub struct Round {
     /// Microseconds of one `fdatasync`, just before.

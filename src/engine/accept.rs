@@ -125,8 +125,8 @@ impl Engine {
             return Some(Fault::new(Code::Expired, message));
         }
         if self.is_stranger_too_many(request) {
-            let message = "too many accounts that no account list knows have messages waiting; check the wxId, or \
-                 publish again later";
+            let message = "too many accounts are known that no account list names; check the wxId, or publish again \
+                 later: it is taken as soon as a list names the account";
             return Some(Fault::of_field(Code::QueueFull, "wxId", message));
         }
         if self.live.len() >= settings.queue_messages {

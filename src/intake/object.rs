@@ -262,7 +262,7 @@ fn skip_string(bytes: &[u8], start: usize) -> Result<usize, usize> {
     Ok(position)
 }
 
-/// The UTF-16 unit of the `\uXXXX` at `position`, if one is there.
+/// The UTF-16 unit of the escape at `position`, `\u` and four hexadecimal digits, if one is there.
 fn escaped_unit(bytes: &[u8], position: usize) -> Option<u16> {
     let escape = bytes.get(position..position + 6)?;
     let digits = std::str::from_utf8(escape.strip_prefix(b"\\u")?).ok()?;

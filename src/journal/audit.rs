@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
+/// Lives of which nobody knows whether one before them worked.
+pub(super) const INHERITED_SQL: &str = "SELECT n FROM retry WHERE in_doubt";
 const HOUR: Duration = Duration::from_secs(3600);
 /// Violations that are kept word for word; the others are counted.
 const VIOLATIONS_MAX: usize = 100;
@@ -224,7 +226,6 @@ impl Reader {
         const SETTLED_SQL: &str =
             "SELECT json_extract(reply, '$.seq') FROM command WHERE name = 'message/resolve' AND json_valid(reply)";
         const PROVEN_SQL: &str = "SELECT n FROM proof";
-        const INHERITED_SQL: &str = "SELECT n FROM retry WHERE in_doubt";
         audit.open = codec::unsigned(self.connection().query_row(OPEN_SQL, [], |row| row.get(0))?);
         audit.messages = audit.open;
         let (settled, inherited) = (self.seqs(SETTLED_SQL)?, self.seqs(INHERITED_SQL)?);
@@ -251,8 +252,7 @@ impl Reader {
             }
             let may_have_worked = proofs.iter().filter(|one| one.worked || one.doubtful).count();
             audit.perhaps_twice += u64::from(may_have_worked > 1);
-            let is_sent = matches!(state, State::Sent | State::Delivered | State::Undelivered);
-            if settled.contains(&seq) || (is_sent && proven.contains(&seq)) {
+            if settled.contains(&seq) || (state.says_sent() && proven.contains(&seq)) {
                 // A person's word outweighs what the attempts prove, and so does a callback.
                 judge_repeats(audit, seq, &proofs);
             } else {
@@ -262,7 +262,7 @@ impl Reader {
         Ok(())
     }
 
-    fn seqs(&self, sql: &str) -> codec::Result<BTreeSet<Seq>> {
+    pub(super) fn seqs(&self, sql: &str) -> codec::Result<BTreeSet<Seq>> {
         let mut statement = self.connection().prepare(sql)?;
         let seqs = statement.query_map([], |row| Ok(Seq(codec::unsigned(row.get(0)?))))?;
         seqs.collect()
@@ -330,26 +330,16 @@ fn judge_hour(audit: &mut Audit, corp: &Corp, ends: &mut VecDeque<Time>, ended_a
 fn judge_message(audit: &mut Audit, seq: Seq, state: State, proofs: &[Proof], inherited: bool) {
     let worked = proofs.iter().any(|one| one.worked);
     let doubtful = inherited || proofs.iter().any(|one| one.doubtful);
-    match state {
-        // The attempts of an old message are gone before its outcome is: without any there is nothing to judge.
-        _ if proofs.is_empty() => {}
-        State::Sent | State::Delivered | State::Undelivered if !worked => {
-            audit.violated(Violation::SentUnproven(seq));
-        }
-        State::Failed | State::Expired | State::Cancelled if worked || doubtful => {
-            audit.violated(Violation::FailedInDoubt(seq, state));
-        }
-        State::Unresolved if worked || !doubtful => audit.violated(Violation::UnresolvedProven(seq)),
-        State::Sent
-        | State::Delivered
-        | State::Undelivered
-        | State::Failed
-        | State::Expired
-        | State::Cancelled
-        | State::Unresolved
-        | State::Queued
-        | State::Sending
-        | State::InDoubt => {}
+    // The attempts of an old message are gone before its outcome is: without any there is nothing to judge.
+    if proofs.is_empty() {
+        return;
+    }
+    if state.says_sent() && !worked {
+        audit.violated(Violation::SentUnproven(seq));
+    } else if state.says_not_sent() && (worked || doubtful) {
+        audit.violated(Violation::FailedInDoubt(seq, state));
+    } else if state == State::Unresolved && (worked || !doubtful) {
+        audit.violated(Violation::UnresolvedProven(seq));
     }
     judge_repeats(audit, seq, proofs);
 }

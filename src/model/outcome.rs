@@ -76,6 +76,36 @@ impl State {
             | Self::Cancelled => true,
         }
     }
+
+    /// Whether it says that the message was sent. A callback may say later that it did not arrive, which takes back
+    /// nothing of what its publisher was told.
+    pub const fn says_sent(self) -> bool {
+        match self {
+            Self::Sent | Self::Delivered | Self::Undelivered => true,
+            Self::Queued
+            | Self::Sending
+            | Self::InDoubt
+            | Self::Failed
+            | Self::Unresolved
+            | Self::Expired
+            | Self::Cancelled => false,
+        }
+    }
+
+    /// Whether it says that no attempt worked. Not the opposite of [`State::says_sent`]: what is open, in doubt or
+    /// unresolved says neither.
+    pub const fn says_not_sent(self) -> bool {
+        match self {
+            Self::Failed | Self::Expired | Self::Cancelled => true,
+            Self::Queued
+            | Self::Sending
+            | Self::InDoubt
+            | Self::Sent
+            | Self::Delivered
+            | Self::Undelivered
+            | Self::Unresolved => false,
+        }
+    }
 }
 
 /// What one attempt has proven. Four variants, because four different things happen next.

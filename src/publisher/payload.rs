@@ -21,31 +21,21 @@ use wire::raw;
 /// The answer to a message: its id and the sender's `msgId` and nothing else when it was sent, else the error.
 pub fn answer(id: &MessageId, outcome: &Outcome) -> Bytes {
     let id = raw(id.as_json());
-    match outcome.state {
-        State::Sent | State::Delivered | State::Undelivered => {
-            encode(&wire::Sent { id, msg_id: outcome.msg_id.as_deref() })
-        }
-        State::Queued
-        | State::Sending
-        | State::InDoubt
-        | State::Failed
-        | State::Unresolved
-        | State::Expired
-        | State::Cancelled => {
-            let unexplained;
-            let fault = match &outcome.fault {
-                Some(fault) => fault,
-                None => {
-                    unexplained = Fault::new(Code::Internal, "the reason is not known: ask for it with message/get");
-                    &unexplained
-                }
-            };
-            let mut error = error(fault);
-            error.possibly_duplicate = outcome.possibly_duplicate;
-            error.attempts = Some(outcome.attempts);
-            encode(&wire::NotSent { id, error })
-        }
+    if outcome.state.says_sent() {
+        return encode(&wire::Sent { id, msg_id: outcome.msg_id.as_deref() });
     }
+    let unexplained;
+    let fault = match &outcome.fault {
+        Some(fault) => fault,
+        None => {
+            unexplained = Fault::new(Code::Internal, "the reason is not known: ask for it with message/get");
+            &unexplained
+        }
+    };
+    let mut error = error(fault);
+    error.possibly_duplicate = outcome.possibly_duplicate;
+    error.attempts = Some(outcome.attempts);
+    encode(&wire::NotSent { id, error })
 }
 
 /// The answer to a request that was not accepted; its id is `null` when it could not be read.

@@ -276,10 +276,6 @@ impl Bridge {
         tokio::time::timeout(DEADLINE, asking).await.unwrap_or_else(|_| panic!("{path} never was {status}"));
     }
 
-    pub fn process_id(&self) -> u32 {
-        self.process.as_ref().expect("running").child.id()
-    }
-
     /// Where its HTTP server listens.
     pub fn http(&self) -> SocketAddr {
         self.process.as_ref().expect("running").http
@@ -321,9 +317,18 @@ impl Bridge {
 
     /// The most memory that it ever had resident, in KiB.
     pub fn memory_peak_kib(&self) -> u64 {
-        let id = self.process.as_ref().expect("running").child.id();
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line of it");
+        self.status_kib("VmHWM:")
+    }
+
+    /// The memory that it has resident now, in KiB.
+    #[allow(dead_code, reason = "not for the tests that need root")]
+    pub fn memory_kib(&self) -> u64 {
+        self.status_kib("VmRSS:")
+    }
+
+    fn status_kib(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of it");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 

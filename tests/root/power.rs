@@ -3,7 +3,7 @@
 //! The writers are paced: with a backlog the program nearly always stands in a sync, and then even a journal that never
 //! syncs looks whole. So a control without syncs has to lose something, or the test shows nothing.
 
-use crate::bridge::{DEADLINE, Launcher};
+use crate::bridge::Launcher;
 use crate::disks::{LoopDisk, attempted, kept, library};
 use crate::judge::judge;
 use crate::report::{count, figure, skipped};
@@ -45,14 +45,7 @@ async fn publish_until_cut(scene: &mut Scene, cut: usize) {
     } else {
         (usize::MAX, answers + 1 + draw(cut, 100))
     };
-    let mut pace = tokio::time::interval(PACE);
-    let publishing = async {
-        while scene.publisher.heard() < heard && scene.publisher.answers() < answers {
-            pace.tick().await;
-            scene.send_next().await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, publishing).await.expect("the bridge takes messages in time");
+    scene.send_until(PACE, |publisher| publisher.heard() >= heard || publisher.answers() >= answers).await;
 }
 
 /// What a power cut took away.

@@ -72,11 +72,7 @@ async fn a_file_system_that_becomes_read_only_ends_the_process_and_nothing_is_lo
     let mut scene = scene_on(&disk).await;
     scene.bridge.start_again().await;
     scene.bridge.ready().await;
-    let mut pace = tokio::time::interval(PACE);
-    while scene.publisher.answers() < 20 {
-        pace.tick().await;
-        scene.send_next().await;
-    }
+    scene.send_until(PACE, |publisher| publisher.answers() >= 20).await;
     // A sync that is under way at this moment comes back as done from ext4 (Linux 6.18 at least), and is not: no program
     // can know. So it happens between two calls.
     stand_still(&scene).await;
@@ -84,6 +80,7 @@ async fn a_file_system_that_becomes_read_only_ends_the_process_and_nothing_is_lo
         return skipped("50", "a file system that becomes read-only", &why);
     }
     scene.bridge.signal(Signal::SIGCONT);
+    let mut pace = tokio::time::interval(PACE);
     for _ in 0..20 {
         pace.tick().await;
         scene.send_next().await;

@@ -88,6 +88,18 @@ impl Scene {
         id
     }
 
+    /// Publishes, one message every `pace`, until the publisher has heard enough.
+    pub async fn send_until(&mut self, pace: Duration, is_enough: impl Fn(&Publisher) -> bool) {
+        let mut pace = tokio::time::interval(pace);
+        let publishing = async {
+            while !is_enough(&self.publisher) {
+                pace.tick().await;
+                self.send_next().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, publishing).await.expect("the bridge takes messages in time");
+    }
+
     pub async fn send(&mut self, payload: String, id: &str) {
         self.published.insert(id.to_owned());
         self.publisher.send(payload).await;

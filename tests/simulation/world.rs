@@ -376,13 +376,13 @@ impl World {
     fn check_effects(&self, seq: Seq, state: State) -> Result<(), Violation> {
         // In any of its lives: they are one message to its publisher.
         let effect = self.disk.lives(seq).any(|kept| self.server.has_effect(kept.message.seq));
-        match state {
-            State::Failed | State::Expired | State::Cancelled if effect => {
-                broken(Promise::True, format!("{seq} is called {} and has an effect", state.as_str()))
-            }
-            State::Sent if !effect => broken(Promise::True, format!("{seq} is called sent and has no effect")),
-            _ => Ok(()),
+        if state.says_not_sent() && effect {
+            return broken(Promise::True, format!("{seq} is called {} and has an effect", state.as_str()));
         }
+        if state.says_sent() && !effect {
+            return broken(Promise::True, format!("{seq} is called {} and has no effect", state.as_str()));
+        }
+        Ok(())
     }
 
     fn perform_all(&mut self, ready: Ready) -> Result<(), Violation> {

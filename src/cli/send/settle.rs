@@ -56,12 +56,13 @@ pub(super) fn read(reply: &Value, account: &str, published_at: Time) -> Settled 
 fn read_message(message: &Value) -> Settled {
     let Some(state) = message["state"].as_str().and_then(State::parse) else { return Settled::Unknown };
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let word = match state {
-        State::Queued | State::Sending | State::InDoubt => return Settled::Live,
-        State::Sent | State::Delivered | State::Undelivered => SENT.to_owned(),
-        State::Failed | State::Unresolved | State::Expired | State::Cancelled => {
-            text(&message["error"]["code"]).unwrap_or_else(|| state.as_str().to_uppercase())
-        }
+    if !state.is_final() {
+        return Settled::Live;
+    }
+    let word = if state.says_sent() {
+        SENT.to_owned()
+    } else {
+        text(&message["error"]["code"]).unwrap_or_else(|| state.as_str().to_uppercase())
     };
     Settled::Ended(Outcome {
         word,

@@ -6,6 +6,7 @@ use crate::bridge::{Bridge, Config};
 use crate::canary;
 use crate::mosquitto::Mosquitto;
 use crate::publisher::{Message, Publisher};
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
@@ -65,6 +66,11 @@ impl Town {
         &self.scene.publisher
     }
 
+    /// Somebody else who listens to everything that is let through.
+    async fn joined_by(&self, user: &str) -> Publisher {
+        Publisher::connect_as(self.scene.broker.port(), user, &password_of(user), EVERYTHING).await
+    }
+
     /// Sends as a publisher does that has a topic of its own, and waits for the answer there.
     async fn sends(publisher: &Publisher, user: &str, id: &str) {
         publisher.publish(Message::new(&format!("SendMessage/{user}"), text("1", id, &format!("{user} {id}")))).await;
@@ -84,16 +90,23 @@ async fn each_publisher_hears_its_own_answers_alone_and_speaks_for_itself_alone(
     Town::sends(town.shop(), "shop", "1").await;
     Town::sends(&town.other, "other", "1").await;
     assert_eq!((town.scene.effects("shop 1"), town.scene.effects("other 1")), (1, 1));
-    // In the other's name, and past the bridge.
-    for topic in ["SendMessage/other", "SendMessage", "SendMessageResp/other", "sendbridge/request/pause"] {
+    // In the other's name, past the bridge, and as an operator.
+    for topic in ["SendMessage/other", "SendMessage", "SendMessageResp/other"] {
         town.shop().publish(Message::new(topic, text("1", "forged", "forged"))).await;
     }
+    let order = json!({ "account": "none", "reason": "forged" }).to_string();
+    town.shop().publish(Message::new("sendbridge/request/pause", order)).await;
     Town::sends(town.shop(), "shop", "last").await;
     Town::sends(&town.other, "other", "last").await;
     assert_eq!(town.scene.arrivals("forged"), 0);
     assert_eq!(heard(town.shop()), BTreeSet::from(["SendMessageResp/shop".to_owned()]));
     assert_eq!(heard(&town.other), BTreeSet::from(["SendMessageResp/other".to_owned()]));
     assert!(!town.other.seen().all.iter().any(|heard| heard.text().contains("forged")));
+    let operator = town.joined_by("operator").await;
+    assert_eq!(operator.ask("hold/list", json!({})).await["holds"], json!([]));
+    // The same order is taken from who may give it.
+    operator.ask("pause", json!({ "account": "none", "reason": "in earnest" })).await;
+    assert_eq!(operator.ask("hold/list", json!({})).await["holds"][0]["reason"], "in earnest");
 }
 
 /// A broker gives a session to whoever names it, and with it what waits there. So its name must not be known.
@@ -119,6 +132,8 @@ async fn nobody_takes_over_a_session_whose_name_nobody_knows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_response_topic_makes_the_bridge_say_nothing_that_its_publisher_may_not() {
     let town = Town::start(|config| config).await;
+    // Together with the other they hear every topic but those that the bridge reads.
+    let (operator, legacy) = (town.joined_by("operator").await, town.joined_by("legacy").await);
     let asking = |topic: &str, id: &str| Message {
         response_topic: Some(topic.to_owned()),
         ..Message::new("SendMessage/shop", text("1", id, id))
@@ -148,13 +163,23 @@ async fn a_response_topic_makes_the_bridge_say_nothing_that_its_publisher_may_no
     Town::sends(&town.other, "other", "last").await;
     assert_eq!(heard(&town.other), BTreeSet::from(["SendMessageResp/other".to_owned()]));
     assert_eq!(town.other.seen().all.len(), 1, "{:?}", town.other.seen().all);
+    // What was said to them before has come when these have.
+    legacy.publish(Message::send(text("1", "fence", "fence"))).await;
+    legacy.answer_to("fence").await;
+    operator.ask("hold/list", json!({})).await;
+    for listener in [&operator, &legacy] {
+        for heard in listener.seen().all {
+            let is_astray = others.contains(&heard.topic.as_str()) && heard.text().contains(r#""id":"m"#);
+            assert!(!is_astray, "{} on {}", heard.text(), heard.topic);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_shares_the_bare_topic_can_be_kept_from_speaking_to_others() {
     let strict = r#"["SendMessageResp/{publisher}/#", "reply/{publisher}/#"]"#;
     let town = Town::start(|config| config.with("topics.reply_topics", strict)).await;
-    let legacy = Publisher::connect_as(town.scene.broker.port(), "legacy", &password_of("legacy"), EVERYTHING).await;
+    let legacy = town.joined_by("legacy").await;
     for (id, topic) in [("a", "reply/other/1"), ("b", "SendMessageResp/other"), ("c", "reply/legacy/1")] {
         let asked = Message { response_topic: Some(topic.to_owned()), ..Message::send(text("1", id, id)) };
         legacy.publish(asked).await;

@@ -99,7 +99,8 @@ async fn the_log_stays_one_line_per_event_and_keeps_secrets() {
         others_speak(&scene).await;
         scene.still_sends("1", "after").await;
         let log = scene.bridge.log();
-        assert!(log.len() > 10);
+        // Otherwise nothing is shown about how it is told.
+        assert!(log.iter().any(|line| line.contains("forged")), "nothing that anybody said is in the log");
         for line in &log {
             assert!(!line.contains(is_harmful), "{line:?}");
             if format == "json" {

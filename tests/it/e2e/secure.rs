@@ -130,7 +130,7 @@ async fn a_password_comes_from_its_file_and_is_nowhere_else() {
 async fn the_process_shows_no_secret_and_leaves_no_core() {
     let scene = Scene::start(server(&["1"]), |config| config).await;
     scene.still_sends("1", "first").await;
-    let look = |name: &str| std::fs::read(format!("/proc/{}/{name}", scene.bridge.process_id()));
+    let look = |name: &str| std::fs::read(format!("/proc/{}/{name}", scene.bridge.id()));
     let arguments = String::from_utf8_lossy(&look("cmdline").expect("everybody may")).into_owned();
     assert!(arguments.contains("--config") && !arguments.contains(canary::API_KEY), "{arguments}");
     let limits = String::from_utf8_lossy(&look("limits").expect("everybody may")).into_owned();
