@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the real clock")]
 #![allow(clippy::print_stdout, reason = "its result is what it prints")]
 
+mod accuracy;
 mod backlog;
 mod baseline;
 mod client;
@@ -26,6 +27,8 @@ use std::time::Duration;
 
 /// Enough that none of them is ever the limit: each has one request under way at most.
 const ACCOUNTS: u32 = 2000;
+/// Out of the way of every measurement of speed.
+const NO_LIMITS: &str = "account_interval = \"1ms\"\nmeasured_from = \"request\"\ncorp_per_hour = 10000000";
 /// Messages without an answer in the closed loop.
 const OUTSTANDING: usize = 1000;
 
@@ -55,6 +58,9 @@ struct Arguments {
     /// Only the bridge with so many messages queued.
     #[arg(long, value_name = "MESSAGES")]
     backlog: Option<u64>,
+    /// Only how late messages are where every account always has one waiting.
+    #[arg(long)]
+    accuracy: bool,
     /// Also what somebody would write in other languages, as far as Node.js and Python are there.
     #[arg(long)]
     peers: bool,
@@ -93,7 +99,8 @@ fn compare(arguments: Arguments) {
     let short = Spans { closed: seconds(2), open: seconds(2), fdatasync: Duration::from_millis(200), ..full };
     let (rounds, spans) = if arguments.quick { (1, short) } else { (arguments.rounds.max(1), full) };
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{}", std::process::id()));
-    let bridge = |binary: &Path| Program::Bridge { binary: binary.to_path_buf(), topics: "", sender: "" };
+    let bridge =
+        |binary: &Path| Program::Bridge { binary: binary.to_path_buf(), topics: "", sender: "", limits: NO_LIMITS };
     let own = Path::new(env!("CARGO_BIN_EXE_sendbridge"));
     if let Some(span) = arguments.profile {
         let mut rig = Rig::start(&bridge(arguments.also.first().map_or(own, PathBuf::as_path)), &directory);
@@ -101,14 +108,18 @@ fn compare(arguments: Arguments) {
         println!("{}", rig.load(Pace::Closed { outstanding: OUTSTANDING }, seconds(1), seconds(span)));
     } else if let Some(messages) = arguments.backlog {
         backlog::run(&bridge(arguments.also.first().map_or(own, PathBuf::as_path)), messages, &directory);
+    } else if arguments.accuracy {
+        let binary = own.to_path_buf();
+        let limited = Program::Bridge { binary, topics: "", sender: "", limits: "corp_per_hour = 10000000" };
+        accuracy::run(&limited, &directory);
     } else {
         let mut programs = vec![("plain program".to_owned(), Program::Plain), ("bridge".to_owned(), bridge(own))];
         programs.extend(arguments.also.iter().map(|path| (path.display().to_string(), bridge(path))));
         if !arguments.plain {
             let (binary, topics) = (own.to_path_buf(), "events = \"off\"");
-            let without_events = Program::Bridge { binary: binary.clone(), topics, sender: "" };
+            let without_events = Program::Bridge { binary: binary.clone(), topics, sender: "", limits: NO_LIMITS };
             programs.push(("bridge, events off".to_owned(), without_events));
-            let narrow = Program::Bridge { binary, topics: "", sender: "connections = 64" };
+            let narrow = Program::Bridge { binary, topics: "", sender: "connections = 64", limits: NO_LIMITS };
             programs.push(("bridge, 64 connections".to_owned(), narrow));
         }
         if arguments.peers {

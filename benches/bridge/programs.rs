@@ -45,6 +45,7 @@ pub enum Program {
         binary: PathBuf,
         topics: &'static str,
         sender: &'static str,
+        limits: &'static str,
     },
 }
 
@@ -104,14 +105,23 @@ impl Rig {
 
     /// How many messages of a burst the sender has, and how many of them more than once. Counts from the first call on.
     pub fn ledger(&self) -> (u64, u64) {
+        let body = self.ask_sender("/ledger");
+        let (arrived, twice) = body.split_once(' ').expect("two numbers");
+        (arrived.parse().expect("a number"), twice.parse().expect("a number"))
+    }
+
+    /// How late messages were since the last call, as the sender tells it. Counts from the first call on.
+    pub fn lateness(&self) -> String {
+        self.ask_sender("/lateness")
+    }
+
+    fn ask_sender(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.sender_port)).expect("the sender runs");
-        write!(stream, "GET /ledger HTTP/1.1\r\n\r\n").expect("the sender reads");
+        write!(stream, "GET {path} HTTP/1.1\r\n\r\n").expect("the sender reads");
         stream.shutdown(std::net::Shutdown::Write).expect("an open connection");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
-        let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-        let (arrived, twice) = body.split_once(' ').expect("two numbers");
-        (arrived.parse().expect("a number"), twice.parse().expect("a number"))
+        answer.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned()
     }
 
     /// Starts a part of a measurement that publishes. [`end_of`] waits for its report.
@@ -161,9 +171,9 @@ fn start_program(program: &Program, broker_port: u16, url: &str, directory: &Pat
             command.arg(script).arg(broker_port.to_string()).arg(url);
             spawn(command.stdin(Stdio::null()).stdout(log(directory)).stderr(log(directory)))
         }
-        Program::Bridge { binary, topics, sender } => {
+        Program::Bridge { binary, topics, sender, limits } => {
             let config = directory.join("sendbridge.toml");
-            let text = bridge_config(directory, broker_port, url, topics, sender);
+            let text = bridge_config(directory, broker_port, url, [topics, sender, limits]);
             std::fs::write(&config, text).expect("a file");
             let mut command = Command::new(binary);
             command.arg("run").arg("--config").arg(config);
@@ -260,14 +270,14 @@ fn free_port() -> u16 {
 }
 
 /// Every default but for the limits, which are what the bridge is for and would be all that is measured.
-fn bridge_config(directory: &Path, broker_port: u16, url: &str, topics: &str, sender: &str) -> String {
+fn bridge_config(directory: &Path, broker_port: u16, url: &str, [topics, sender, limits]: [&str; 3]) -> String {
     let mut text = String::new();
     let store = directory.join("sendbridge.db");
     write!(
         text,
         "[mqtt]\nurl = \"mqtt://127.0.0.1:{broker_port}\"\n[topics]\n{topics}\n\
          [[senders]]\nname = \"main\"\nkind = \"quntool\"\nurl = \"{url}\"\napi_key = \"key\"\n{sender}\n\
-         [limits]\naccount_interval = \"1ms\"\nmeasured_from = \"request\"\ncorp_per_hour = 10000000\n\
+         [limits]\n{limits}\n\
          [store]\npath = \"{}\"\n[http]\nlisten = \"127.0.0.1:{}\"\n",
         store.display(),
         free_port(),

@@ -4,10 +4,11 @@
 //! time on each connection. Its own cost is part of every measurement, and the same for all.
 
 use crate::ACCOUNTS;
+use crate::accuracy::INTERVAL;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -25,6 +26,7 @@ pub fn run() {
             accounts: account_list(),
             counts: AtomicBool::new(false),
             bursts: Mutex::default(),
+            lateness: Mutex::default(),
         });
         loop {
             let (stream, _) = listener.accept().await.expect("a connection");
@@ -45,6 +47,41 @@ struct Desk {
     counts: AtomicBool,
     /// How often each message of a burst came, by its number.
     bursts: Mutex<BTreeMap<u64, u32>>,
+    /// Once anybody asked for that.
+    lateness: Mutex<Option<Lateness>>,
+}
+
+/// When accounts were answered, and how much later than the interval allows their next messages came.
+#[derive(Default)]
+struct Lateness {
+    answered: BTreeMap<u64, Instant>,
+    late: Vec<Duration>,
+    early: u64,
+}
+
+impl Lateness {
+    fn arrived(&mut self, account: u64, now: Instant) {
+        let Some(answered) = self.answered.remove(&account) else { return };
+        match now.duration_since(answered).checked_sub(INTERVAL) {
+            Some(late) => self.late.push(late),
+            None => self.early += 1,
+        }
+    }
+
+    fn report(&mut self) -> String {
+        self.late.sort_unstable();
+        let at = |thousandth: usize| self.late.get(self.late.len() * thousandth / 1000).map_or(0, Duration::as_micros);
+        let most = self.late.last().map_or(0, Duration::as_micros);
+        format!(
+            "counted={} early={} p50_us={} p90_us={} p99_us={} p999_us={} most_us={most}",
+            self.late.len() as u64 + self.early,
+            self.early,
+            at(500),
+            at(900),
+            at(990),
+            at(999),
+        )
+    }
 }
 
 impl Desk {
@@ -59,6 +96,25 @@ impl Desk {
         *self.bursts.lock().expect("not poisoned").entry(number).or_default() += 1;
     }
 
+    /// The account of a request, where anybody wants to know how late it is.
+    fn timed(&self, request: &[u8]) -> Option<u64> {
+        let mut lateness = self.lateness.lock().expect("not poisoned");
+        let lateness = lateness.as_mut()?;
+        let now = Instant::now();
+        let at = request.windows(ACCOUNT.len()).position(|window| window == ACCOUNT)? + ACCOUNT.len();
+        let digits: String =
+            request[at..].iter().map(|byte| char::from(*byte)).take_while(char::is_ascii_digit).collect();
+        let account = digits.parse().expect("our account");
+        lateness.arrived(account, now);
+        Some(account)
+    }
+
+    /// Counts from now on.
+    fn report_lateness(&self) -> String {
+        let before = self.lateness.lock().expect("not poisoned").replace(Lateness::default());
+        before.unwrap_or_default().report()
+    }
+
     fn ledger(&self) -> String {
         let bursts = self.bursts.lock().expect("not poisoned");
         format!("{} {}", bursts.len(), bursts.values().filter(|times| **times > 1).count())
@@ -67,6 +123,8 @@ impl Desk {
 
 /// Before the number of a message of a burst.
 const MARK: &[u8] = b"\"burst\":\"";
+/// Before an account.
+const ACCOUNT: &[u8] = b"\"wxId\":\"";
 
 async fn serve(mut stream: TcpStream, desk: &Desk) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
@@ -85,8 +143,10 @@ async fn serve(mut stream: TcpStream, desk: &Desk) -> std::io::Result<()> {
                 return Ok(());
             }
         }
+        let mut timed = None;
         if matches!(request.target, Target::Send) {
             desk.note(&buffer[..request.bytes]);
+            timed = desk.timed(&buffer[..request.bytes]);
         }
         buffer.drain(..request.bytes);
         let body = match request.target {
@@ -99,6 +159,7 @@ async fn serve(mut stream: TcpStream, desk: &Desk) -> std::io::Result<()> {
                 desk.counts.store(true, Ordering::Relaxed);
                 desk.ledger()
             }
+            Target::Lateness => desk.report_lateness(),
             Target::Send => {
                 let wait_ms = desk.wait_ms.load(Ordering::Relaxed);
                 if wait_ms > 0 {
@@ -111,6 +172,10 @@ async fn serve(mut stream: TcpStream, desk: &Desk) -> std::io::Result<()> {
         let length = body.len();
         let answer =
             format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}");
+        // The clock of the limit starts when the answer leaves, and not when it has left.
+        if let (Some(account), Some(lateness)) = (timed, desk.lateness.lock().expect("not poisoned").as_mut()) {
+            lateness.answered.insert(account, Instant::now());
+        }
         stream.write_all(answer.as_bytes()).await?;
     }
 }
@@ -122,6 +187,8 @@ enum Target {
     Wait(u64),
     /// How many messages came, and how many of them more than once.
     Ledger,
+    /// How late messages were since the last time.
+    Lateness,
 }
 
 struct Head {
@@ -140,6 +207,8 @@ impl Head {
             Target::Wait(wait_ms.parse().expect("milliseconds"))
         } else if path == "/ledger" {
             Target::Ledger
+        } else if path == "/lateness" {
+            Target::Lateness
         } else if path.contains("/wx/list") {
             Target::Accounts
         } else {

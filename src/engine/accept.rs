@@ -28,11 +28,10 @@ impl Engine {
         self.count_received();
         self.acknowledge(ticket);
         let dedup = dedup_key(&request);
-        let id = id_key(&request.id);
         if self.sabotaged(Sabotage::CrashOnRequest) {
-            sabotage::crash_over(Some(id));
+            sabotage::crash_over(Some(dedup.id));
         }
-        match self.find_known(dedup, id, &request) {
+        match self.find_known(dedup, &request) {
             Some(Known::Same(seq)) => {
                 self.count_duplicate(self.account_keys.get(&request.account).copied());
                 return self.repeat(seq, request.origin.reply_to);
@@ -53,7 +52,7 @@ impl Engine {
                 self.refuse_request(request, fault);
             }
             None => {
-                self.accept(request, dedup, id, None);
+                self.accept(request, dedup, None);
             }
         }
     }
@@ -73,18 +72,18 @@ impl Engine {
         }
     }
 
-    fn find_known(&self, dedup: DedupKey, id: IdKey, request: &Request) -> Option<Known> {
+    fn find_known(&self, dedup: DedupKey, request: &Request) -> Option<Known> {
         let mut other = None;
         // The newest first: of two lives of a message it is the one that counts.
-        for (_, _, seq) in self.ids.range((id, half(dedup), Seq(0))..=(id, half(dedup), Seq(u64::MAX))).rev() {
-            let past = self.past.get(seq).filter(|_| !self.sabotaged(Sabotage::DedupSkipsPast));
-            let (key, content) = match (self.live.get(seq), past) {
+        for seq in self.ids.of_key(dedup).rev() {
+            let past = self.past.get(&seq).filter(|_| !self.sabotaged(Sabotage::DedupSkipsPast));
+            let (key, content) = match (self.live.get(&seq), past) {
                 (Some(live), _) => (live.dedup, live.content),
                 (None, Some(past)) => (past.dedup, past.content),
                 (None, None) => continue,
             };
             if key == dedup && content == half(request.fingerprint) {
-                return Some(Known::Same(*seq));
+                return Some(Known::Same(seq));
             }
             if key == dedup {
                 other = Some(Known::Other);
@@ -177,7 +176,7 @@ impl Engine {
     }
 
     /// Takes a message; `retry` says what it inherits from an earlier life.
-    pub(super) fn accept(&mut self, request: Request, dedup: DedupKey, id: IdKey, retry: Option<Retry>) -> Seq {
+    pub(super) fn accept(&mut self, request: Request, dedup: DedupKey, retry: Option<Retry>) -> Seq {
         self.last.seq.0 += 1;
         let seq = self.last.seq;
         let message = Message {
@@ -191,8 +190,8 @@ impl Engine {
             request,
             retry,
         };
-        self.add_live(&message, dedup, id);
-        self.outdate_retries(id);
+        self.add_live(&message, dedup);
+        self.outdate_retries(dedup.id);
         self.count_accepted(seq, false);
         if !self.sabotaged(Sabotage::AcceptWithoutRecord) {
             self.record(Record::Accepted(Arc::new(message)));
@@ -203,11 +202,15 @@ impl Engine {
     }
 
     /// Makes a message known, without a place in a queue yet. The caller counts it.
-    pub(super) fn add_live(&mut self, message: &Message, dedup: DedupKey, id: IdKey) {
+    pub(super) fn add_live(&mut self, message: &Message, dedup: DedupKey) {
         let account = self.account_key(&message.request.account);
-        let live = Live::new(message, account, dedup, id);
+        let live = Live::new(message, account, dedup);
         self.live_bytes += u64::from(message.body_bytes);
-        self.ids.insert((id, half(dedup), message.seq));
+        if self.started {
+            self.ids.insert(dedup, message.seq);
+        } else {
+            self.ids.insert_unsorted(dedup, message.seq);
+        }
         self.live.insert(message.seq, live);
         self.touch(account);
     }
@@ -281,10 +284,7 @@ pub(super) fn dedup_key(request: &Request) -> DedupKey {
         digest.update(part);
     }
     digest.update([u8::from(suffix.is_some())]);
-    let bytes: [u8; 32] = digest.finalize().into();
-    let mut key = [0; 16];
-    key.copy_from_slice(&bytes[..16]);
-    key
+    DedupKey { id: id_key(&request.id), whole: eight_bytes(digest) }
 }
 
 pub(super) fn id_key(id: &MessageId) -> IdKey {
@@ -302,7 +302,11 @@ pub(super) fn tag_key(tag: &str) -> u64 {
 }
 
 fn digest_key(text: &str) -> u64 {
-    let bytes: [u8; 32] = Sha256::digest(text).into();
+    eight_bytes(Sha256::new_with_prefix(text))
+}
+
+fn eight_bytes(digest: Sha256) -> u64 {
+    let bytes: [u8; 32] = digest.finalize().into();
     let mut key = [0; 8];
     key.copy_from_slice(&bytes[..8]);
     u64::from_le_bytes(key)

@@ -177,6 +177,10 @@ impl<K: Ord + Copy, V: Clone> Line<K, V> {
 
     /// Where the key is if it is there, and where it belongs if it is not.
     fn chunk_of(&self, key: &K) -> usize {
+        // Where most is looked for, and all that comes in order goes.
+        if self.chunks.back().is_some_and(|last| last.first <= *key) {
+            return self.chunks.len() - 1;
+        }
         self.chunks.partition_point(|chunk| chunk.first <= *key).saturating_sub(1)
     }
 }

@@ -28,6 +28,7 @@ mod forecast;
 mod health;
 mod hold;
 mod hour;
+mod ids;
 mod lanes;
 mod ledger;
 mod limits;
@@ -75,6 +76,7 @@ use evidence::Evidence;
 use forecast::Forecasts;
 use health::{Health, Rates};
 use hold::Holds;
+use ids::Ids;
 use ledger::Ledger;
 use limits::{Hours, Spacing};
 use line::Line;
@@ -86,7 +88,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use steady::SteadyClock;
-use tables::{AccountKey, AccountState, CorpKey, CorpState, Flight, IdKey, Live, Past, SenderKey, SenderState, Timer};
+use tables::{AccountKey, AccountState, CorpKey, CorpState, Flight, Live, Past, SenderKey, SenderState, Timer};
 use transaction::Transactions;
 
 /// How long after a start nothing is sent: bytes of the process before may still be on their way.
@@ -112,8 +114,7 @@ pub struct Engine {
     past: BTreeMap<Seq, Past>,
     /// Past messages in the order in which deduplication forgets them.
     forgetting: VecDeque<(Time, Seq)>,
-    /// By id for those who ask, and within one id by half of the key: many accounts may use the same id.
-    ids: BTreeSet<(IdKey, u64, Seq)>,
+    ids: Ids,
     flights: BTreeMap<Seq, Flight>,
 
     accounts: Vec<AccountState>,
@@ -192,7 +193,7 @@ impl Engine {
             live_bytes: 0,
             past: BTreeMap::new(),
             forgetting: VecDeque::new(),
-            ids: BTreeSet::new(),
+            ids: Ids::default(),
             flights: BTreeMap::new(),
             accounts: Vec::new(),
             account_keys: BTreeMap::new(),

@@ -34,7 +34,7 @@ impl Engine {
     pub fn at_hand(&self) -> Option<AtHand> {
         let seq = self.at_hand?;
         let live = self.live.get(&seq)?;
-        Some(AtHand { seq, delivery: key(live.id, live.content) })
+        Some(AtHand { seq, delivery: key(live.dedup.id, live.content) })
     }
 
     /// This message will be ended by [`start`](Self::start), because it ended the process again and again.

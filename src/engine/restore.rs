@@ -1,6 +1,6 @@
 //! A start from what the journal kept.
 
-use super::accept::{dedup_key, id_key};
+use super::accept::dedup_key;
 use super::attempt::retry_wait;
 use super::sabotage::Sabotage;
 use super::tables::{AccountKey, CorpKey, Flight, Past, Phase, Timer};
@@ -21,8 +21,7 @@ impl Engine {
         self.last.see(&record);
         match record {
             Record::Accepted(message) => {
-                let (dedup, id) = (dedup_key(&message.request), id_key(&message.request.id));
-                self.add_live(&message, dedup, id);
+                self.add_live(&message, dedup_key(&message.request));
                 self.count_accepted(message.seq, true);
             }
             Record::Attempted { seq, attempt, at, account, corp, possibly_duplicate } => {
@@ -92,6 +91,7 @@ impl Engine {
         self.started = true;
         self.settle_until = if self.sent_before { self.now + SETTLE } else { self.now };
         self.forgetting.make_contiguous().sort_unstable();
+        self.ids.sort();
         let crashed: Vec<(Seq, Flight)> = std::mem::take(&mut self.flights).into_iter().collect();
         for (seq, flight) in crashed {
             self.at_hand = Some(seq);

@@ -4,7 +4,7 @@
 //! is made when the answer comes, on what is known then.
 
 use super::Engine;
-use super::accept::{dedup_key, id_key};
+use super::accept::dedup_key;
 use super::command::Order;
 use super::correct::several;
 use super::lookup::{Asker, Retrying};
@@ -160,9 +160,9 @@ impl Engine {
                 && !self.sabotaged(Sabotage::RetryUnflagged),
             in_doubt: state == State::Unresolved,
         };
-        let (dedup, id) = (dedup_key(&request), id_key(&request.id));
+        let dedup = dedup_key(&request);
         self.count_received();
-        let seq: Seq = self.accept(request, dedup, id, Some(retry));
+        let seq: Seq = self.accept(request, dedup, Some(retry));
         Ok(json!({
             "seq": seq.0,
             "of": of.0,

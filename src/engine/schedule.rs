@@ -175,7 +175,7 @@ impl Engine {
         let seq = rank.seq();
         self.at_hand = Some(seq);
         if self.sabotaged(Sabotage::CrashOnAttempt) {
-            sabotage::crash_over(self.live.get(&seq).map(|live| live.id));
+            sabotage::crash_over(self.live.get(&seq).map(|live| live.dedup.id));
         }
         self.unplace(key);
         let now = self.now;

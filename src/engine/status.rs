@@ -123,7 +123,11 @@ impl Engine {
 
     /// Live and past messages with this id.
     pub(super) fn with_id(&self, id: IdKey) -> impl Iterator<Item = Seq> {
-        self.ids.range((id, 0, Seq(0))..=(id, u64::MAX, Seq(u64::MAX))).map(|(_, _, seq)| *seq)
+        let id_of = |seq: &Seq| {
+            let live = self.live.get(seq).map(|live| live.dedup.id);
+            live.or_else(|| self.past.get(seq).map(|past| past.dedup.id))
+        };
+        self.ids.of_id(id).filter(move |seq| id_of(seq) == Some(id))
     }
 
     /// Live and past messages with this id, of one account if one is named, in ascending order.

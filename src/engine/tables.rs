@@ -26,8 +26,14 @@ key!(AccountKey);
 key!(CorpKey);
 key!(SenderKey);
 
-/// A digest of (topic suffix, account, id): what makes two requests the same one.
-pub(super) type DedupKey = [u8; 16];
+/// What makes two requests the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct DedupKey {
+    pub(super) id: IdKey,
+    /// A digest of topic suffix, account and id.
+    pub(super) whole: u64,
+}
+
 /// What two lives of one message have in common: its publisher, account, id and content.
 pub(super) type MessageKey = (DedupKey, ContentKey);
 /// A digest of the id alone, to find messages by it.
@@ -53,7 +59,6 @@ pub(super) fn half([a, b, c, d, e, f, g, h, ..]: [u8; 16]) -> u64 {
 #[derive(Clone, Debug)]
 pub(super) struct Live {
     pub(super) dedup: DedupKey,
-    pub(super) id: IdKey,
     pub(super) content: ContentKey,
     pub(super) conversation: u64,
     /// What it shows in its chat, if a callback can show it too.
@@ -70,7 +75,7 @@ pub(super) struct Live {
     pub(super) possibly_duplicate: bool,
 }
 
-const _: () = assert!(size_of::<(Seq, Live)>() <= 96, "a million messages wait in some 200 MB");
+const _: () = assert!(size_of::<(Seq, Live)>() <= 88, "a million messages wait in some 200 MB");
 
 /// What few messages have.
 #[derive(Clone, Debug, Default)]
@@ -107,14 +112,13 @@ pub(super) enum Phase {
 
 impl Live {
     /// One that was just taken, and waits nowhere yet.
-    pub(super) fn new(message: &Message, account: AccountKey, dedup: DedupKey, id: IdKey) -> Self {
+    pub(super) fn new(message: &Message, account: AccountKey, dedup: DedupKey) -> Self {
         let tag = message.request.options.tag.as_deref().map_or(0, tag_key);
         let earliest = message.not_before.unwrap_or_default();
         let inherited_doubt = message.retry.is_some_and(|retry| retry.in_doubt);
         let is_rare = tag > 0 || earliest > Time::default() || inherited_doubt;
         Self {
             dedup,
-            id,
             content: half(message.request.fingerprint),
             conversation: conversation_key(&message.request.conversation),
             shown: message.request.shown.map(shown_key),
@@ -209,7 +213,6 @@ impl Rank {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Past {
     pub(super) dedup: DedupKey,
-    pub(super) id: IdKey,
     pub(super) content: ContentKey,
     pub(super) state: State,
     pub(super) answered: bool,
@@ -227,7 +230,6 @@ impl Past {
     pub(super) fn of(live: &Live, state: State, at: Time, corp: Option<CorpKey>) -> Self {
         Self {
             dedup: live.dedup,
-            id: live.id,
             content: live.content,
             state,
             answered: false,

@@ -1,7 +1,7 @@
 //! What is due.
 
 use super::Engine;
-use super::tables::{Phase, Timer, half};
+use super::tables::{Phase, Timer};
 use crate::model::{HoldId, Seq};
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ impl Engine {
                     self.forgetting.push_back((self.now + UNANSWERED_WAIT.saturating_sub(window), seq));
                 }
                 Some(past) => {
-                    self.ids.remove(&(past.id, half(past.dedup), seq));
+                    self.ids.remove(past.dedup, seq);
                     self.past.remove(&seq);
                     self.ledger.forgotten += 1;
                 }

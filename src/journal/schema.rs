@@ -17,9 +17,9 @@ pub(super) const BEFORE_TABLES: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA
 
 /// What the write connection needs.
 ///
-/// Checkpoints stay at their default of 1,000 pages: rarer ones are longer ones. 16 MB of cache hold the hot ends of
+/// Checkpoints stay at their default of 1,000 pages: rarer ones are longer ones. 4 MB of cache hold the hot ends of
 /// all tables. `secure_delete = FAST` overwrites erased bodies wherever that costs no extra write.
-pub(super) const FOR_WRITER: &str = "PRAGMA synchronous = FULL; PRAGMA cache_size = -16000; \
+pub(super) const FOR_WRITER: &str = "PRAGMA synchronous = FULL; PRAGMA cache_size = -4000; \
      PRAGMA secure_delete = FAST; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF;";
 
 /// What a read-only connection needs.

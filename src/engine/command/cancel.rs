@@ -135,7 +135,7 @@ impl Engine {
 
     fn is_wanted(&self, wanted: &Wanted, live: &Live) -> bool {
         let Wanted { id, account, conversation, corp, tag } = *wanted;
-        id.is_none_or(|id| id == live.id)
+        id.is_none_or(|id| id == live.dedup.id)
             && account.is_none_or(|account| account == live.account)
             && conversation.is_none_or(|conversation| conversation == live.conversation)
             && corp.is_none_or(|corp| self.account(live.account).corp == Some(corp))
