@@ -266,7 +266,7 @@ const SOAK_ROUNDS_MAX: u64 = 40;
 const SURE_ARRIVALS: u64 = 4;
 /// With fewer lives the parts that are compared would be single ones.
 const LIVES_MIN: usize = 9;
-/// What a round may leave in memory, in bytes. Measured in some minutes are 5 to 14 KB: what callbacks showed (kept for
+/// What a round may leave in memory, in bytes. Measured in some minutes are 5 to 15 KB: what callbacks showed (kept for
 /// half an hour), attempts, ids of answers and callbacks (an hour), replies to its commands (a day, or 10,000 of them),
 /// and pages of the journal in SQLite's caches (20 MB). A block for each round that never ends makes it 21 KB and more.
 const KEPT_A_ROUND_MAX: i64 = 18 * 1024;
