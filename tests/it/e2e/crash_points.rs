@@ -344,13 +344,6 @@ fn a_leak_of_some_kilobytes_a_round_is_found() {
 /// is not, or a list that is told anew each time it grows, makes it more. A leak that is smaller than what is to be
 /// remembered is not found here, nor that one long life grows. The first third of the lives fills what is remembered
 /// soonest, and is not looked at.
-/// Each life is a new process, so its memory is what a start loads and what some rounds of traffic add to it. What a
-/// start loads has a bound that is not reached within minutes: messages are remembered for a minute here and accounts
-/// are a hundred, but callbacks, what they prove, and replies to commands are remembered for an hour and more. So memory
-/// may grow, by [`KEPT_A_ROUND_MAX`] at most and by no more than a fifth from the middle third of the lives to the last
-/// one: in an hour most of what is remembered has its bound in the middle third. What was to be forgotten and is not, or
-/// is told anew each time it grows, shows as more. That one long life does not grow is not shown here. The first third
-/// fills what is remembered soonest, and is not looked at.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes as long as SENDBRIDGE_SOAK_MINUTES says, see tests/soak/run"]
 async fn kills_at_random_moments_cost_nothing_and_a_round_leaves_little_in_memory() {
