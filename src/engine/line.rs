@@ -265,7 +265,8 @@ mod tests {
                 } else if what == 1 {
                     prop_assert_eq!(line.remove(&key), model.remove(&key));
                 } else {
-                    prop_assert_eq!(line.get_mut(&key).map(|value| *value += 1), model.get_mut(&key).map(|value| *value += 1));
+                    let changed = line.get_mut(&key).map(|value| *value += 1);
+                    prop_assert_eq!(changed, model.get_mut(&key).map(|value| *value += 1));
                 }
             }
             check(&line, &model);
