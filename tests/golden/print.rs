@@ -1,6 +1,7 @@
 //! Records and actions as one line each, short enough to read a dialogue at a glance.
 
-use crate::model::{Action, HealthReport, Outcome, Outgoing, Question, Record, Scope, Seq, Status, Time, Verdict};
+use crate::engine::CorpGauges;
+use crate::model::{Action, Corp, HealthReport, Outcome, Outgoing, Question, Record, Scope, Seq, Status, Time, Verdict};
 
 pub struct Printer {
     pub start: Time,
@@ -155,6 +156,13 @@ fn health_line(report: &HealthReport) -> String {
         broker.commands,
         flag(report.storage_low, "storage low"),
     )
+}
+
+/// A row of the metrics, of so many as there are asked for.
+pub fn gauges_line(rows: usize, gauges: &CorpGauges) -> String {
+    let CorpGauges { corp, queued, sending, in_doubt, hour_used, hour_limit } = gauges;
+    let corp = corp.as_ref().map_or("the others", Corp::as_str);
+    format!("= {rows} rows: {corp} queued {queued} sending {sending} in doubt {in_doubt} hour {hour_used}/{hour_limit}")
 }
 
 fn status_line(status: &Status) -> String {
