@@ -171,12 +171,12 @@ impl Dialogue {
 
     fn command(&mut self, line: &Line<'_>, ticket: Option<Ticket>) -> Input {
         let command = parse::command(line, self.now);
-        let transaction = line.value("transaction").map(Box::from);
+        let (transaction, by) = (line.value("transaction").map(Box::from), line.value("by").map(Box::from));
         let name = command.name().into();
         if let Command::MessageResolve { id, settled, .. } = &command {
             self.disk.words.push((id.clone(), settled.clone()));
         }
-        let origin = CommandOrigin { name, reply_to: None, transaction, by: None };
+        let origin = CommandOrigin { name, reply_to: None, transaction, by };
         // Two of the same words ask for the same thing.
         let mut fingerprint = [1_u8; 16];
         for (index, byte) in format!("{command:?}").bytes().enumerate() {

@@ -93,7 +93,9 @@ impl Printer {
             Action::Event(event) => {
                 let seq = event.seq.map_or("-".to_owned(), |seq| seq.to_string());
                 let state = event.state.map_or("rejected", |state| state.as_str());
-                format!("event {seq} {state}{}", flag(event.possibly_duplicate, "duplicate"))
+                let fault = event.outcome.as_ref().and_then(|outcome| outcome.fault.as_ref());
+                let code = fault.map(|fault| format!(" {}", fault.code.as_str())).unwrap_or_default();
+                format!("event {seq} {state}{code}{}", flag(event.possibly_duplicate, "duplicate"))
             }
             Action::Reply(reply) => match &reply.result {
                 Ok(data) => format!("reply {} {data}", reply.origin.name),
@@ -189,6 +191,8 @@ fn verdict_line(verdict: &Verdict) -> String {
 fn outcome_line(outcome: &Outcome) -> String {
     let msg_id = outcome.msg_id.as_ref().map(|id| format!(" {id}")).unwrap_or_default();
     let code = outcome.fault.as_ref().map(|fault| format!(" {}", fault.code.as_str())).unwrap_or_default();
+    let sender = outcome.fault.as_ref().and_then(|fault| fault.sender.as_ref());
+    let code = code + &sender.map(|sender| format!(" (sender: {:?})", sender.msg)).unwrap_or_default();
     let duplicate = flag(outcome.possibly_duplicate, "duplicate");
     format!("{}{msg_id}{code} attempts={}{duplicate}", outcome.state.as_str(), outcome.attempts)
 }
