@@ -119,10 +119,8 @@ mod tests {
     fn told(engine: &mut Engine, number: usize, now: Time) -> Ready {
         let event = crate::golden::plain_event("account/login", number.to_string(), now);
         let callback = Callback { sender: None, key: key(number), events: vec![event], signals: Vec::new() };
-        let input = crate::model::Input::Callback {
-            ticket: CallbackTicket(number as u64),
-            callback: Box::new(callback),
-        };
+        let input =
+            crate::model::Input::Callback { ticket: CallbackTicket(number as u64), callback: Box::new(callback) };
         engine.handle(input, now);
         engine.poll_ready(now)
     }

@@ -136,9 +136,7 @@ impl Dialogue {
                 };
                 Input::Ended { seq, attempt, verdict: parse::verdict(line, line.word(2)) }
             }
-            "published" => {
-                Input::Published { what: outgoing(line), refused: line.value("refused").map(Box::from) }
-            }
+            "published" => Input::Published { what: outgoing(line), refused: line.value("refused").map(Box::from) },
             "callback" => Input::Callback {
                 ticket: CallbackTicket(self.packet.into()),
                 callback: Box::new(parse::callback(line, self.now)),

@@ -1,7 +1,9 @@
 //! Records and actions as one line each, short enough to read a dialogue at a glance.
 
 use crate::engine::CorpGauges;
-use crate::model::{Action, Corp, HealthReport, Outcome, Outgoing, Question, Record, Scope, Seq, Status, Time, Verdict};
+use crate::model::{
+    Action, Corp, HealthReport, Outcome, Outgoing, Question, Record, Scope, Seq, Status, Time, Verdict,
+};
 
 pub struct Printer {
     pub start: Time,

@@ -52,14 +52,8 @@ async fn a_page_of_long_texts_ends_before_it_is_too_large_for_a_packet() {
     let journal = open(directory.path());
     let failed = |seq| {
         let fault = Some(Fault::new(Code::Refused, "x".repeat(100_000)));
-        let outcome = Outcome {
-            state: State::Failed,
-            at: START,
-            msg_id: None,
-            fault,
-            attempts: 1,
-            possibly_duplicate: false,
-        };
+        let outcome =
+            Outcome { state: State::Failed, at: START, msg_id: None, fault, attempts: 1, possibly_duplicate: false };
         vec![accepted(seq, START), Record::Finished { seq: Seq(seq), outcome }]
     };
     commit(&journal, (1..=8).flat_map(failed).collect()).await;
@@ -169,7 +163,11 @@ async fn a_story_has_the_company_of_each_account_that_was_located() {
     let connect = Verdict::NotSent { why: NotSent::Connect, detail: Box::default() };
     let busy = Verdict::NotSent { why: NotSent::Busy { retry_after: None }, detail: Box::default() };
     let tried = |seq, verdict| {
-        vec![accepted(seq, START), attempted(seq, 1, START), Record::Ended { seq: Seq(seq), attempt: 1, at: START, verdict }]
+        vec![
+            accepted(seq, START),
+            attempted(seq, 1, START),
+            Record::Ended { seq: Seq(seq), attempt: 1, at: START, verdict },
+        ]
     };
     commit(&journal, [vec![located], tried(1, connect), tried(2, busy), life(3, START)].concat()).await;
     let story = journal.reader().expect("a reader").story().expect("a story");
