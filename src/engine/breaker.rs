@@ -90,6 +90,7 @@ mod tests {
             waits.push(until.since(now).as_secs());
             assert_eq!(breaker.allows(64, now), 0);
             now = until;
+            assert_eq!(breaker.opens_at(now), None, "it lets one through");
             assert_eq!(breaker.allows(64, now), 1);
             assert!(breaker.fail(now));
         }

@@ -15,8 +15,8 @@ use crate::model::{
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// Events that wait for the broker, at most: beyond it callbacks are refused.
-const EVENTS_MAX: usize = 1_000_000;
+/// Events that wait for the broker, at most: beyond it callbacks are refused. Tests are to reach it.
+const EVENTS_MAX: usize = if cfg!(test) { 1000 } else { 1_000_000 };
 
 /// Callbacks that are known again.
 #[derive(Debug, Default)]
@@ -98,5 +98,75 @@ impl Engine {
                 Signal::Online { .. } | Signal::Offline { .. } => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::wildcard_enum_match_arm, reason = "a check picks the few cases that it is about")]
+
+    use super::*;
+    use crate::model::{LastNumbers, Ready};
+    use std::time::Duration;
+
+    const START: Time = Time::from_millis(1_700_000_000_000);
+    const INSTANT: Duration = Duration::from_nanos(1);
+
+    fn key(number: usize) -> [u8; 16] {
+        (number as u128).to_be_bytes()
+    }
+
+    fn told(engine: &mut Engine, number: usize, now: Time) -> Ready {
+        let event = crate::golden::plain_event("account/login", number.to_string(), now);
+        let callback = Callback { sender: None, key: key(number), events: vec![event], signals: Vec::new() };
+        let input =
+            crate::model::Input::Callback { ticket: CallbackTicket(number as u64), callback: Box::new(callback) };
+        engine.handle(input, now);
+        engine.poll_ready(now)
+    }
+
+    fn engine() -> Engine {
+        let mut engine = Engine::new(crate::golden::default_settings(), START, LastNumbers::default());
+        engine.start(START);
+        engine
+    }
+
+    #[test]
+    fn a_callback_is_known_again_for_its_window_and_not_longer() {
+        let mut callbacks = Callbacks::default();
+        assert!(callbacks.note(key(1), START) && callbacks.note(key(2), START + INSTANT));
+        callbacks.forget(START);
+        assert!(!callbacks.note(key(1), START));
+        callbacks.forget(START + INSTANT);
+        assert!(!callbacks.note(key(2), START) && callbacks.note(key(1), START));
+        let mut engine = engine();
+        let reported = |ready: Ready| ready.records.len();
+        assert_eq!(reported(told(&mut engine, 1, START)), 1);
+        assert_eq!(reported(told(&mut engine, 1, START + CALLBACK_WINDOW)), 0);
+        assert_eq!(reported(told(&mut engine, 1, START + CALLBACK_WINDOW + INSTANT)), 1);
+    }
+
+    #[test]
+    fn of_too_many_callbacks_the_oldest_is_forgotten_first() {
+        let mut callbacks = Callbacks::default();
+        assert!((0..CALLBACKS_KNOWN_MAX).all(|number| callbacks.note(key(number), START)));
+        assert!(!callbacks.note(key(0), START), "as many as are kept");
+        assert!(callbacks.note(key(CALLBACKS_KNOWN_MAX), START));
+        assert!(!callbacks.note(key(1), START) && callbacks.note(key(0), START));
+    }
+
+    /// A broker that is away for long must not fill the memory with events; answers have their own room.
+    #[test]
+    fn callbacks_are_refused_while_too_many_events_wait_for_the_broker() {
+        let mut engine = engine();
+        let is_refused = |ready: Ready| ready.actions.iter().any(|action| matches!(action, Action::CallbackRefused(_)));
+        assert!((1..=EVENTS_MAX).all(|number| !is_refused(told(&mut engine, number, START))));
+        assert!(is_refused(told(&mut engine, EVENTS_MAX + 1, START)));
+        engine.handle(crate::model::Input::Connected(true), START);
+        engine.poll_ready(START);
+        let what = Outgoing::Event(1);
+        engine.handle(crate::model::Input::Published { what, refused: None }, START);
+        assert!(!is_refused(told(&mut engine, EVENTS_MAX + 1, START)));
+        assert!(is_refused(told(&mut engine, EVENTS_MAX + 2, START)));
     }
 }

@@ -420,4 +420,46 @@ mod tests {
         evidence.forget(at(20_000), Duration::ZERO);
         assert!(evidence.attempts.is_empty() && evidence.by_look.is_empty());
     }
+
+    const INSTANT: Duration = Duration::from_nanos(1);
+
+    /// The edges of what an attempt can be behind, by our clock and by the vendor's.
+    #[test]
+    fn a_sight_fits_an_attempt_between_its_begin_and_its_reach() {
+        let begun_at = at(10_000);
+        let attempt = Attempt { seq: Seq(1), number: 1, begun_at, standing: Standing::Unclear };
+        let seen = |at: Time, heard_at: Time| Sight { at, heard_at, ..sight("x", 0) };
+        let heard = |heard_at: Time| attempt.explains(&seen(begun_at, heard_at));
+        assert!(heard(begun_at) && heard(begun_at + EVIDENCE_KEPT));
+        assert!(!heard(begun_at - INSTANT) && !heard(begun_at + EVIDENCE_KEPT + INSTANT));
+        let fits = |at: Time| attempt.fits(&seen(at, begun_at + REACH));
+        assert!(fits(begun_at - SKEW) && fits(begun_at + REACH));
+        assert!(!fits(begun_at - SKEW - INSTANT) && !fits(begun_at + REACH + INSTANT));
+        // By one clock alone it does not fit.
+        assert!(!attempt.fits(&seen(begun_at, begun_at - INSTANT)));
+        assert!(Evidence::is_fresh(begun_at, begun_at + SEEN_KEPT));
+        assert!(!Evidence::is_fresh(begun_at, begun_at + SEEN_KEPT + INSTANT));
+    }
+
+    #[test]
+    fn everything_is_kept_until_its_time_is_over_and_not_longer() {
+        let mut evidence = evidence(&[(1, 0)]);
+        assert!(evidence.see(Sight { heard_at: at(0), ..sight("x", 0) }));
+        assert!(evidence.claim("y", Seq(2), at(0), true).is_none());
+        let kept = |evidence: &Evidence| (evidence.looks().len(), evidence.seen.len(), evidence.owner("y"));
+        evidence.forget(at(0) + SEEN_KEPT, Duration::ZERO);
+        assert_eq!(kept(&evidence), (1, 1, Some(Seq(2))));
+        evidence.forget(at(0) + SEEN_KEPT + INSTANT, Duration::ZERO);
+        assert_eq!(kept(&evidence), (1, 0, Some(Seq(2))));
+        evidence.forget(at(0) + EVIDENCE_KEPT, Duration::ZERO);
+        assert_eq!(kept(&evidence), (1, 0, Some(Seq(2))));
+        evidence.forget(at(0) + EVIDENCE_KEPT + INSTANT, Duration::ZERO);
+        assert_eq!(kept(&evidence), (0, 0, None));
+        // Ids live as long as the messages that have them.
+        assert!(evidence.claim("z", Seq(3), at(0), true).is_none());
+        evidence.forget(at(0) + 2 * EVIDENCE_KEPT, 2 * EVIDENCE_KEPT);
+        assert_eq!(evidence.owner("z"), Some(Seq(3)));
+        evidence.forget(at(0) + 2 * EVIDENCE_KEPT + INSTANT, 2 * EVIDENCE_KEPT);
+        assert_eq!(evidence.owner("z"), None);
+    }
 }

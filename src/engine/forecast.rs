@@ -221,7 +221,7 @@ impl Engine {
         if account.queue.is_empty() && account.scheduled.is_empty() {
             return Expectation::default();
         }
-        let Some(corp) = account.corp else { return Expectation { unknown: true, ..Expectation::default() } };
+        let Some(corp) = account.corp else { return Expectation::default() };
         self.expectation(of(&self.forecast(freshness).accounts, key), self.limits_until(Some(key), corp))
     }
 

@@ -161,3 +161,74 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Seq;
+
+    fn published(outbox: &mut Outbox) -> Vec<Outgoing> {
+        std::iter::from_fn(|| outbox.next()).collect()
+    }
+
+    fn counts(outbox: &Outbox) -> (usize, usize, bool) {
+        (outbox.answers(), outbox.events(), outbox.is_empty())
+    }
+
+    #[test]
+    fn answers_and_events_have_a_window_each_and_answers_go_first() {
+        let mut outbox = Outbox::new(2);
+        assert_eq!((counts(&outbox), outbox.is_connected()), ((0, 0, true), false));
+        (1..=3).for_each(|number| outbox.push(Outgoing::Answer(Seq(number))));
+        (1..=EVENTS_WINDOW as u64 + 1).for_each(|number| outbox.push(Outgoing::Event(number)));
+        outbox.push(Outgoing::Event(1));
+        assert_eq!(counts(&outbox), (3, EVENTS_WINDOW + 1, false));
+        assert_eq!(published(&mut outbox), [], "nobody is there to take it");
+        outbox.connected(true);
+        let answers = |numbers: &[u64]| -> Vec<Outgoing> {
+            numbers.iter().map(|number| Outgoing::Answer(Seq(*number))).collect()
+        };
+        assert_eq!(published(&mut outbox), answers(&[1, 2]), "no event overtakes an answer");
+        assert!(outbox.acknowledged(Outgoing::Answer(Seq(1))) && !outbox.acknowledged(Outgoing::Answer(Seq(1))));
+        let now = published(&mut outbox);
+        assert_eq!((now.len(), now[0]), (1 + EVENTS_WINDOW, Outgoing::Answer(Seq(3))));
+        assert!(outbox.acknowledged(Outgoing::Event(7)));
+        assert_eq!(published(&mut outbox), [Outgoing::Event(EVENTS_WINDOW as u64 + 1)]);
+        assert_eq!(counts(&outbox), (2, EVENTS_WINDOW, false));
+    }
+
+    #[test]
+    fn what_is_done_before_it_went_is_not_counted_any_more() {
+        let mut outbox = Outbox::new(2);
+        outbox.push(Outgoing::Event(1));
+        outbox.push(Outgoing::Refusal(1));
+        outbox.remove(Outgoing::Event(2));
+        assert_eq!(counts(&outbox), (1, 1, false));
+        outbox.remove(Outgoing::Event(1));
+        assert_eq!(counts(&outbox), (1, 0, false));
+        outbox.remove(Outgoing::Refusal(1));
+        assert_eq!(counts(&outbox), (0, 0, true));
+    }
+
+    #[test]
+    fn what_was_asked_for_again_is_published_again_and_closed_by_the_copy() {
+        let mut outbox = Outbox::new(1);
+        outbox.connected(true);
+        let (answer, event) = (Outgoing::Answer(Seq(1)), Outgoing::Event(1));
+        outbox.push(answer);
+        assert_eq!(published(&mut outbox), [answer]);
+        outbox.push(answer);
+        assert!(!outbox.acknowledged(answer), "that was of the first copy");
+        assert_eq!(published(&mut outbox), [answer]);
+        outbox.again(answer);
+        assert_eq!(published(&mut outbox), [answer]);
+        assert!(outbox.acknowledged(answer) && outbox.is_empty());
+        outbox.push(event);
+        assert_eq!(published(&mut outbox), [event]);
+        outbox.again(event);
+        outbox.again(event);
+        assert_eq!((outbox.events_outstanding, published(&mut outbox)), (0, vec![event]));
+        outbox.connected(false);
+        assert_eq!((outbox.events_outstanding, counts(&outbox)), (0, (0, 1, false)));
+    }
+}

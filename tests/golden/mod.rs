@@ -95,6 +95,7 @@ impl Dialogue {
                 self.serving = None;
                 return;
             }
+            "look" => return self.look(),
             "crash" => return self.restart(line.duration("after").unwrap_or(Duration::from_secs(5))),
             "requests" => {
                 for number in 1..=number(line.word(1)) {
@@ -135,18 +136,12 @@ impl Dialogue {
                 };
                 Input::Ended { seq, attempt, verdict: parse::verdict(line, line.word(2)) }
             }
-            "published" => {
-                let what = match line.word(1) {
-                    "answer" => Outgoing::Answer(Seq(number(line.word(2)))),
-                    "event" => Outgoing::Event(number(line.word(2))),
-                    _ => Outgoing::Refusal(number(line.word(2))),
-                };
-                Input::Published { what, refused: line.value("refused").map(Box::from) }
-            }
+            "published" => Input::Published { what: outgoing(line), refused: line.value("refused").map(Box::from) },
             "callback" => Input::Callback {
                 ticket: CallbackTicket(self.packet.into()),
                 callback: Box::new(parse::callback(line, self.now)),
             },
+            "publish_again" => Input::PublishAgain { what: outgoing(line) },
             "connected" => Input::Connected(true),
             "disconnected" => Input::Connected(false),
             "directory" => {
@@ -174,12 +169,12 @@ impl Dialogue {
 
     fn command(&mut self, line: &Line<'_>, ticket: Option<Ticket>) -> Input {
         let command = parse::command(line, self.now);
-        let transaction = line.value("transaction").map(Box::from);
+        let (transaction, by) = (line.value("transaction").map(Box::from), line.value("by").map(Box::from));
         let name = command.name().into();
         if let Command::MessageResolve { id, settled, .. } = &command {
             self.disk.words.push((id.clone(), settled.clone()));
         }
-        let origin = CommandOrigin { name, reply_to: None, transaction, by: None };
+        let origin = CommandOrigin { name, reply_to: None, transaction, by };
         // Two of the same words ask for the same thing.
         let mut fingerprint = [1_u8; 16];
         for (index, byte) in format!("{command:?}").bytes().enumerate() {
@@ -195,6 +190,27 @@ impl Dialogue {
 
     fn engine(&mut self) -> &mut Engine {
         self.engine.as_mut().expect("the engine runs")
+    }
+
+    /// What an operator sees who asks right now: the health report, the gauges, and what the bridge asks at its end.
+    fn look(&mut self) {
+        let engine = self.engine();
+        let lines = [
+            format!("= health {}", serde_json::to_string(&engine.health()).expect("a report is JSON")),
+            format!(
+                "= drained {} in flight {} doubts held {} next look {}",
+                engine.is_drained(),
+                engine.in_flight(),
+                engine.held_doubts(),
+                engine.poll_timeout().map_or("never".to_owned(), |at| at.to_string()),
+            ),
+        ];
+        self.output.extend(lines);
+        for rows in 0..=2 {
+            for gauges in self.engine().corp_gauges(rows) {
+                self.output.push(print::gauges_line(rows, &gauges));
+            }
+        }
     }
 
     fn handle(&mut self, input: Input) {
@@ -299,6 +315,14 @@ impl Dialogue {
         self.answers.clear();
         self.found.clear();
         self.poll();
+    }
+}
+
+fn outgoing(line: &Line<'_>) -> Outgoing {
+    match line.word(1) {
+        "answer" => Outgoing::Answer(Seq(number(line.word(2)))),
+        "event" => Outgoing::Event(number(line.word(2))),
+        _ => Outgoing::Refusal(number(line.word(2))),
     }
 }
 

@@ -177,7 +177,10 @@ pub fn request(line: &Line<'_>, now: Time) -> Request {
         options: Options {
             priority: line.number("priority").map(|number| number as u8),
             not_before: line.duration("notBefore").map(|after| now + after),
-            lifetime: line.duration("ttl").map(Lifetime::For),
+            lifetime: line
+                .duration("ttl")
+                .map(Lifetime::For)
+                .or(line.duration("until").map(|after| Lifetime::Until(now + after))),
             message_expiry: line.duration("expiry"),
             on_doubt,
             tag: line.value("tag").map(Box::from),
@@ -308,7 +311,7 @@ pub fn command(line: &Line<'_>, now: Time) -> Command {
     match line.word(1) {
         "pause" => Command::Pause {
             scope: scope(line.word(2)),
-            reason: "test".into(),
+            reason: line.value("reason").unwrap_or("test").into(),
             duration: line.duration("duration"),
             until: line.duration("until").map(|after| now + after),
         },

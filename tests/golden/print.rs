@@ -1,6 +1,9 @@
 //! Records and actions as one line each, short enough to read a dialogue at a glance.
 
-use crate::model::{Action, HealthReport, Outcome, Outgoing, Question, Record, Scope, Seq, Status, Time, Verdict};
+use crate::engine::CorpGauges;
+use crate::model::{
+    Action, Corp, HealthReport, Outcome, Outgoing, Question, Record, Scope, Seq, Status, Time, Verdict,
+};
 
 pub struct Printer {
     pub start: Time,
@@ -92,7 +95,9 @@ impl Printer {
             Action::Event(event) => {
                 let seq = event.seq.map_or("-".to_owned(), |seq| seq.to_string());
                 let state = event.state.map_or("rejected", |state| state.as_str());
-                format!("event {seq} {state}{}", flag(event.possibly_duplicate, "duplicate"))
+                let fault = event.outcome.as_ref().and_then(|outcome| outcome.fault.as_ref());
+                let code = fault.map(|fault| format!(" {}", fault.code.as_str())).unwrap_or_default();
+                format!("event {seq} {state}{code}{}", flag(event.possibly_duplicate, "duplicate"))
             }
             Action::Reply(reply) => match &reply.result {
                 Ok(data) => format!("reply {} {data}", reply.origin.name),
@@ -157,6 +162,13 @@ fn health_line(report: &HealthReport) -> String {
     )
 }
 
+/// A row of the metrics, of so many as there are asked for.
+pub fn gauges_line(rows: usize, gauges: &CorpGauges) -> String {
+    let CorpGauges { corp, queued, sending, in_doubt, hour_used, hour_limit } = gauges;
+    let corp = corp.as_ref().map_or("the others", Corp::as_str);
+    format!("= {rows} rows: {corp} queued {queued} sending {sending} in doubt {in_doubt} hour {hour_used}/{hour_limit}")
+}
+
 fn status_line(status: &Status) -> String {
     let (topic, report) = match status {
         Status::Account(name, report) => (format!("account/{name}"), report.as_ref().map(serde_json::to_string)),
@@ -181,6 +193,8 @@ fn verdict_line(verdict: &Verdict) -> String {
 fn outcome_line(outcome: &Outcome) -> String {
     let msg_id = outcome.msg_id.as_ref().map(|id| format!(" {id}")).unwrap_or_default();
     let code = outcome.fault.as_ref().map(|fault| format!(" {}", fault.code.as_str())).unwrap_or_default();
+    let sender = outcome.fault.as_ref().and_then(|fault| fault.sender.as_ref());
+    let code = code + &sender.map(|sender| format!(" (sender: {:?})", sender.msg)).unwrap_or_default();
     let duplicate = flag(outcome.possibly_duplicate, "duplicate");
     format!("{}{msg_id}{code} attempts={}{duplicate}", outcome.state.as_str(), outcome.attempts)
 }

@@ -72,3 +72,41 @@ fn next_moved(old: Option<Time>, old_at: Time, new: Option<Time>, new_at: Time, 
     let is_near = |next: Option<Time>, at: Time| next.is_some_and(|next| next <= at + slot + TOLERANCE);
     moved(old, new, slot) && !(is_near(old, old_at) && is_near(new, new_at))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time::from_millis(1_700_000_000_000);
+    const SLOT: Duration = Duration::from_secs(5);
+    const INSTANT: Duration = Duration::from_nanos(1);
+
+    #[test]
+    fn a_count_is_news_when_it_grows_or_halves() {
+        let news = [(0, 1), (4, 5), (4, 2), (5, 2), (1, 0)];
+        let old = [(0, 0), (4, 4), (4, 3), (5, 3), (1000, 501)];
+        assert!(news.iter().all(|(before, now)| counted(*before, *now)), "{news:?}");
+        assert!(!old.iter().any(|(before, now)| counted(*before, *now)), "{old:?}");
+    }
+
+    #[test]
+    fn a_time_is_news_when_it_comes_goes_or_moves_by_more_than_a_slot() {
+        for (slot, allowed) in [(SLOT, SLOT), (Duration::ZERO, TOLERANCE)] {
+            assert!(!moved(Some(NOW), Some(NOW + allowed), slot) && !moved(Some(NOW + allowed), Some(NOW), slot));
+            assert!(moved(Some(NOW), Some(NOW + allowed + INSTANT), slot));
+            assert!(moved(Some(NOW + allowed + INSTANT), Some(NOW), slot));
+        }
+        assert!(moved(None, Some(NOW), SLOT) && moved(Some(NOW), None, SLOT) && !moved(None, None, SLOT));
+    }
+
+    /// Near is what goes within a slot and the tolerance, seen from when each was said.
+    #[test]
+    fn what_was_near_and_is_near_still_is_no_news() {
+        let later = NOW + Duration::from_secs(60);
+        let near = SLOT + TOLERANCE;
+        let differs = |old: Duration, new: Duration| next_moved(Some(NOW + old), NOW, Some(later + new), later, SLOT);
+        assert!(!differs(near, near) && !differs(Duration::ZERO, near) && !differs(near, Duration::ZERO));
+        assert!(differs(near + INSTANT, near) && differs(near, near + INSTANT));
+        assert!(next_moved(Some(NOW), NOW, None, later, SLOT) && next_moved(None, NOW, Some(later), later, SLOT));
+    }
+}

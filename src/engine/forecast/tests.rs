@@ -4,7 +4,7 @@ mod world;
 
 pub(in crate::engine) use world::{World, settings};
 
-use super::{AT_ONCE_MAX, Flaw, Play, Watch};
+use super::{AT_ONCE_MAX, AnswerTime, Expected, Flaw, Play, SOON_MAX, SOON_STEP, Watch};
 use crate::engine::SenderSettings;
 use crate::engine::limits::GUARD;
 use crate::engine::settings::{CorpLimits, MeasuredFrom};
@@ -38,6 +38,47 @@ impl Random {
     fn millis(&mut self, low: u64, high: u64) -> Duration {
         Duration::from_millis(self.within(low, high))
     }
+}
+
+const INSTANT: Duration = Duration::from_nanos(1);
+
+#[test]
+fn a_few_times_are_kept_and_the_first_of_them_that_is_not_over_is_next() {
+    let at = |steps: u32| START + steps * SOON_STEP;
+    let mut expected = Expected::default();
+    assert_eq!(expected.next(START), None);
+    expected.at(at(1));
+    expected.at(at(2) - INSTANT);
+    assert_eq!(expected.soon, [at(1)], "too near to the one before");
+    expected.at(at(2));
+    assert_eq!((expected.soon.len(), expected.last), (2, Some(at(2))));
+    assert_eq!((expected.next(at(1)), expected.next(at(1) + INSTANT)), (Some(at(1)), Some(at(2))));
+    // Behind the last that is kept there is the last of all, where none can be missing between them.
+    expected.at(at(3) - INSTANT);
+    assert_eq!(expected.next(at(2) + INSTANT), Some(at(3) - INSTANT));
+    assert_eq!(expected.next(at(3) - INSTANT), Some(at(3) - INSTANT));
+    assert_eq!(expected.next(at(3)), None);
+    (3..60).for_each(|steps| expected.at(at(steps)));
+    assert_eq!((expected.soon.len(), expected.last), (SOON_MAX, Some(at(59))));
+    let kept = expected.soon[SOON_MAX - 1];
+    assert_eq!((expected.next(kept), expected.next(kept + INSTANT)), (Some(kept), None));
+}
+
+#[test]
+fn the_time_of_answers_follows_them_slowly_and_begins_with_the_first() {
+    let millis = Duration::from_millis;
+    let mut answers = AnswerTime::default();
+    assert_eq!(answers.mean(), millis(100));
+    answers.observe(millis(800));
+    assert_eq!(answers.mean(), millis(800));
+    answers.observe(millis(1600));
+    assert_eq!(answers.mean(), millis(900));
+    answers.observe(Duration::ZERO);
+    assert_eq!(answers.mean(), Duration::from_micros(787_500));
+    let engine = crate::engine::Engine::new(settings(), START, crate::model::LastNumbers::default());
+    let name = settings().senders[0].name.clone();
+    assert_eq!(engine.answer_estimate(&name), Some(millis(100)));
+    assert_eq!(engine.answer_estimate(&SenderName::new("nobody")), None);
 }
 
 struct Plan {

@@ -4,6 +4,8 @@ mod audit;
 mod effects;
 mod generate;
 mod histories;
+mod judging;
+mod listing;
 mod model;
 mod opening;
 mod pruning;

@@ -179,3 +179,22 @@ async fn the_file_shrinks_after_a_flood_and_commits_go_on_meanwhile() {
     let bytes = std::fs::metadata(settings(directory.path()).path).expect("the file").len();
     assert!(bytes < 24_000_000, "{bytes} of what was more than 48,000,000");
 }
+
+/// Twice would take two places of the hour, and not at all would give one back.
+#[tokio::test]
+async fn an_attempt_is_replayed_with_its_message_or_by_itself_and_never_both() {
+    let directory = directory();
+    let journal = open(directory.path());
+    commit(&journal, life(1, START)).await;
+    let told = |now| {
+        let (mut with_message, mut alone) = (0, 0);
+        for record in replayed(&journal, now) {
+            with_message += u32::from(matches!(record, Record::Attempted { .. }));
+            alone += u32::from(matches!(record, Record::Spent { .. }));
+        }
+        (with_message, alone)
+    };
+    // The window in which a repeat is known ends with the hour, and the attempt counts a moment longer.
+    let instant = Duration::from_nanos(1);
+    assert_eq!((told(START + HOUR - instant), told(START + HOUR)), ((1, 0), (0, 1)));
+}

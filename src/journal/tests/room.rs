@@ -84,3 +84,20 @@ async fn a_journal_that_was_removed_while_open_takes_nothing_more() {
     let refused = journal.commit(Batch { records: vec![accepted(1, START)], ..Batch::default() }).await;
     assert!(matches!(refused, Err(CommitError::Unknown(UnknownCause::Replaced))), "{refused:?}");
 }
+
+#[test]
+fn space_that_was_low_has_to_become_clearly_more() {
+    let directory = directory();
+    let settings = settings(directory.path());
+    let opened = opening::open(&settings.path).expect("a journal");
+    let mut store = Store::new(opened.connection, opened.lock, settings, opened.last_numbers);
+    let mut is_low = |low_space_bytes| {
+        store.settings.low_space_bytes = low_space_bytes;
+        store.commit(&Batch::default()).expect("a look").low_space
+    };
+    let disk = rustix::fs::statvfs(directory.path()).expect("a file system");
+    let free = disk.f_bavail * disk.f_frsize;
+    // A little less than there is would do before it was low, and does not after.
+    let nearly = free / 17 * 16;
+    assert_eq!([nearly, u64::MAX, nearly, free / 2, nearly].map(&mut is_low), [false, true, true, false, false]);
+}
