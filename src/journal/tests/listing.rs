@@ -2,7 +2,7 @@
 
 use super::{HOUR, START, accepted, attempted, commit, directory, ended, life, message, open, settings};
 use crate::journal::list::Wanted;
-use crate::journal::{CommitError, ReadError, Suspect, UnknownCause};
+use crate::journal::{CommitError, OpenError, ReadError, Suspect, UnknownCause};
 use crate::model::{
     Account, AttemptWord, Code, Corp, Fault, Findings, Lookup, Message, MessageId, NotSent, Outcome, Page, Question,
     Record, Selection, Seq, State, Verdict,
@@ -193,6 +193,35 @@ fn an_error_says_what_it_is_about_and_keeps_its_cause() {
     for (cause, words) in said {
         let text = CommitError::Unknown(cause).to_string();
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    }
+}
+
+/// By this the service manager starts the bridge again, or leaves it down until a person acts.
+#[test]
+fn what_may_pass_by_itself_is_tried_again_and_what_needs_a_person_is_not() {
+    use std::io::{Error, ErrorKind};
+    let path = || settings(std::path::Path::new("/journal")).path;
+    let file = |kind| OpenError::File { path: path(), error: Error::from(kind) };
+    let lasting = [
+        file(ErrorKind::PermissionDenied),
+        file(ErrorKind::ReadOnlyFilesystem),
+        file(ErrorKind::NotADirectory),
+        file(ErrorKind::IsADirectory),
+        OpenError::Newer { path: path(), found: 9, known: 1 },
+        OpenError::Damaged { path: path(), finding: "a page".to_owned() },
+    ];
+    let passing = [
+        file(ErrorKind::StorageFull),
+        file(ErrorKind::NotFound),
+        OpenError::Locked { path: path() },
+        OpenError::Database { path: path(), error: rusqlite::Error::QueryReturnedNoRows },
+        OpenError::Thread { error: Error::from(ErrorKind::OutOfMemory) },
+    ];
+    for error in lasting {
+        assert!(error.is_lasting(), "{error}");
+    }
+    for error in passing {
+        assert!(!error.is_lasting(), "{error}");
     }
 }
 
