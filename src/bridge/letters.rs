@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Bytes of bodies kept at hand. What is over is read from the journal when it is sent.
-const BYTES_MAX: usize = 4 * 1024 * 1024;
+const BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Memory of a message beside its body, roughly.
 const OVERHEAD_BYTES: usize = 600;
 /// Events whose message is read from the journal in one turn, at most.

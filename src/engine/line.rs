@@ -15,8 +15,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Small enough to be copied for a change of one, large enough to make a copy of all cheap.
-const CHUNK_MAX: usize = 64;
+/// Small enough to be copied for a change of one, large enough to make a copy of all cheap. A chunk of messages, of
+/// deadlines or of ranks takes nearly all of a size that the allocator has.
+const CHUNK_MAX: usize = 46;
 
 #[derive(Clone, Debug)]
 struct Chunk<K, V> {
@@ -112,7 +113,11 @@ impl<K: Ord + Copy, V: Clone> Line<K, V> {
         self.len += 1;
         if chunk.entries.len() < CHUNK_MAX {
             chunk.first = chunk.first.min(key);
-            return Arc::make_mut(&mut chunk.entries).insert(at, (key, value));
+            let entries = Arc::make_mut(&mut chunk.entries);
+            if entries.len() == entries.capacity() {
+                entries.reserve_exact(entries.len().min(CHUNK_MAX - entries.len()));
+            }
+            return entries.insert(at, (key, value));
         }
         // Most come at the end of their priority: what is behind that goes into a chunk of its own, once.
         let next = if at == CHUNK_MAX {
