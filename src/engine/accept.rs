@@ -148,8 +148,8 @@ impl Engine {
         let wait = self.spacing.interval(account).saturating_mul(waiting);
         (wait > queue_time).then(|| {
             let message = format!(
-                "the queue of this account would take {} s at its own rate, over messages.queue_time; publish again later",
-                wait.as_secs()
+                "the queue of this account would take {:.1} s at its own rate, over messages.queue_time; publish again later",
+                wait.as_secs_f64()
             );
             Fault::new(Code::QueueFull, message)
         })

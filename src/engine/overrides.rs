@@ -68,7 +68,7 @@ impl Engine {
                 let most = self.configured_corp_limits(name).per_hour;
                 if per_hour > most || per_hour == 0 {
                     let message = format!(
-                        "perHour must not be above the configured {most} (limits.corp_per_hour): \
+                        "perHour must be at least 1 and not above the configured {most} (limits.corp_per_hour): \
                          use 1 to {most}, or change the configuration"
                     );
                     return Err(Fault::of_field(Code::InvalidField, "perHour", message));

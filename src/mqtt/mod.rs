@@ -19,7 +19,8 @@
 //!
 //! # Invariants
 //!
-//! - Each connection has one task, which polls and never waits for anything of ours; a watchdog bounds each poll.
+//! - Each connection has one task, which polls and never waits for anything of ours; a watchdog bounds each poll. Where
+//!   we have no room for what comes it stops reading, and goes on writing.
 //! - When a connection ends, all that rumqttc remembers is wiped under the lock that the senders take, and the number
 //!   of the connection grows: nothing given to an old connection can reach a new one.
 //! - A token is acknowledged at most once, and only on the broker's word. What a lost connection had not acknowledged
