@@ -2,10 +2,10 @@
 
 use super::Engine;
 use super::breaker::Breaker;
+use super::cow_map::CowMap;
 use super::forecast::AnswerTime;
 use super::lanes::{Lanes, Open};
 use super::ledger::Tally;
-use super::line::Line;
 use super::sabotage::Sabotage;
 use super::settings::{AccountSettings, SenderSettings};
 use super::status::{Counters, Edge, Latch};
@@ -67,8 +67,8 @@ impl Engine {
             name: name.clone(),
             corp: None,
             sender: only,
-            queue: Line::default(),
-            scheduled: Line::default(),
+            queue: CowMap::default(),
+            scheduled: CowMap::default(),
             in_flight: 0,
             in_doubt: 0,
             place: Place::Idle,

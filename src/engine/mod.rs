@@ -22,6 +22,7 @@ mod call;
 mod callback;
 mod command;
 mod correct;
+mod cow_map;
 mod directory;
 mod evidence;
 mod forecast;
@@ -32,7 +33,6 @@ mod ids;
 mod lanes;
 mod ledger;
 mod limits;
-mod line;
 mod lookup;
 mod outbox;
 mod overrides;
@@ -72,6 +72,7 @@ use board::Board;
 use call::Calls;
 use callback::Callbacks;
 use command::{Drain, Sweep};
+use cow_map::CowMap;
 use evidence::Evidence;
 use forecast::Forecasts;
 use health::{Health, Rates};
@@ -79,7 +80,6 @@ use hold::Holds;
 use ids::Ids;
 use ledger::Ledger;
 use limits::{Hours, Spacing};
-use line::Line;
 use lookup::Lookups;
 use outbox::Outbox;
 use presence::Asked;
@@ -109,7 +109,7 @@ pub struct Engine {
     spacing: Spacing,
     hours: Hours,
 
-    live: Line<Seq, Live>,
+    live: CowMap<Seq, Live>,
     live_bytes: u64,
     past: BTreeMap<Seq, Past>,
     /// Past messages in the order in which deduplication forgets them.
@@ -126,7 +126,7 @@ pub struct Engine {
     senders: Vec<SenderState>,
 
     timers: BTreeSet<(Time, Timer)>,
-    deadlines: Line<(Time, Seq)>,
+    deadlines: CowMap<(Time, Seq)>,
 
     holds: Holds,
     blocks: BTreeMap<HoldId, Block>,
@@ -189,7 +189,7 @@ impl Engine {
             spacing: Spacing::new(clock.clone()),
             hours: Hours::new(clock.clone()),
             clock,
-            live: Line::default(),
+            live: CowMap::default(),
             live_bytes: 0,
             past: BTreeMap::new(),
             forgetting: VecDeque::new(),
@@ -202,7 +202,7 @@ impl Engine {
             corp_keys: BTreeMap::new(),
             senders: settings.senders.iter().map(SenderState::new).collect(),
             timers: BTreeSet::new(),
-            deadlines: Line::default(),
+            deadlines: CowMap::default(),
             holds: Holds::default(),
             blocks: BTreeMap::new(),
             overrides: BTreeMap::new(),

@@ -1,10 +1,10 @@
 //! What the engine remembers: messages, accounts, companies and servers, each under a small key.
 
 use super::accept::{conversation_key, tag_key};
+use super::cow_map::CowMap;
 use super::forecast::AnswerTime;
 use super::hour::Minutes;
 use super::lanes::{Entry, Lanes, Open};
-use super::line::Line;
 use crate::model::{Account, Corp, Message, OnDoubt, SenderName, Seq, Shown, State, Time};
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
@@ -247,9 +247,9 @@ pub(super) struct AccountState {
     pub(super) name: Account,
     pub(super) corp: Option<CorpKey>,
     pub(super) sender: Option<SenderKey>,
-    pub(super) queue: Line<Rank>,
+    pub(super) queue: CowMap<Rank>,
     /// Messages that wait for their `notBefore` outside of the queue.
-    pub(super) scheduled: Line<(Time, Seq)>,
+    pub(super) scheduled: CowMap<(Time, Seq)>,
     pub(super) in_flight: u32,
     pub(super) in_doubt: u32,
     pub(super) place: Place,

@@ -4,9 +4,9 @@ use super::{Expected, Flaw};
 use crate::engine::Engine;
 use crate::engine::accept::conversation_key;
 use crate::engine::breaker::Breaker;
+use crate::engine::cow_map::{CowMap, Walk};
 use crate::engine::lanes::{Lanes, Open};
 use crate::engine::limits::{GUARD, Hours};
-use crate::engine::line::{Line, Walk};
 use crate::engine::settings::MeasuredFrom;
 use crate::engine::steady::SteadyClock;
 use crate::engine::tables::{AccountKey, CorpKey, Live, Place, Rank, SenderKey};
@@ -144,7 +144,7 @@ pub struct Play {
     pub(super) clock: SteadyClock,
     pub(super) hours: Hours,
     /// All that waits, and what is on its way.
-    pub(super) live: Line<Seq, Live>,
+    pub(super) live: CowMap<Seq, Live>,
     pub(super) corps: Vec<Company>,
     pub(super) servers: Vec<Server>,
     pub(super) accounts: Vec<Waiting>,

@@ -1,4 +1,4 @@
-//! A map in order that can be copied at once, however long it is.
+//! An ordered map that is copied on write: a copy costs nothing, however long the map is.
 //!
 //! What it holds stands in small chunks, and a copy shares them: copying costs one pointer. Where the map changes while
 //! a copy is about, only the list of chunks and the chunk that changes are copied themselves. What comes in order,
@@ -33,18 +33,18 @@ impl<K: Copy, V> Chunk<K, V> {
 
 /// Keys in ascending order, each with what belongs to it.
 #[derive(Clone, Debug)]
-pub(super) struct Line<K, V = ()> {
+pub(super) struct CowMap<K, V = ()> {
     chunks: Arc<VecDeque<Chunk<K, V>>>,
     len: usize,
 }
 
-impl<K, V> Default for Line<K, V> {
+impl<K, V> Default for CowMap<K, V> {
     fn default() -> Self {
         Self { chunks: Arc::default(), len: 0 }
     }
 }
 
-impl<K: Ord + Copy, V: Clone> Line<K, V> {
+impl<K: Ord + Copy, V: Clone> CowMap<K, V> {
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -235,70 +235,70 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn check(line: &Line<u16, u32>, model: &BTreeMap<u16, u32>) {
-        assert_eq!(line.len(), model.len());
-        assert_eq!(line.is_empty(), model.is_empty());
-        assert_eq!(line.first(), model.keys().next().copied());
-        assert!(line.iter().eq(model.iter()));
-        assert!(line.keys().eq(model.keys()) && line.values().eq(model.values()));
-        assert!(line.walk().eq(model.keys().copied()));
-        assert!(line.chunks.iter().all(|chunk| (1..=CHUNK_MAX).contains(&chunk.entries.len())));
-        assert!(line.chunks.iter().all(|chunk| chunk.first == chunk.entries[0].0));
-        let (one, next) = (line.chunks.iter(), line.chunks.iter().skip(1));
+    fn check(map: &CowMap<u16, u32>, model: &BTreeMap<u16, u32>) {
+        assert_eq!(map.len(), model.len());
+        assert_eq!(map.is_empty(), model.is_empty());
+        assert_eq!(map.first(), model.keys().next().copied());
+        assert!(map.iter().eq(model.iter()));
+        assert!(map.keys().eq(model.keys()) && map.values().eq(model.values()));
+        assert!(map.walk().eq(model.keys().copied()));
+        assert!(map.chunks.iter().all(|chunk| (1..=CHUNK_MAX).contains(&chunk.entries.len())));
+        assert!(map.chunks.iter().all(|chunk| chunk.first == chunk.entries[0].0));
+        let (one, next) = (map.chunks.iter(), map.chunks.iter().skip(1));
         assert!(one.zip(next).all(|(one, next)| one.entries.len() + next.entries.len() > CHUNK_MAX / 4));
         let asked = (0..=u16::MAX).step_by(7);
         let places: BTreeMap<u16, u64> = model.keys().copied().zip(1..).collect();
         let expected = asked.clone().filter_map(|key| Some((key, *places.get(&key)?)));
-        assert!(line.positions(asked).eq(expected));
+        assert!(map.positions(asked).eq(expected));
         for key in (0..3000).step_by(13) {
-            assert_eq!(line.get(&key), model.get(&key));
-            assert_eq!(line.contains_key(&key), model.contains_key(&key));
-            assert!(line.iter_from(key).eq(model.range(key..)));
+            assert_eq!(map.get(&key), model.get(&key));
+            assert_eq!(map.contains_key(&key), model.contains_key(&key));
+            assert!(map.iter_from(key).eq(model.range(key..)));
         }
     }
 
     proptest! {
         #[test]
         fn it_is_an_ordered_map(steps in prop::collection::vec((0..3_u8, 0..2_u16, 0..400_u16), 0..1500)) {
-            let (mut line, mut model) = (Line::default(), BTreeMap::new());
+            let (mut map, mut model) = (CowMap::default(), BTreeMap::new());
             for (number, (what, class, key)) in steps.into_iter().enumerate() {
                 // Half of them come in order, as messages do.
                 let key = if class == 0 { 1000 + number as u16 } else { key };
                 if what == 0 || class == 0 {
-                    line.insert(key, number as u32);
+                    map.insert(key, number as u32);
                     model.insert(key, number as u32);
                 } else if what == 1 {
-                    prop_assert_eq!(line.remove(&key), model.remove(&key));
+                    prop_assert_eq!(map.remove(&key), model.remove(&key));
                 } else {
-                    let changed = line.get_mut(&key).map(|value| *value += 1);
+                    let changed = map.get_mut(&key).map(|value| *value += 1);
                     prop_assert_eq!(changed, model.get_mut(&key).map(|value| *value += 1));
                 }
             }
-            check(&line, &model);
+            check(&map, &model);
             for key in model.clone().into_keys() {
                 if key % 50 > 0 {
-                    line.remove(&key);
+                    map.remove(&key);
                     model.remove(&key);
                 }
             }
-            check(&line, &model);
+            check(&map, &model);
         }
     }
 
     #[test]
     fn a_copy_stays_as_it_was() {
-        let mut line = Line::default();
+        let mut map = CowMap::default();
         for key in 0..1000_u16 {
-            line.insert(key, 0_u32);
+            map.insert(key, 0_u32);
         }
-        assert_eq!(line.chunks.len(), 1000_usize.div_ceil(CHUNK_MAX), "what comes in order fills its chunks");
-        let (mut copy, before) = (line.walk(), line.clone());
+        assert_eq!(map.chunks.len(), 1000_usize.div_ceil(CHUNK_MAX), "what comes in order fills its chunks");
+        let (mut copy, before) = (map.walk(), map.clone());
         for key in 0..500 {
-            line.remove(&key);
-            line.insert(2000 - key, 1);
+            map.remove(&key);
+            map.insert(2000 - key, 1);
         }
-        assert_eq!(line.get_mut(&700).map(|value| std::mem::replace(value, 2)), Some(0));
-        assert_eq!((line.get(&700), before.get(&700), before.len()), (Some(&2), Some(&0), 1000));
+        assert_eq!(map.get_mut(&700).map(|value| std::mem::replace(value, 2)), Some(0));
+        assert_eq!((map.get(&700), before.get(&700), before.len()), (Some(&2), Some(&0), 1000));
         assert_eq!(copy.peek(), Some(0));
         assert!(copy.by_ref().take(600).eq(0..600));
         assert!(copy.eq(600..1000));
