@@ -99,7 +99,13 @@ pub(super) async fn restore_with(
 const PORTION: usize = 256;
 const PORTIONS: usize = 8;
 
-/// Hands over all that the journal kept, while the next of it is being read: a long queue starts in half the time.
+/// Hands over all that the journal kept, while the next of it is being read on another thread.
+///
+/// # Errors
+/// As for [`Journal::replay`].
+///
+/// # Panics
+/// When the system gives no thread, as everything that starts the process does.
 fn replay(journal: &Journal, now: Time, mut sink: impl FnMut(Record)) -> Result<(), ReadError> {
     let (full, portions) = std::sync::mpsc::sync_channel(PORTIONS);
     std::thread::scope(|scope| {

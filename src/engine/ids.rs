@@ -13,7 +13,7 @@ const HALF: IdKey = u32::MAX as IdKey;
 #[derive(Debug, Default)]
 pub(super) struct Ids {
     sorted: BTreeSet<(u64, Seq)>,
-    /// What a start brings back, until all of it is there: sorted at once it costs a tenth.
+    /// What a start brings back, until all of it is there: sorted at once it takes less time, and fills its nodes.
     unsorted: Vec<(u64, Seq)>,
 }
 
