@@ -194,10 +194,11 @@ pub(super) struct Rank(u64);
 impl Rank {
     /// What is left for the number: 36,000 years at a million messages a second.
     const SEQ_BITS: u32 = 60;
+    const SEQ_MASK: u64 = (1 << Self::SEQ_BITS) - 1;
 
     /// Priorities go from 0 to 9, and the greatest goes first.
     pub(super) fn new(priority: u8, seq: Seq) -> Self {
-        Self(u64::from(9 - priority.min(9)) << Self::SEQ_BITS | (seq.0 & (u64::MAX >> (u64::BITS - Self::SEQ_BITS))))
+        Self(u64::from(9 - priority.min(9)) << Self::SEQ_BITS | (seq.0 & Self::SEQ_MASK))
     }
 
     pub(super) fn priority(self) -> u8 {
@@ -205,7 +206,7 @@ impl Rank {
     }
 
     pub(super) fn seq(self) -> Seq {
-        Seq(self.0 & (u64::MAX >> (u64::BITS - Self::SEQ_BITS)))
+        Seq(self.0 & Self::SEQ_MASK)
     }
 }
 
@@ -340,4 +341,19 @@ pub(super) struct Flight {
     pub(super) corp: CorpKey,
     /// When it began; the time of the start for one of an earlier life.
     pub(super) at: Time,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rank_goes_by_priority_then_by_number_and_tells_both() {
+        let last = Seq(Rank::SEQ_MASK);
+        let in_order = [(9, Seq(1)), (9, last), (8, Seq(0)), (8, Seq(2)), (0, Seq(1)), (0, last)];
+        let ranks = in_order.map(|(priority, seq)| Rank::new(priority, seq));
+        assert!(ranks.is_sorted());
+        assert_eq!(ranks.map(|rank| (rank.priority(), rank.seq())), in_order);
+        assert_eq!(Rank::new(10, Seq(1)), Rank::new(9, Seq(1)));
+    }
 }
