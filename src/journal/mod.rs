@@ -28,6 +28,7 @@ mod open;
 mod schema;
 
 mod append;
+mod checkpoint;
 mod codec;
 mod poison;
 mod prune;
@@ -57,6 +58,7 @@ pub use space::Space;
 pub use story::{Arrival, Made, Story};
 
 use crate::model::{LastNumbers, Message, Outcome, Record, ReportedEvent, Seq, Time};
+use checkpoint::Checkpoints;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -149,8 +151,10 @@ impl Journal {
     /// [`OpenError`] names what is wrong. No file is changed or removed when a journal is refused.
     pub fn open(settings: Settings) -> Result<Self, OpenError> {
         let opened = open::open(&settings.path)?;
+        let checkpoints = Checkpoints::start(opened.checkpoints).map_err(|error| OpenError::Thread { error })?;
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
-        let store = writer::Store::new(opened.connection, opened.lock, settings.clone(), opened.last_numbers);
+        let store =
+            writer::Store::new(opened.connection, checkpoints, opened.lock, settings.clone(), opened.last_numbers);
         let writer = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer::run(store, inbox))

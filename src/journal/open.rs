@@ -26,6 +26,8 @@ const STATEMENTS_MAX: usize = 64;
 
 pub(super) struct Opened {
     pub(super) connection: Connection,
+    /// The one that writes the log back.
+    pub(super) checkpoints: Connection,
     pub(super) lock: File,
     pub(super) anchor: Option<Anchor>,
     pub(super) last_numbers: LastNumbers,
@@ -54,6 +56,8 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     // Also for a file that an operator switched to another mode by hand.
     connection.execute_batch("PRAGMA journal_mode = WAL;").map_err(database)?;
     connection.execute_batch(schema::FOR_WRITER).map_err(database)?;
+    let checkpoints = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(database)?;
+    checkpoints.execute_batch(schema::FOR_CHECKPOINTS).map_err(database)?;
     let (anchor, last_numbers, was_clean) = read_progress(&connection).map_err(database)?;
     if !was_clean && std::fs::metadata(path).is_ok_and(|file| file.len() <= QUICK_CHECK_BYTES_MAX) {
         quick_check(&connection, path)?;
@@ -62,7 +66,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     // The write-ahead log is there by now. SQLite syncs its name too, and does not look whether it could.
     sync_directory(path)?;
     let suspects = poison::read(&connection).map_err(database)?;
-    Ok(Opened { connection, lock, anchor, last_numbers, was_clean, suspects })
+    Ok(Opened { connection, checkpoints, lock, anchor, last_numbers, was_clean, suspects })
 }
 
 /// Checks the structure of every page of a journal that may be in use. About a second for each 100 MB, and for as

@@ -17,10 +17,14 @@ pub(super) const BEFORE_TABLES: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA
 
 /// What the write connection needs.
 ///
-/// Checkpoints stay at their default of 1,000 pages: rarer ones are longer ones. 4 MB of cache hold the hot ends of
-/// all tables. `secure_delete = FAST` overwrites erased bodies wherever that costs no extra write.
+/// 4 MB of cache hold the hot ends of all tables. `secure_delete = FAST` overwrites erased bodies wherever that costs
+/// no extra write. When the log is written back says [`Checkpoints`](super::checkpoint::Checkpoints).
 pub(super) const FOR_WRITER: &str = "PRAGMA synchronous = FULL; PRAGMA cache_size = -4000; \
-     PRAGMA secure_delete = FAST; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF;";
+     PRAGMA wal_autocheckpoint = 0; PRAGMA secure_delete = FAST; PRAGMA temp_store = MEMORY; \
+     PRAGMA foreign_keys = OFF;";
+
+/// What the connection needs that writes the log back: the log is synced before and the database after it.
+pub(super) const FOR_CHECKPOINTS: &str = "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;";
 
 /// What a read-only connection needs.
 pub(super) const FOR_READER: &str = "PRAGMA query_only = ON; PRAGMA cache_size = -4000; PRAGMA temp_store = MEMORY;";

@@ -1,5 +1,6 @@
 //! The one thread that writes. It takes requests in order and prunes in between.
 
+use super::checkpoint::Checkpoints;
 use super::prune::{Pass, Pruned};
 use super::{
     Anchor, Batch, CommitError, Committed, Settings, Suspect, UnknownCause, append, codec, mark, poison, replay,
@@ -56,6 +57,8 @@ pub(super) fn run(mut store: Store, mut inbox: mpsc::Receiver<Request>) {
     let mut pass: Option<Pass> = None;
     let mut commits_since_slice = 0;
     loop {
+        // Whoever waited for the last commit has its answer by now.
+        store.checkpoints.tend(&store.connection);
         let request = if pass.is_none() {
             inbox.blocking_recv()
         } else if commits_since_slice >= COMMITS_PER_SLICE {
@@ -108,7 +111,8 @@ pub(super) fn run(mut store: Store, mut inbox: mpsc::Receiver<Request>) {
 /// The write connection and what it knows.
 pub(super) struct Store {
     pub(super) connection: Connection,
-    /// Held for as long as the connection: it is what keeps a second process out. Dropped after it.
+    checkpoints: Checkpoints,
+    /// Held for as long as the connections: it is what keeps a second process out. Dropped after them.
     lock: File,
     pub(super) settings: Settings,
     last_numbers: LastNumbers,
@@ -128,10 +132,17 @@ fn identity(path: &Path) -> Option<Identity> {
 }
 
 impl Store {
-    pub(super) fn new(connection: Connection, lock: File, settings: Settings, last_numbers: LastNumbers) -> Self {
+    pub(super) fn new(
+        connection: Connection,
+        checkpoints: Checkpoints,
+        lock: File,
+        settings: Settings,
+        last_numbers: LastNumbers,
+    ) -> Self {
         let identity = identity(&settings.path);
         Self {
             connection,
+            checkpoints,
             lock,
             settings,
             last_numbers,

@@ -1,6 +1,7 @@
 //! Lack of room, provoked by SQLite's own limit of pages: it refuses with the same error as a full disk.
 
 use super::{START, accepted, directory, life, open, replayed, settings};
+use crate::journal::checkpoint::Checkpoints;
 use crate::journal::writer::Store;
 use crate::journal::{Batch, CommitError, Journal, UnknownCause, open as opening};
 use crate::model::{LastNumbers, Record};
@@ -22,7 +23,8 @@ fn a_refused_commit_leaves_nothing_behind_and_the_next_one_works_when_there_is_r
     let directory = directory();
     let settings = settings(directory.path());
     let opened = opening::open(&settings.path).expect("a journal");
-    let mut store = Store::new(opened.connection, opened.lock, settings, opened.last_numbers);
+    let checkpoints = Checkpoints::start(opened.checkpoints).expect("a thread");
+    let mut store = Store::new(opened.connection, checkpoints, opened.lock, settings, opened.last_numbers);
     let batch = |records| Batch { records, ..Batch::default() };
     store.commit(&batch(life(1, START))).expect("a commit");
 
@@ -90,7 +92,8 @@ fn space_that_was_low_has_to_become_clearly_more() {
     let directory = directory();
     let settings = settings(directory.path());
     let opened = opening::open(&settings.path).expect("a journal");
-    let mut store = Store::new(opened.connection, opened.lock, settings, opened.last_numbers);
+    let checkpoints = Checkpoints::start(opened.checkpoints).expect("a thread");
+    let mut store = Store::new(opened.connection, checkpoints, opened.lock, settings, opened.last_numbers);
     let mut is_low = |low_space_bytes| {
         store.settings.low_space_bytes = low_space_bytes;
         store.commit(&Batch::default()).expect("a look").low_space

@@ -1,0 +1,273 @@
+//! Writes the log back into the database, nearly all of it beside the commits.
+//!
+//! Whoever writes back some thousand pages and syncs them waits for tens of milliseconds. Here a connection of its own
+//! does it, on a thread of its own, while commits go on. What they add meanwhile is little, and the writer does that
+//! part itself: only a log that is written back to its end begins anew.
+//!
+//! Nothing rests on it. A log that was not written back, or not to its end, is as durable as before, so a failure
+//! only makes the log longer; it is tried again when the log has grown by as much once more.
+
+use rusqlite::Connection;
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::JoinHandle;
+
+/// Pages that wait to be written back from which on it is done: 8 MB. More would take longer to read after a crash,
+/// fewer would write the same pages more often.
+const PAGES_MIN: u32 = 2000;
+
+/// Pages that the writer writes back itself: some milliseconds.
+const PAGES_SHORT: u32 = 128;
+
+/// After so many rounds beside the commits the writer does what is left, however much it is.
+const ROUNDS_MAX: u32 = 4;
+
+/// A log of so many pages is not left to grow: commits wait until it is written back to its end. 64 MB.
+const PAGES_MAX: u32 = 16_000;
+
+/// The log as it stands, in pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Log {
+    pages: u32,
+    written_back: u32,
+}
+
+impl Log {
+    fn waiting(self) -> u32 {
+        self.pages.saturating_sub(self.written_back)
+    }
+
+    /// Only looks.
+    fn look(connection: &Connection) -> Result<Self, rusqlite::Error> {
+        Self::ask(connection, "PRAGMA wal_checkpoint(NOOP)")
+    }
+
+    /// Writes back what no reader still needs and nobody else is writing back.
+    fn write_back(connection: &Connection) -> Result<Self, rusqlite::Error> {
+        Self::ask(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+    }
+
+    fn ask(connection: &Connection, sql: &str) -> Result<Self, rusqlite::Error> {
+        connection.prepare_cached(sql)?.query_row([], |row| {
+            // SQLite says -1 where there is no log.
+            let pages = |column| row.get(column).map(|pages: i64| u32::try_from(pages).unwrap_or_default());
+            Ok(Self { pages: pages(1)?, written_back: pages(2)? })
+        })
+    }
+}
+
+/// Decides when the log is written back. Belongs to the writer, which tells it of every commit.
+pub(super) struct Checkpoints {
+    /// `None` only while it is being dropped.
+    rounds: Option<SyncSender<()>>,
+    ended: Receiver<()>,
+    thread: Option<JoinHandle<()>>,
+    /// Rounds of this checkpoint, of which the last one may be under way.
+    round: u32,
+    is_under_way: bool,
+    /// The length of the log when a checkpoint last left something of it, because somebody was reading.
+    left_at: u32,
+}
+
+impl Checkpoints {
+    /// `connection` is a second one to the same file, and may write.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn start(connection: Connection) -> io::Result<Self> {
+        let (rounds, asked) = sync_channel(1);
+        let (end, ended) = sync_channel(1);
+        let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(move || {
+            while asked.recv().is_ok() {
+                // What it could not do, it is asked for again.
+                let _ = Log::write_back(&connection);
+                if end.send(()).is_err() {
+                    break;
+                }
+            }
+        })?;
+        Ok(Self { rounds: Some(rounds), ended, thread: Some(thread), round: 0, is_under_way: false, left_at: 0 })
+    }
+
+    /// To be called after every transaction of the writer's `connection`, when nobody waits for it any more.
+    pub(super) fn tend(&mut self, connection: &Connection) {
+        // A log that cannot be looked at cannot be written either: the next commit says so.
+        let Ok(log) = Log::look(connection) else { return };
+        if self.is_under_way {
+            if !self.has_ended(log.pages >= PAGES_MAX) {
+                return;
+            }
+            self.is_under_way = false;
+        }
+        if self.round > 0 {
+            self.go_on(connection);
+        } else if log.waiting() >= PAGES_MIN && self.has_grown(log) {
+            self.begin_round(connection);
+        }
+    }
+
+    /// A round has ended: another one, or the end of all.
+    fn go_on(&mut self, connection: &Connection) {
+        match Log::look(connection) {
+            Ok(log) if log.waiting() > PAGES_SHORT && log.pages < PAGES_MAX && self.round < ROUNDS_MAX => {
+                self.begin_round(connection);
+            }
+            Ok(_) | Err(_) => self.end(connection),
+        }
+    }
+
+    fn begin_round(&mut self, connection: &Connection) {
+        self.round += 1;
+        self.is_under_way = self.rounds.as_ref().is_some_and(|rounds| rounds.try_send(()).is_ok());
+        if !self.is_under_way {
+            self.end(connection);
+        }
+    }
+
+    fn end(&mut self, connection: &Connection) {
+        self.round = 0;
+        let left = Log::write_back(connection).ok().filter(|log| log.waiting() > 0);
+        self.left_at = left.map_or(0, |log| log.pages);
+    }
+
+    /// Whether there is more to do than what could not be done before.
+    fn has_grown(&self, log: Log) -> bool {
+        log.pages < self.left_at || log.pages >= self.left_at + PAGES_MIN
+    }
+
+    fn has_ended(&self, waits: bool) -> bool {
+        if waits {
+            // A thread that is gone has ended its round too.
+            let _ = self.ended.recv();
+            return true;
+        }
+        !matches!(self.ended.try_recv(), Err(TryRecvError::Empty))
+    }
+}
+
+impl Drop for Checkpoints {
+    fn drop(&mut self) {
+        self.rounds = None;
+        if let Some(thread) = self.thread.take() {
+            // One that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::schema;
+    use std::path::PathBuf;
+    use tempfile::TempDir;
+
+    /// A file with a table, and what the writer has.
+    struct File {
+        directory: TempDir,
+        writer: Connection,
+        checkpoints: Checkpoints,
+    }
+
+    impl File {
+        fn new() -> Self {
+            let directory = TempDir::new().expect("a directory");
+            let writer = Connection::open(path(&directory)).expect("a file");
+            writer.execute_batch(schema::BEFORE_TABLES).expect("a log");
+            writer.execute_batch(schema::FOR_WRITER).expect("a writer");
+            writer.execute_batch("CREATE TABLE kept (n INTEGER PRIMARY KEY, what BLOB NOT NULL)").expect("a table");
+            let second = Connection::open(path(&directory)).expect("a second connection");
+            second.execute_batch(schema::FOR_CHECKPOINTS).expect("a second connection");
+            Self { directory, writer, checkpoints: Checkpoints::start(second).expect("a thread") }
+        }
+
+        /// One transaction of at least so many pages, and what follows from it.
+        fn commit(&mut self, pages: u32) -> Log {
+            let bytes = pages * 4096;
+            self.writer.execute("INSERT INTO kept (what) VALUES (zeroblob(?1))", [bytes]).expect("a commit");
+            self.checkpoints.tend(&self.writer);
+            self.log()
+        }
+
+        fn log(&self) -> Log {
+            Log::look(&self.writer).expect("a look")
+        }
+
+        /// Commits until the log has begun anew. It ends, because with too many pages waiting a commit waits too.
+        fn until_anew(&mut self) {
+            let mut before = self.log().pages;
+            loop {
+                let log = self.commit(1);
+                if log.pages < before {
+                    return;
+                }
+                before = log.pages;
+            }
+        }
+    }
+
+    fn path(directory: &TempDir) -> PathBuf {
+        directory.path().join("kept.db")
+    }
+
+    #[test]
+    fn a_short_log_is_left_alone() {
+        let mut file = File::new();
+        let log = file.commit(PAGES_MIN / 2);
+        assert_eq!(log.written_back, 0);
+        assert!(!file.checkpoints.is_under_way);
+    }
+
+    #[test]
+    fn a_long_log_is_written_back_beside_the_commits_and_begins_anew() {
+        let mut file = File::new();
+        file.commit(PAGES_MIN);
+        assert!(file.checkpoints.is_under_way);
+        for _ in 0..3 {
+            file.until_anew();
+            assert!(!file.checkpoints.is_under_way);
+            assert!(file.commit(PAGES_MIN).pages < 2 * PAGES_MIN);
+        }
+        let kept: u32 = Connection::open(path(&file.directory))
+            .and_then(|reader| reader.query_row("SELECT count(*) FROM kept", [], |row| row.get(0)))
+            .expect("a count");
+        let written: u32 = file.writer.query_row("SELECT max(n) FROM kept", [], |row| row.get(0)).expect("a number");
+        assert_eq!(kept, written);
+    }
+
+    #[test]
+    fn commits_wait_rather_than_let_the_log_grow_for_ever() {
+        let mut file = File::new();
+        let longest = (0..20).map(|_| file.commit(PAGES_MIN)).map(|log| log.pages).max();
+        assert!(longest <= Some(PAGES_MAX + PAGES_MIN + 100), "{longest:?}");
+    }
+
+    #[test]
+    fn what_somebody_reads_stays_in_the_log_and_is_tried_again_when_it_has_grown() {
+        let mut file = File::new();
+        let reader = Connection::open(path(&file.directory)).expect("a reader");
+        reader.execute_batch("BEGIN; SELECT count(*) FROM kept").expect("a look");
+        file.commit(PAGES_MIN);
+        while file.checkpoints.is_under_way || file.checkpoints.round > 0 {
+            file.commit(1);
+        }
+        let left_at = file.checkpoints.left_at;
+        assert!(left_at >= PAGES_MIN);
+        assert!(file.log().written_back < 100);
+        file.commit(1);
+        assert!(!file.checkpoints.is_under_way);
+        reader.execute_batch("COMMIT").expect("an end");
+        file.commit(PAGES_MIN);
+        file.until_anew();
+        file.commit(1);
+        assert_eq!(file.checkpoints.left_at, 0);
+    }
+
+    #[test]
+    fn without_its_thread_the_writer_does_it_alone() {
+        let mut file = File::new();
+        file.checkpoints.rounds = None;
+        let log = file.commit(PAGES_MIN);
+        assert_eq!(log.waiting(), 0);
+    }
+}
