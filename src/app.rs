@@ -347,16 +347,18 @@ fn perform_sends(
     let senders: BTreeMap<SenderName, Arc<Sender>> =
         senders.iter().map(|(name, (sender, _))| (name.clone(), Arc::clone(sender))).collect();
     Box::new(move |job| {
-        let Job { seq, attempt, sender, kind, body } = job;
+        let Job { seq, attempt, sender, kind, body, at } = job;
         let Some(sender) = senders.get(&sender).map(Arc::clone) else { return };
         let (inputs, took) = (inputs.clone(), took.clone());
         tokio::spawn(async move {
+            clock.sleep_until(Some(at)).await;
             let begun_at = clock.now();
             let verdict = sender.perform(seq, attempt, &kind, body).await;
             // Where there is no room it is not measured.
-            let _ = took.try_send(clock.now().since(begun_at));
+            let at = clock.now();
+            let _ = took.try_send(at.since(begun_at));
             // Without a bridge the attempt stays open in the journal, which is the truth about it.
-            let _ = inputs.send(Input::Ended { seq, attempt, verdict }).await;
+            let _ = inputs.send(Input::Ended { seq, attempt, at, verdict }).await;
         });
     })
 }

@@ -406,10 +406,10 @@ impl Bridge {
     fn perform(&mut self, action: Action) -> Result<(), BridgeError> {
         match action {
             Action::Acknowledge(ticket) => (self.edges.acknowledge)(ticket),
-            Action::Send { seq, attempt, sender } => {
+            Action::Send { seq, attempt, sender, at } => {
                 let message = self.letters.message(seq).ok_or(BridgeError::Missing(seq))?;
                 let (kind, body) = (Arc::clone(&message.request.kind), message.request.body.clone());
-                (self.edges.send)(Job { seq, attempt, sender, kind, body });
+                (self.edges.send)(Job { seq, attempt, sender, kind, body, at });
             }
             Action::Publish(Outgoing::Answer(seq)) => match self.letters.answer(seq) {
                 Some((message, outcome)) => {

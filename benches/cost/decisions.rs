@@ -89,7 +89,7 @@ fn measure(accounts: u32) -> Figures {
         };
         for (seq, attempt) in &ends {
             let verdict = Verdict::Confirmed { msg_id: None };
-            engine.handle(Input::Ended { seq: *seq, attempt: *attempt, verdict }, now);
+            engine.handle(Input::Ended { seq: *seq, attempt: *attempt, at: now, verdict }, now);
         }
         if counts {
             in_rest += before.elapsed();

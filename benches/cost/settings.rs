@@ -29,6 +29,7 @@ pub fn engine(accounts: u32, corps: u32, interval: Duration, per_hour: u32) -> S
             measured_from: MeasuredFrom::Response,
             cool_down: Duration::from_secs(2),
             cool_down_max: Duration::from_secs(60),
+            ahead: Duration::ZERO,
         },
         messages: MessageSettings {
             ttl: Duration::from_secs(86_400),

@@ -74,7 +74,7 @@ async fn drive(messages: u64, directory: &Path) -> u64 {
     let mut engine = Engine::new(limits, now, LastNumbers::default());
     engine.start(now);
     engine.handle(Input::Connected(true), now);
-    let mut desk = Desk { journal, engine, letters: BTreeMap::new(), due: Vec::new(), answered: 0 };
+    let mut desk = Desk { journal, engine, letters: BTreeMap::new(), due: Vec::new(), now, answered: 0 };
     let mut number = 0;
     while number < messages || !desk.due.is_empty() {
         for input in std::mem::take(&mut desk.due) {
@@ -90,6 +90,7 @@ async fn drive(messages: u64, directory: &Path) -> u64 {
         let ready = desk.engine.poll_ready(now);
         desk.carry_out(ready).await;
         now = now + TURN;
+        desk.now = now;
     }
     desk.journal.close().await.expect("a clean end");
     desk.answered
@@ -110,6 +111,7 @@ struct Desk {
     letters: BTreeMap<Seq, (Arc<Message>, Option<Outcome>)>,
     /// What the edges will say next.
     due: Vec<Input>,
+    now: Time,
     answered: u64,
 }
 
@@ -145,7 +147,7 @@ impl Desk {
             Action::Send { seq, attempt, .. } => {
                 black_box(&self.letters[&seq].0.request.body);
                 let verdict = Verdict::Confirmed { msg_id: Some(Box::from(format!("7B8D35DA-{:012}", seq.0))) };
-                self.due.push(Input::Ended { seq, attempt, verdict });
+                self.due.push(Input::Ended { seq, attempt, at: self.now, verdict });
             }
             Action::Publish(what @ Outgoing::Answer(seq)) => {
                 let (message, outcome) = &self.letters[&seq];

@@ -79,6 +79,8 @@ impl Settings {
 
 /// Room for inputs that are no deliveries.
 const INPUTS_OF_OTHERS: usize = 2048;
+/// Longer than most commits take.
+const AHEAD: Duration = Duration::from_millis(5);
 
 /// How to reach the broker that a configuration names.
 ///
@@ -238,5 +240,6 @@ pub(crate) fn limit_settings(limits: &config::Limits) -> LimitSettings {
         },
         cool_down: limits.cool_down,
         cool_down_max: limits.cool_down_max,
+        ahead: AHEAD,
     }
 }

@@ -14,7 +14,7 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 impl Engine {
-    pub(super) fn handle_ended(&mut self, seq: Seq, attempt: u32, verdict: Verdict) {
+    pub(super) fn handle_ended(&mut self, seq: Seq, attempt: u32, at: Time, verdict: Verdict) {
         match self.flights.get(&seq) {
             Some(flight) if flight.attempt == attempt => {}
             // An answer that came twice, or to an attempt that was already given up.
@@ -22,11 +22,13 @@ impl Engine {
         }
         self.at_hand = Some(seq);
         let Some(flight) = self.flights.remove(&seq) else { return };
-        self.record(Record::Ended { seq, attempt, at: self.now, verdict: verdict.clone() });
+        // Never before it began or after it is heard of, whatever the clock of whoever saw it says.
+        let at = at.max(flight.at).min(self.now);
+        self.record(Record::Ended { seq, attempt, at, verdict: verdict.clone() });
         if let Some(sender) = flight.sender {
-            self.senders[sender.index()].answers.observe(self.now.since(flight.at));
+            self.senders[sender.index()].answers.observe(at.since(flight.at));
         }
-        self.count_end(&flight, self.now, &verdict);
+        self.count_end(&flight, at, &verdict);
         let look = self.look_of(seq);
         if let Some(look) = look {
             self.end_of_attempt(look, seq, attempt, &verdict);

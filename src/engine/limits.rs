@@ -40,6 +40,7 @@ fn locked<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The spacing between two sends of one account.
 pub(super) struct Spacing {
+    clock: SteadyClock,
     limiter: Limiter<AccountKey, Slots>,
     slots: Slots,
 }
@@ -78,7 +79,7 @@ impl StateStore for Slots {
 impl Spacing {
     pub(super) fn new(clock: SteadyClock) -> Self {
         let slots = Slots::default();
-        Self { limiter: RateLimiter::new(exact_quota(), slots.clone(), clock), slots }
+        Self { limiter: RateLimiter::new(exact_quota(), slots.clone(), clock.clone()), slots, clock }
     }
 
     /// Adds the next account; keys are handed out in order.
@@ -86,11 +87,13 @@ impl Spacing {
         locked(&self.slots.0).push(Slot { since: None, interval: limits.interval });
     }
 
-    /// Takes the account's slot, or says when it has the next.
-    pub(super) fn take(&self, account: AccountKey) -> Result<(), NotBefore> {
-        self.limiter
-            .check_key(&account)
-            .map_err(|until| NotBefore(Some(Time::from_nanos(until.earliest_possible().as_u64()))))
+    /// Takes the account's slot for a send that starts at `at`, or says when it has the next.
+    pub(super) fn take(&self, account: AccountKey, at: Time) -> Result<(), NotBefore> {
+        let now = self.clock.time();
+        self.clock.set(at);
+        let taken = self.limiter.check_key(&account);
+        self.clock.set(now);
+        taken.map_err(|until| NotBefore(Some(Time::from_nanos(until.earliest_possible().as_u64()))))
     }
 
     /// Counts the spacing anew from `at`, when a send ended. Never makes the next slot earlier.

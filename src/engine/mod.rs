@@ -248,7 +248,7 @@ impl Engine {
             Input::Refused { ticket, refusal } => self.handle_refused(ticket, *refusal),
             Input::Command { ticket, request } => self.handle_command(ticket, *request),
             Input::Ignored { ticket } => self.acknowledge(Some(ticket)),
-            Input::Ended { seq, attempt, verdict } => self.handle_ended(seq, attempt, verdict),
+            Input::Ended { seq, attempt, at, verdict } => self.handle_ended(seq, attempt, at, verdict),
             Input::Published { what, refused } => self.handle_published(what, refused),
             Input::PublishAgain { what } => self.outbox.again(what),
             Input::Connected(connected) => {

@@ -109,7 +109,10 @@ mod tests {
         assert_eq!(engine.at_hand(), Some(at_hand));
         engine.at_hand = Some(Seq(2));
         assert_eq!(engine.at_hand(), None, "there is none of that number");
-        engine.handle(Input::Ended { seq: Seq(1), attempt: 1, verdict: Verdict::Confirmed { msg_id: None } }, START);
+        engine.handle(
+            Input::Ended { seq: Seq(1), attempt: 1, at: START, verdict: Verdict::Confirmed { msg_id: None } },
+            START,
+        );
         engine.poll_ready(START);
         assert_eq!(engine.at_hand(), None);
     }

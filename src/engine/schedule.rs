@@ -17,20 +17,28 @@ impl Engine {
     pub(super) fn place(&mut self, key: AccountKey) {
         let waited = self.unplace(key);
         match self.standing(key) {
-            Ok((rank, due, sender, corp)) if due <= self.now => {
-                let since = waited.unwrap_or(self.now);
+            Ok((rank, due, sender, corp)) if self.decides_at(key, due) <= self.now => {
+                let since = waited.unwrap_or(due.max(self.now));
                 self.account_mut(key).ready_since = Some(since);
                 let entry = Entry::new(key, since, rank);
-                self.account_mut(key).place = Place::Ready(sender, corp, entry);
+                self.account_mut(key).place = Place::Ready { sender, corp, entry, due };
                 let open = self.corps[corp.index()].open;
                 self.senders[sender.index()].lanes.insert(corp, open, entry);
             }
             Ok((_, due, _, _)) => {
-                self.account_mut(key).place = Place::Due(due);
-                self.timers.insert((due, Timer::Account(key)));
+                let look_at = self.decides_at(key, due);
+                self.account_mut(key).place = Place::Due(look_at);
+                self.timers.insert((look_at, Timer::Account(key)));
             }
             Err(_) => {}
         }
+    }
+
+    /// When a send that is due then is decided: ahead, unless another message of the account comes due before it, which
+    /// may go first.
+    fn decides_at(&self, key: AccountKey, due: Time) -> Time {
+        let ahead = due - self.settings.limits.ahead;
+        self.account(key).scheduled.first().map_or(ahead, |(at, _)| ahead.max(at.min(due)))
     }
 
     /// Finds the account's place anew because a message of this rank joined its queue: nothing to do when another
@@ -49,10 +57,10 @@ impl Engine {
         let waited = account.ready_since.take();
         match place {
             Place::Idle => {}
-            Place::Due(due) => {
-                self.timers.remove(&(due, Timer::Account(key)));
+            Place::Due(look_at) => {
+                self.timers.remove(&(look_at, Timer::Account(key)));
             }
-            Place::Ready(sender, corp, entry) => {
+            Place::Ready { sender, corp, entry, .. } => {
                 let open = self.corps[corp.index()].open;
                 self.senders[sender.index()].lanes.remove(corp, open, entry);
             }
@@ -104,7 +112,7 @@ impl Engine {
         }
     }
 
-    /// Starts every send that may start now.
+    /// Decides every send that may start now, or so soon that it is decided ahead.
     pub(super) fn dispatch(&mut self) {
         if self.stopping || self.settle_until > self.now {
             return;
@@ -120,8 +128,9 @@ impl Engine {
                 self.close_hour(corp, urgent, until.0);
                 continue;
             }
-            match self.spacing.take(account) {
-                Ok(()) => self.start_attempt(sender, corp, account),
+            let at = self.starts_at(account);
+            match self.spacing.take(account, at) {
+                Ok(()) => self.start_attempt(sender, corp, account, at),
                 Err(_) => {
                     // The account was placed on an older answer of its spacing: nothing was sent, so nothing counts.
                     self.hours.end(corp, self.now, false);
@@ -166,7 +175,15 @@ impl Engine {
         }
     }
 
-    fn start_attempt(&mut self, sender: SenderKey, corp: CorpKey, key: AccountKey) {
+    /// When a send that is decided now starts.
+    fn starts_at(&self, account: AccountKey) -> Time {
+        match self.account(account).place {
+            Place::Ready { due, .. } => due.max(self.now),
+            Place::Idle | Place::Due(_) => self.now,
+        }
+    }
+
+    fn start_attempt(&mut self, sender: SenderKey, corp: CorpKey, key: AccountKey, at: Time) {
         let Some(rank) = self.head(key) else {
             // The lane held an account with nothing to send: give the place back rather than send nothing.
             self.hours.end(corp, self.now, false);
@@ -178,7 +195,6 @@ impl Engine {
             sabotage::crash_over(self.live.get(&seq).map(|live| live.dedup.id));
         }
         self.unplace(key);
-        let now = self.now;
         let account = self.account_mut(key);
         account.queue.remove(&rank);
         account.in_flight += 1;
@@ -188,9 +204,9 @@ impl Engine {
         live.phase = Phase::Sending;
         let (attempt, flagged) = (u32::from(live.attempts), live.possibly_duplicate);
         self.count_change(seq, key, State::Queued, State::Sending);
-        self.flights.insert(seq, Flight { attempt, account: key, sender: Some(sender), corp, at: now });
+        self.flights.insert(seq, Flight { attempt, account: key, sender: Some(sender), corp, at });
         if let Some(look) = self.look_of(seq) {
-            self.evidence.begin(look, seq, attempt, now);
+            self.evidence.begin(look, seq, attempt, at);
         }
         let server = &mut self.senders[sender.index()];
         server.in_flight += 1;
@@ -199,13 +215,13 @@ impl Engine {
             self.record(Record::Attempted {
                 seq,
                 attempt,
-                at: now,
+                at,
                 account: account_name,
                 corp: self.corps[corp.index()].name.clone(),
                 possibly_duplicate: flagged,
             });
         }
-        self.act(Action::Send { seq, attempt, sender: sender_name });
+        self.act(Action::Send { seq, attempt, sender: sender_name, at });
         self.event(seq, State::Sending, attempt, flagged);
         // Where the spacing counts from the request, the next message need not wait for the answer.
         self.place(key);

@@ -88,6 +88,9 @@ pub struct LimitSettings {
     /// The first wait after "too frequent", which doubles up to the second.
     pub cool_down: Duration,
     pub cool_down_max: Duration,
+    /// How long before its moment a send is decided at most, so that it is durable when the moment has come and leaves at
+    /// once. Everything but an order that comes in between is decided for that moment.
+    pub ahead: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

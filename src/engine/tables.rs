@@ -271,10 +271,10 @@ pub(super) struct AccountState {
 pub(super) enum Place {
     /// In none: nothing to send, busy, held, or not known well enough to send.
     Idle,
-    /// In the timers, due then.
+    /// In the timers, to be looked at then.
     Due(Time),
-    /// In the lane of its server and company, as this entry.
-    Ready(SenderKey, CorpKey, Entry),
+    /// In the lane of its server and company, as this entry. It may send from `due` on, which may be a little ahead.
+    Ready { sender: SenderKey, corp: CorpKey, entry: Entry, due: Time },
 }
 
 #[derive(Clone, Debug)]

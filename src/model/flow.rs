@@ -43,6 +43,8 @@ pub enum Input {
     Ended {
         seq: Seq,
         attempt: u32,
+        /// When its end was seen, which is before anybody has time to hear of it.
+        at: Time,
         verdict: Verdict,
     },
     /// The broker acknowledged something published, or refused it for good.
@@ -330,11 +332,12 @@ pub const LOOKUPS_MAX: usize = 64;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     Acknowledge(Ticket),
-    /// Make the request. The body is the journal's.
+    /// Make the request at `at`, or at once if that is over. The body is the journal's.
     Send {
         seq: Seq,
         attempt: u32,
         sender: SenderName,
+        at: Time,
     },
     Publish(Outgoing),
     Event(SendEvent),
@@ -458,6 +461,8 @@ pub struct Job {
     pub sender: SenderName,
     pub kind: Arc<str>,
     pub body: Bytes,
+    /// Not before then.
+    pub at: Time,
 }
 
 /// Something to publish, with all that its payload is made of.

@@ -134,7 +134,8 @@ impl Dialogue {
                 } else {
                     number(attempt) as u32
                 };
-                Input::Ended { seq, attempt, verdict: parse::verdict(line, line.word(2)) }
+                let at = self.now - line.duration("ago").unwrap_or_default();
+                Input::Ended { seq, attempt, at, verdict: parse::verdict(line, line.word(2)) }
             }
             "published" => Input::Published { what: outgoing(line), refused: line.value("refused").map(Box::from) },
             "callback" => Input::Callback {
@@ -273,7 +274,7 @@ impl Dialogue {
             match action {
                 Action::Publish(what) if self.serving.is_some() => self.published.push(*what),
                 _ if self.serving.is_some() => {}
-                _ => self.output.push(format!("-> {}", self.printer.action(action))),
+                _ => self.output.push(format!("-> {}", self.printer.action(action, self.now))),
             }
         }
     }
@@ -290,7 +291,7 @@ impl Dialogue {
                 self.answers.pop_first();
                 let verdict = Verdict::Confirmed { msg_id: None };
                 let attempt = self.attempts[&seq];
-                self.handle(Input::Ended { seq, attempt, verdict });
+                self.handle(Input::Ended { seq, attempt, at: self.now, verdict });
             }
             let before = self.output.len();
             self.poll();
@@ -417,7 +418,7 @@ fn a_hundred_thousand_accounts_are_served_in_turn() {
         assert!(sends.len() == 1000, "the server is used to its cap: {}", sends.len());
         now = now + Duration::from_millis(10);
         for (seq, attempt) in sends {
-            engine.handle(Input::Ended { seq, attempt, verdict: Verdict::Confirmed { msg_id: None } }, now);
+            engine.handle(Input::Ended { seq, attempt, at: now, verdict: Verdict::Confirmed { msg_id: None } }, now);
             sent.push(seq);
         }
     }

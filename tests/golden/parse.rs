@@ -70,6 +70,7 @@ pub fn default_settings() -> Settings {
             measured_from: MeasuredFrom::Response,
             cool_down: Duration::from_secs(2),
             cool_down_max: Duration::from_secs(60),
+            ahead: Duration::ZERO,
         },
         messages: MessageSettings {
             ttl: Duration::from_secs(86_400),
@@ -129,6 +130,7 @@ pub fn configure(settings: &mut Settings, line: &Line<'_>) {
             "per_hour" => limits.corp.per_hour = number(value) as u32,
             "reserve" => limits.corp.reserve = number(value) as u32,
             "burst" => limits.corp.burst = Some(number(value) as u32),
+            "ahead" => limits.ahead = duration(value),
             "measured_from" if *value == "request" => limits.measured_from = MeasuredFrom::Request,
             "ttl" => messages.ttl = duration(value),
             "dedup_window" => messages.dedup_window = duration(value),

@@ -83,10 +83,13 @@ impl Printer {
         }
     }
 
-    pub fn action(&self, action: &Action) -> String {
+    pub fn action(&self, action: &Action, now: Time) -> String {
         match action {
             Action::Acknowledge(ticket) => format!("acknowledge {}", ticket.packet),
-            Action::Send { seq, attempt, sender } => format!("send {seq}/{attempt} to {sender}"),
+            Action::Send { seq, attempt, sender, at } if *at > now => {
+                format!("send {seq}/{attempt} to {sender} at {}", self.time(*at))
+            }
+            Action::Send { seq, attempt, sender, .. } => format!("send {seq}/{attempt} to {sender}"),
             Action::Publish(Outgoing::Answer(seq)) => format!("publish answer {seq}"),
             Action::Publish(Outgoing::Refusal(number)) => format!("publish refusal {number}"),
             Action::Publish(Outgoing::Event(number)) => format!("publish event {number}"),

@@ -242,7 +242,7 @@ impl Real {
 
     fn end(&mut self, verdict: m::Verdict) {
         let (seq, attempt) = self.attempt.take().expect("an attempt is under way");
-        self.handle(m::Input::Ended { seq, attempt, verdict });
+        self.handle(m::Input::Ended { seq, attempt, at: self.now, verdict });
     }
 
     fn command(&mut self, command: m::Command) {
@@ -403,6 +403,7 @@ fn settings(rules: &Rules) -> Settings {
             measured_from: MeasuredFrom::Response,
             cool_down: Duration::from_secs(1),
             cool_down_max: Duration::from_secs(1),
+            ahead: Duration::ZERO,
         },
         messages: MessageSettings {
             ttl: LIFETIME,

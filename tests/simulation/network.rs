@@ -238,7 +238,8 @@ impl World {
             Some((_, verdict)) if echo => verdict.clone(),
             _ => fate.verdict.clone(),
         };
-        self.input(Input::Ended { seq, attempt, verdict });
+        let at = self.clock();
+        self.input(Input::Ended { seq, attempt, at, verdict });
     }
 
     fn ask_directory(&mut self, sender: usize) {
@@ -270,9 +271,9 @@ impl World {
     pub(super) fn perform(&mut self, action: Action) -> Result<(), Violation> {
         match action {
             Action::Acknowledge(ticket) => return self.acknowledge(ticket),
-            Action::Send { seq, attempt, sender } => {
+            Action::Send { seq, attempt, sender, at } => {
                 let sender = (0..self.moods.len()).find(|index| sender_name(*index) == sender).unwrap_or_default();
-                return self.send(seq, attempt, sender);
+                return self.send(seq, attempt, sender, at.since(self.clock()));
             }
             Action::Publish(what) => return self.publish(what),
             Action::Event(event) => return self.check_event(&event),
@@ -341,7 +342,7 @@ impl World {
         Ok(())
     }
 
-    fn send(&mut self, seq: Seq, attempt: u32, sender: usize) -> Result<(), Violation> {
+    fn send(&mut self, seq: Seq, attempt: u32, sender: usize, waits: Duration) -> Result<(), Violation> {
         let kept = self.disk.messages.get(&seq);
         let Some((kept, open)) = kept.and_then(|kept| Some((kept, kept.open_attempt()?))) else {
             return broken(Promise::Durable, format!("{seq} is requested without an attempt on disk"));
@@ -368,11 +369,12 @@ impl World {
         let request = self.server.requests.len();
         if let Some(after) = fate.arrives_after {
             self.server.under_way += 1;
-            self.schedule(after, Event::Arrival(request));
+            self.schedule(waits + after, Event::Arrival(request));
         }
-        self.schedule(fate.ends_after, Event::Answer { request, echo: false });
+        let ends_after = waits + fate.ends_after;
+        self.schedule(ends_after, Event::Answer { request, echo: false });
         if let Some((after, _)) = fate.echo {
-            self.schedule(fate.ends_after + after, Event::Answer { request, echo: true });
+            self.schedule(ends_after + after, Event::Answer { request, echo: true });
         }
         self.server.by_message.entry(seq).or_default().push(request);
         self.server.requests.push(Sent { seq, attempt, life: self.life, account, corp, fate, arrived: false });

@@ -183,6 +183,7 @@ fn settings(random: &mut Random, servers: usize, accounts: &[AccountTruth]) -> S
             measured_from,
             cool_down: Duration::from_secs(2),
             cool_down_max: Duration::from_secs(60),
+            ahead: Duration::from_millis([0, 5, 60][per_hour as usize % 3]),
         },
         messages: MessageSettings {
             ttl: random.seconds(60, 10_000),

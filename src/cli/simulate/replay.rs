@@ -111,7 +111,8 @@ impl World {
             while let Some(entry) = self.answers.first_entry().filter(|entry| entry.key().0 <= now) {
                 let Answer { seq, attempt, request } = entry.remove();
                 self.replayed.requests[request].ended_at = Some(now);
-                self.inputs.push(Input::Ended { seq, attempt, verdict: Verdict::Confirmed { msg_id: None } });
+                let verdict = Verdict::Confirmed { msg_id: None };
+                self.inputs.push(Input::Ended { seq, attempt, at: now, verdict });
             }
             while let Some((_, request)) = due.next_if(|(at, _)| *at <= now) {
                 self.inputs.push(Input::Request { ticket: None, request: Box::new(request) });
@@ -280,7 +281,7 @@ fn settings(arrivals: &[Arrival], assumptions: &Assumptions) -> Settings {
         broker_backlog_alarm: 0,
         broker_limits: BrokerLimits::default(),
         status: StatusSettings { per_second: 0, accounts_max: 1, idle: Duration::ZERO },
-        limits: assumptions.limits.clone(),
+        limits: LimitSettings { ahead: Duration::ZERO, ..assumptions.limits.clone() },
         messages: MessageSettings {
             ttl: assumptions.ttl,
             dedup_window: Duration::ZERO,

@@ -192,7 +192,7 @@ impl Play {
         let rank = if flat { Rank::new(DEFAULT_PRIORITY, head.rank.seq()) } else { head.rank };
         let entry = Entry::new(key, since, rank);
         waiting.ready_since = Some(since);
-        waiting.place = Place::Ready(waiting.server, waiting.corp, entry);
+        waiting.place = Place::Ready { sender: waiting.server, corp: waiting.corp, entry, due: now };
         let open = self.corps[waiting.corp.index()].open;
         self.servers[waiting.server.index()].lanes.insert(waiting.corp, open, entry);
     }
@@ -205,7 +205,7 @@ impl Play {
             Place::Due(due) => {
                 self.timers.remove(&(due, Event::Account(AccountKey(index as u32))));
             }
-            Place::Ready(server, corp, entry) => {
+            Place::Ready { sender: server, corp, entry, .. } => {
                 let open = self.corps[corp.index()].open;
                 self.servers[server.index()].lanes.remove(corp, open, entry);
             }

@@ -211,7 +211,7 @@ impl Play {
         let held = stops.on(&account.name, &engine.corps[real_corp.index()].name, &sender.name);
         let held = if self.flaw == Some(Flaw::NoHolds) && held < Time::MAX { Time::default() } else { held };
         let held = if knowable { held } else { Time::MAX };
-        let is_ready = matches!(account.place, Place::Ready(..));
+        let is_ready = matches!(account.place, Place::Ready { .. });
         self.accounts.push(Waiting {
             key,
             corp: CorpKey(corp as u32),

@@ -131,7 +131,8 @@ impl World {
             self.now = self.now.max(at);
             while let Some((_, seq, attempt)) = self.answers.first().copied().filter(|(at, _, _)| *at <= self.now) {
                 self.answers.pop_first();
-                self.handle(Input::Ended { seq, attempt, verdict: Verdict::Confirmed { msg_id: None } });
+                let (at, verdict) = (self.now, Verdict::Confirmed { msg_id: None });
+                self.handle(Input::Ended { seq, attempt, at, verdict });
             }
             self.poll();
         }
