@@ -88,8 +88,8 @@ pub struct LimitSettings {
     /// The first wait after "too frequent", which doubles up to the second.
     pub cool_down: Duration,
     pub cool_down_max: Duration,
-    /// How long before its moment a send is decided at most, so that it is durable when the moment has come and leaves at
-    /// once. Everything but an order that comes in between is decided for that moment.
+    /// How long before its moment a send is decided at most, so that it is durable when the moment comes and leaves at
+    /// once. An order that comes in between finds it on its way.
     pub ahead: Duration,
 }
 
