@@ -105,23 +105,13 @@ impl Rig {
 
     /// How many messages of a burst the sender has, and how many of them more than once. Counts from the first call on.
     pub fn ledger(&self) -> (u64, u64) {
-        let body = self.ask_sender("/ledger");
+        let body = self.sender().ask("/ledger");
         let (arrived, twice) = body.split_once(' ').expect("two numbers");
         (arrived.parse().expect("a number"), twice.parse().expect("a number"))
     }
 
-    /// How late messages were since the last call, as the sender tells it. Counts from the first call on.
-    pub fn lateness(&self) -> String {
-        self.ask_sender("/lateness")
-    }
-
-    fn ask_sender(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.sender_port)).expect("the sender runs");
-        write!(stream, "GET {path} HTTP/1.1\r\n\r\n").expect("the sender reads");
-        stream.shutdown(std::net::Shutdown::Write).expect("an open connection");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned()
+    pub fn sender(&self) -> Sender {
+        Sender(self.sender_port)
     }
 
     /// Starts a part of a measurement that publishes. [`end_of`] waits for its report.
@@ -151,6 +141,26 @@ impl Rig {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let (_generator, mut output) = start_self(&arguments, &self.directory);
         read_line(&mut output)
+    }
+}
+
+/// The pretend sender, to be asked what it saw.
+#[derive(Clone, Copy)]
+pub struct Sender(u16);
+
+impl Sender {
+    /// How late messages were since the last call. Counts from the first call on.
+    pub fn lateness(self) -> String {
+        self.ask("/lateness")
+    }
+
+    fn ask(self, path: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.0)).expect("the sender runs");
+        write!(stream, "GET {path} HTTP/1.1\r\n\r\n").expect("the sender reads");
+        stream.shutdown(std::net::Shutdown::Write).expect("an open connection");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned()
     }
 }
 
