@@ -102,6 +102,8 @@ pub struct Engine {
     /// Whether the journal holds an attempt of the last hour or of a live message.
     sent_before: bool,
     started: bool,
+    /// The message that the replay is at.
+    replayed_last: Option<Seq>,
     stopping: bool,
     storage_low: bool,
 
@@ -184,6 +186,7 @@ impl Engine {
             settle_until: Time::default(),
             sent_before: false,
             started: false,
+            replayed_last: None,
             stopping: false,
             storage_low: false,
             spacing: Spacing::new(clock.clone()),

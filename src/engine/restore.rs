@@ -3,7 +3,7 @@
 use super::accept::dedup_key;
 use super::attempt::retry_wait;
 use super::sabotage::Sabotage;
-use super::tables::{AccountKey, CorpKey, Flight, Past, Phase, Timer};
+use super::tables::{AccountKey, CorpKey, Flight, Live, Past, Phase, Timer};
 use super::{Engine, SETTLE};
 use crate::model::{Account, Corp, Doubt, NotSent, OnDoubt, Outgoing, Record, Seq, State, Time, Verdict};
 use std::time::Duration;
@@ -12,7 +12,8 @@ use std::time::Duration;
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(3600);
 
 impl Engine {
-    /// Takes over a record of an earlier life of the process, in the order in which it was written.
+    /// Takes over a record of an earlier life of the process, in the order in which they were written, but that all that
+    /// belongs to a message follows its `Accepted`.
     ///
     /// # Panics
     /// After [`start`](Self::start) was called: a journal is replayed once.
@@ -21,6 +22,8 @@ impl Engine {
         self.last.see(&record);
         match record {
             Record::Accepted(message) => {
+                let before = self.replayed_last.replace(message.seq);
+                before.into_iter().for_each(|seq| self.resume_untried(seq));
                 self.add_live(&message, dedup_key(&message.request));
                 self.count_accepted(message.seq, true);
             }
@@ -108,6 +111,8 @@ impl Engine {
                 continue;
             }
             self.doubt(seq, None);
+            // Others of its account were put where they wait before its end was known.
+            self.place(flight.account);
         }
         self.end_condemned();
         let waiting: Vec<Seq> =
@@ -128,6 +133,15 @@ impl Engine {
         }
         if !self.holds.is_empty() || !self.blocks.is_empty() {
             self.publish_holds();
+        }
+    }
+
+    /// A message that was never tried goes back to where it waited as soon as all of it is there, while the next ones are
+    /// being read: of a million it would take half a second afterwards.
+    fn resume_untried(&mut self, seq: Seq) {
+        let untried = |live: &Live| live.attempts == 0 && live.phase == Phase::Scheduled && !live.rare().last_in_doubt;
+        if self.live.get(&seq).is_some_and(untried) {
+            self.enqueue(seq);
         }
     }
 
