@@ -237,3 +237,16 @@ fn classify(path: &Path, error: rusqlite::Error) -> OpenError {
         _ => OpenError::Database { path, error },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A path without a directory lies in the one that the process runs in.
+    #[test]
+    fn a_name_is_made_durable_where_it_stands() {
+        sync_directory(Path::new("sendbridge.db")).expect("the directory of the process");
+        let failed = sync_directory(Path::new("/no such directory/sendbridge.db"));
+        assert!(matches!(failed, Err(OpenError::File { .. })), "{failed:?}");
+    }
+}

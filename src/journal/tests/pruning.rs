@@ -1,11 +1,11 @@
 use super::{
-    HOUR, START, accepted, answered, attempted, commit, directory, ended, finished, life, message, open, replayed,
-    settings,
+    HOUR, START, accepted, answered, attempted, commit, directory, ended, event, finished, life, message, open,
+    replayed, settings,
 };
-use crate::journal::{Batch, Journal, Pruned};
+use crate::journal::{Batch, Journal, Pruned, Suspect};
 use crate::model::{
-    Block, Code, CommandOrigin, Fault, Hold, HoldId, LastNumbers, Origin, Record, Refusal, Scope, Selection, Seq, Time,
-    Verdict,
+    Block, Callback, Code, CommandOrigin, Fault, Hold, HoldId, LastNumbers, Origin, Record, Refusal, Retry, Scope,
+    Selection, Seq, Time, Verdict,
 };
 use rusqlite::Connection;
 use std::path::Path;
@@ -148,6 +148,37 @@ async fn everything_goes_after_its_retention_but_numbers_and_what_is_live() {
     let last = LastNumbers { seq: Seq(2601), refusal: 5, hold: 6, event: 0 };
     journal.close().await.expect("a clean end");
     assert_eq!(open(directory.path()).last_numbers(), last);
+}
+
+/// What a retry inherits and what a callback proved are needed for as long as their message may be retried.
+#[tokio::test]
+async fn what_is_kept_beside_messages_goes_after_its_own_time_and_each_is_counted() {
+    let directory = directory();
+    let journal = open(directory.path());
+    let retried = |seq| {
+        let mut again = message(seq, START);
+        again.retry = Some(Retry { of: Seq(1), possibly_duplicate: false, in_doubt: false });
+        let proven = Record::Proven { seq: Seq(seq), at: START, msg_id: None };
+        [vec![Record::Accepted(Arc::new(again)), proven], life(seq, START).split_off(1)].concat()
+    };
+    let callback = |key| {
+        let callback = Callback { sender: None, key: [key; 16], events: vec![event()], signals: Vec::new() };
+        let number = u64::from(key);
+        [Record::Reported { number, at: START, callback: Arc::new(callback) }, Record::EventPublished { number }]
+    };
+    let callbacks = (1..=3).flat_map(callback).collect();
+    commit(&journal, [life(1, START), retried(2), retried(3), callbacks].concat()).await;
+    for suspect in 1..=5 {
+        journal.accuse(Suspect::Delivery(suspect), START).await.expect("a row");
+    }
+    let week = 7 * 24 * HOUR;
+    let pruned = prune(&journal, START + 2 * HOUR).await;
+    assert_eq!((pruned.messages_moved, pruned.others_removed), (3, 3), "callbacks are known for an hour");
+    assert_eq!(prune(&journal, START + week + MINUTE).await.others_removed, 5, "suspects");
+    let month = 31 * 24 * HOUR;
+    assert_eq!(prune(&journal, START + week + month - MINUTE).await.others_removed, 0);
+    assert_eq!(prune(&journal, START + week + month + MINUTE).await.others_removed, 2 + 2);
+    assert_eq!(["retry", "proof", "poison", "callback"].map(|table| count(directory.path(), table)), [0; 4]);
 }
 
 #[tokio::test]
