@@ -201,4 +201,16 @@ mod tests {
         assert_eq!(minutes.iter(at(61)).len(), 2);
         assert_eq!(minutes.total(at(2 * 3600)), 0);
     }
+
+    /// As when it is rebuilt from what an earlier life sent.
+    #[test]
+    fn what_ended_counts_for_as_long_as_it_would_have_counted() {
+        let second = |second: u64| Time::from_millis((1_700_000_000 + second) * 1000);
+        let now = second(10_000);
+        for (ago, counts) in [(0, 2), (1, 2), (WINDOW_SECONDS, 2), (WINDOW_SECONDS + 1, 0), (2 * WINDOW_SECONDS, 0)] {
+            let mut hour = Hour::new();
+            hour.add(second(10_000 - ago), 2, now);
+            assert_eq!(hour.used(now), counts, "{ago} s ago");
+        }
+    }
 }

@@ -87,6 +87,8 @@ impl Dialogue {
         }
         match line.word(0) {
             "advance" => return self.advance(duration(line.word(1))),
+            // Nobody asks the engine meanwhile: what happens next comes before what was due.
+            "busy" => return self.now = self.now + duration(line.word(1)),
             "serve" => {
                 self.serving = line.duration("latency");
                 let open = self.disk.messages.iter().filter(|(_, kept)| kept.open_attempt().is_some());

@@ -1,7 +1,5 @@
 use super::{HOUR, START, accepted, commit, copy_as_after_a_crash, directory, life, open, replayed, settings};
-use crate::journal::{
-    Anchor, Batch, CommitError, Journal, OpenError, QUICK_CHECK_BYTES_MAX, UnknownCause, check,
-};
+use crate::journal::{Anchor, Batch, CommitError, Journal, OpenError, QUICK_CHECK_BYTES_MAX, UnknownCause, check};
 use crate::model::{CommandOrigin, Corp, LastNumbers, LimitChange, LimitOverride, LimitScope, Record, Seq};
 use rusqlite::Connection;
 use std::os::unix::fs::PermissionsExt;

@@ -182,6 +182,17 @@ async fn what_is_kept_beside_messages_goes_after_its_own_time_and_each_is_counte
 }
 
 #[tokio::test]
+async fn a_pass_that_nobody_waits_for_is_made_all_the_same() {
+    let directory = directory();
+    let journal = open(directory.path());
+    commit(&journal, life(1, START)).await;
+    journal.start_pruning(START + 2 * HOUR);
+    // By itself this one finds nothing to move: it joins the other, or comes after it.
+    prune(&journal, START).await;
+    assert_eq!(count(directory.path(), "history"), 1);
+}
+
+#[tokio::test]
 async fn the_file_shrinks_after_a_flood_and_commits_go_on_meanwhile() {
     let directory = directory();
     let journal = open(directory.path());
