@@ -213,4 +213,19 @@ mod tests {
             assert_eq!(hour.used(now), counts, "{ago} s ago");
         }
     }
+
+    /// To carry them over to another company, where each goes on counting for as long as it would have.
+    #[test]
+    fn an_account_knows_the_minute_of_each_of_its_sends() {
+        let minute = |minute: u64| Time::from_millis((28_333_400 + minute) * 60_000);
+        let mut minutes = Minutes::new();
+        for (at, now) in [(100, 100), (100, 100), (97, 100), (40, 100), (39, 100), (105, 105)] {
+            minutes.add(minute(at), minute(now));
+        }
+        let latest = |at: u64| minute(at) + Duration::from_secs(59);
+        assert_eq!(minutes.total(minute(100)), 4, "its clock does not step back");
+        assert_eq!(minutes.iter(minute(105)), [(latest(97), 1), (latest(100), 2), (latest(105), 1)]);
+        assert_eq!(minutes.iter(minute(160)), [(latest(100), 2), (latest(105), 1)]);
+        assert_eq!((minutes.total(minute(165)), minutes.total(minute(166))), (1, 0));
+    }
 }

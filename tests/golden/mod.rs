@@ -16,10 +16,12 @@ use crate::model::{
     Origin, Outgoing, Question, Ready, Refusal, SenderName, SenderTrouble, Seq, Ticket, Time, Verdict,
 };
 use crate::simulation::disk::Disk;
+use bytes::Bytes;
 use parse::{Line, duration, number};
 use print::Printer;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 const START: Time = Time::from_millis(1_700_000_000_000);
@@ -98,6 +100,11 @@ impl Dialogue {
                 return;
             }
             "look" => return self.look(),
+            // After store.body_retention.
+            "erased" => {
+                let kept = self.disk.messages.get_mut(&Seq(number(line.word(1)))).expect("the journal has it");
+                return Arc::make_mut(&mut kept.message).request.body = Bytes::new();
+            }
             "crash" => return self.restart(line.duration("after").unwrap_or(Duration::from_secs(5))),
             "requests" => {
                 for number in 1..=number(line.word(1)) {

@@ -6,11 +6,12 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Tests that take less than this together are run as one.
-const TOGETHER: Duration = Duration::from_millis(400);
+/// The first tests that take less than this together are run as one, then those that take less than four times as much,
+/// and so on: most mutants are noticed at once, and by which test is no matter.
+const TOGETHER: Duration = Duration::from_millis(100);
 /// How many times what they take without a mutant tests may take with one, and how many seconds more, of processor time.
 const SLOWER: u32 = 10;
-const SECONDS_MORE: u64 = 20;
+const SECONDS_MORE: u64 = 5;
 /// Tests that wait for ever use no processor: then this ends them.
 const WALL_SECONDS_MAX: u64 = 600;
 /// What a mutant may take of the memory, in KiB.
@@ -70,8 +71,8 @@ impl Tries {
     }
 
     fn look(&self, name: &str) -> Test {
-        let report = self.folder.join("target").join(name.replace("::", "."));
-        let (sites, times) = (report.with_extension("sites"), report.with_extension("times"));
+        let report = |what: &str| self.folder.join("target").join(format!("{}-{what}", name.replace("::", "-")));
+        let (sites, times) = (report("sites"), report("times"));
         let _ = std::fs::remove_file(&sites);
         let script = r#""$0" -q --exact --test-threads=1 "$2" && times > "$1""#;
         let mut command = self.command(script, &self.binary);
@@ -96,14 +97,15 @@ impl Tries {
 
     fn run_until_noticed(&self, binary: &Path, mutant: usize, is_wanted: &dyn Fn(&Test) -> bool) -> Outcome {
         let mut wanted = self.tests.iter().filter(|test| is_wanted(test)).peekable();
+        let mut most = TOGETHER;
         while let Some(first) = wanted.next() {
             let (mut together, mut time) = (vec![first], first.time);
-            while let Some(test) = wanted.next_if(|test| time + test.time < TOGETHER) {
+            while let Some(test) = wanted.next_if(|test| time + test.time < most) {
                 together.push(test);
                 time += test.time;
             }
             match self.run(binary, mutant, &together, time) {
-                End::Passed => {}
+                End::Passed => most *= 4,
                 End::Failed => return Outcome::Caught(together.iter().map(|test| test.name.clone()).collect()),
                 End::TimedOut => return Outcome::TimedOut,
             }
