@@ -1,7 +1,7 @@
 //! Mutation testing with one binary of all mutants, of which an environment variable brings one to life: compiling them
 //! takes minutes, where compiling one after the other takes days. The few that cannot share it are compiled alone.
 //!
-//!     mutation ROOMS ALL ACCEPTED JOBS [PART OF A NAME…]
+//!     mutation ROOMS ALL ACCEPTED JOBS [--missed | PART OF A NAME…]
 //!
 //! ROOMS is the package with the source and `mutants.json` beside it; ALL, a copy of it that gets all mutants; ACCEPTED,
 //! the page that lists what may survive. Leaves `outcomes.txt` beside ROOMS, and ends with 1 if more survives.
@@ -13,12 +13,22 @@ mod tries;
 
 use compile::{Compiled, compile, compile_alone};
 use list::Mutant;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tries::{Outcome, Tries};
+
+/// What became of each mutant, by its number.
+type Outcomes = BTreeMap<usize, Outcome>;
+
+const WORDS: [(Outcome, &str); 4] = [
+    (Outcome::Caught, "caught"),
+    (Outcome::TimedOut, "timed-out"),
+    (Outcome::Missed, "missed"),
+    (Outcome::Unviable, "unviable"),
+];
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -27,88 +37,102 @@ fn read(path: &Path) -> String {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [rooms, all, accepted, jobs, parts @ ..] = &arguments[..] else {
-        eprintln!("mutation ROOMS ALL ACCEPTED JOBS [PART OF A NAME…]");
+        eprintln!("mutation ROOMS ALL ACCEPTED JOBS [--missed | PART OF A NAME…]");
         return ExitCode::from(2);
     };
     let (rooms, all, jobs) = (Path::new(rooms), Path::new(all), jobs.parse().expect("the jobs are a number"));
     let mutants = list::read(&read(&rooms.with_file_name("mutants.json")), rooms);
+    let kept = rooms.with_file_name("outcomes.txt");
+    let (mut outcomes, wanted): (Outcomes, Vec<&Mutant>) = if parts == ["--missed"] {
+        let before = read_outcomes(&read(&kept), &mutants);
+        let wanted = mutants.iter().filter(|mutant| before.get(&mutant.number) == Some(&Outcome::Missed)).collect();
+        (before, wanted)
+    } else {
+        let is_wanted = |mutant: &&Mutant| parts.is_empty() || parts.iter().any(|part| mutant.name.contains(part));
+        (Outcomes::new(), mutants.iter().filter(is_wanted).collect())
+    };
+
     fs::write(all.join("src/mutant.rs"), include_str!("switch.rs")).expect("the switch is written");
     let compiled = compile(rooms, all, &mutants);
     let tries = Tries::new(&compiled.binary, all, jobs);
     let seconds: f64 = tries.tests.iter().map(|test| test.time.as_secs_f64()).sum();
     eprintln!("{} tests pass without a mutant, in {seconds:.0} s", tries.tests.len());
-
-    let is_wanted = |mutant: &&Mutant| parts.is_empty() || parts.iter().any(|part| mutant.name.contains(part));
-    let wanted: Vec<&Mutant> = mutants.iter().filter(is_wanted).collect();
-    let outcomes = try_all(&tries, &compiled, rooms, &wanted);
-    // Whatever else went wrong meanwhile, it was not that.
+    outcomes.extend(try_all(&tries, &compiled, rooms, &wanted));
+    // Whatever else went wrong meanwhile, it was not that they fail by themselves.
     assert_eq!(Tries::new(&compiled.binary, all, jobs).tests.len(), tries.tests.len());
-    report(&outcomes, mutants.len(), rooms, &read(Path::new(accepted)))
+
+    let word = |outcome: Outcome| WORDS.iter().find(|(one, _)| *one == outcome).expect("each has a word").1;
+    let named = mutants.iter().filter_map(|mutant| Some((word(*outcomes.get(&mutant.number)?), mutant)));
+    let lines: String = named.map(|(word, mutant)| format!("{word} {}\n", mutant.name)).collect();
+    if outcomes.len() == mutants.len() {
+        fs::write(kept, lines).expect("the outcomes are written");
+    }
+    report(&mutants, &outcomes, &read(Path::new(accepted)))
 }
 
-/// What became of each; nothing of what is no program.
-fn try_all<'a>(
-    tries: &Tries,
-    compiled: &Compiled,
-    rooms: &Path,
-    wanted: &[&'a Mutant],
-) -> Vec<(&'a Mutant, Option<Outcome>)> {
+/// What an earlier run left. Its mutants have to be those of now: tests may be others, the program may not.
+fn read_outcomes(text: &str, mutants: &[Mutant]) -> Outcomes {
+    let numbers: BTreeMap<&str, usize> = mutants.iter().map(|mutant| (&*mutant.name, mutant.number)).collect();
+    let outcome = |line: &str| {
+        let (word, name) = line.split_once(' ')?;
+        Some((*numbers.get(name)?, WORDS.iter().find(|(_, one)| *one == word)?.0))
+    };
+    let before: Option<Outcomes> = text.lines().map(outcome).collect();
+    before.filter(|before| before.len() == mutants.len()).expect("an earlier run tried all mutants of this source")
+}
+
+fn try_all(tries: &Tries, compiled: &Compiled, rooms: &Path, wanted: &[&Mutant]) -> Outcomes {
     let done = AtomicUsize::new(0);
-    let say = |mutant: &Mutant, outcome: &Option<Outcome>| {
+    let say = |mutant: &Mutant, outcome: Outcome| {
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-        if *outcome == Some(Outcome::Missed) || done.is_multiple_of(100) {
-            eprintln!("{done} of {}: {outcome:?} {}", wanted.len(), mutant.name);
+        if outcome == Outcome::Missed {
+            eprintln!("{done} of {}: missed {}", wanted.len(), mutant.name);
         }
     };
     let is_alone =
         |mutant: &&&Mutant| !compiled.sites.contains_key(&mutant.number) && !compiled.unviable.contains(&mutant.number);
-    let (alone, together): (Vec<&'a Mutant>, Vec<&'a Mutant>) = wanted.iter().partition(is_alone);
-    let mut outcomes = tries.each(&together, |mutant| {
+    let (alone, together): (Vec<&Mutant>, Vec<&Mutant>) = wanted.iter().partition(is_alone);
+    let tried = tries.each(&together, |mutant| {
         let site = compiled.sites.get(&mutant.number);
-        let outcome = site.map(|site| tries.try_one_of_all(mutant.number, *site));
-        say(mutant, &outcome);
-        (*mutant, outcome)
+        let outcome = site.map_or(Outcome::Unviable, |site| tries.try_one_of_all(mutant.number, *site));
+        say(mutant, outcome);
+        (mutant.number, outcome)
     });
+    let mut outcomes = Outcomes::from_iter(tried);
     for mutant in alone {
-        let outcome = compile_alone(rooms, mutant).map(|binary| tries.try_alone(&binary));
-        say(mutant, &outcome);
-        outcomes.push((mutant, outcome));
+        let binary = compile_alone(rooms, mutant);
+        let outcome = binary.map_or(Outcome::Unviable, |binary| tries.try_alone(&binary));
+        say(mutant, outcome);
+        outcomes.insert(mutant.number, outcome);
     }
-    outcomes.sort_by_key(|(mutant, _)| mutant.number);
     outcomes
 }
 
-fn report(outcomes: &[(&Mutant, Option<Outcome>)], in_all: usize, rooms: &Path, accepted: &str) -> ExitCode {
-    let listed: String = outcomes.iter().map(|(mutant, outcome)| format!("{outcome:?} {}\n", mutant.name)).collect();
-    fs::write(rooms.with_file_name("outcomes.txt"), listed).expect("the outcomes are written");
-    let accepted: BTreeSet<&str> = accepted.lines().filter_map(|line| line.strip_prefix("    src/")).collect();
-    let is_accepted =
-        |mutant: &Mutant| mutant.lasting_name.strip_prefix("src/").is_some_and(|name| accepted.contains(name));
-    let mut unlisted = false;
-    for (mutant, outcome) in outcomes {
-        match outcome {
-            Some(Outcome::Missed) if !is_accepted(mutant) => {
-                unlisted = true;
+fn report(mutants: &[Mutant], outcomes: &Outcomes, accepted: &str) -> ExitCode {
+    let accepted: BTreeSet<&str> = accepted.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let mut is_listed = true;
+    for mutant in mutants {
+        match (outcomes.get(&mutant.number), accepted.contains(&*mutant.lasting_name)) {
+            (Some(Outcome::Missed), false) => {
+                is_listed = false;
                 println!("survives, and is not listed with a reason: {}", mutant.lasting_name);
             }
-            Some(Outcome::Caught(_) | Outcome::TimedOut) if is_accepted(mutant) => {
-                println!("is listed, and noticed: {}", mutant.lasting_name);
+            (Some(Outcome::Caught | Outcome::TimedOut), true) => {
+                println!("listed, and noticed: {}", mutant.lasting_name)
             }
-            Some(_) | None => {}
+            _ => {}
         }
     }
-    let count =
-        |is_so: &dyn Fn(&Option<Outcome>) -> bool| outcomes.iter().filter(|(_, outcome)| is_so(outcome)).count();
-    let tried = count(&|outcome| outcome.is_some());
-    let timed_out = count(&|outcome| *outcome == Some(Outcome::TimedOut));
-    let missed = count(&|outcome| *outcome == Some(Outcome::Missed));
-    println!("figure: mutants-in-all = {in_all}");
+    let count = |wanted: Outcome| outcomes.values().filter(|outcome| **outcome == wanted).count();
+    let (caught, timed_out, missed) = (count(Outcome::Caught), count(Outcome::TimedOut), count(Outcome::Missed));
+    let tried = caught + timed_out + missed;
+    println!("figure: mutants-in-all = {}", mutants.len());
     println!("figure: mutants-tried = {tried}");
-    println!("figure: mutants-caught = {}", tried - missed - timed_out);
+    println!("figure: mutants-caught = {caught}");
     println!("figure: mutants-timed-out = {timed_out}");
     println!("figure: mutants-missed = {missed}");
-    println!("figure: mutants-unviable = {}", outcomes.len() - tried);
+    println!("figure: mutants-unviable = {}", count(Outcome::Unviable));
     // One that never ends is noticed too: its tests hang.
     println!("figure: mutants-caught-percent = {:.1}", (tried - missed) as f64 * 100.0 / tried.max(1) as f64);
-    ExitCode::from(u8::from(unlisted))
+    ExitCode::from(u8::from(!is_listed))
 }

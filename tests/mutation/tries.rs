@@ -24,18 +24,13 @@ pub struct Test {
     pub sites: BTreeSet<usize>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// By one of these tests.
-    Caught(Vec<String>),
+    Caught,
     TimedOut,
     Missed,
-}
-
-enum End {
-    Passed,
-    Failed,
-    TimedOut,
+    /// It is no program.
+    Unviable,
 }
 
 pub struct Tries {
@@ -104,16 +99,16 @@ impl Tries {
                 together.push(test);
                 time += test.time;
             }
-            match self.run(binary, mutant, &together, time) {
-                End::Passed => most *= 4,
-                End::Failed => return Outcome::Caught(together.iter().map(|test| test.name.clone()).collect()),
-                End::TimedOut => return Outcome::TimedOut,
+            let outcome = self.run(binary, mutant, &together, time);
+            if outcome != Outcome::Missed {
+                return outcome;
             }
+            most *= 4;
         }
         Outcome::Missed
     }
 
-    fn run(&self, binary: &Path, mutant: usize, tests: &[&Test], time: Duration) -> End {
+    fn run(&self, binary: &Path, mutant: usize, tests: &[&Test], time: Duration) -> Outcome {
         let seconds = (time * SLOWER).as_secs() + SECONDS_MORE;
         let script =
             r#"ulimit -t "$1" -v "$2"; shift 2; exec timeout -s KILL "$1" "$0" -q --exact --test-threads=1 "${@:2}""#;
@@ -122,9 +117,9 @@ impl Tries {
         let status = command.args(tests.iter().map(|test| &test.name)).env("MUTANT", mutant.to_string()).status();
         // 124 and 137 are what `timeout` says, 152 is a processor limit.
         match status.expect("tests run").code() {
-            Some(0) => End::Passed,
-            Some(124 | 137 | 152) | None => End::TimedOut,
-            Some(_) => End::Failed,
+            Some(0) => Outcome::Missed,
+            Some(124 | 137 | 152) | None => Outcome::TimedOut,
+            Some(_) => Outcome::Caught,
         }
     }
 
