@@ -330,6 +330,11 @@ mod tests {
         assert_eq!(wrong(|_| ()), []);
         assert_eq!(wrong(|ledger| ledger.unknown.received += 1), [Book::Unknown, Book::All]);
         assert_eq!(wrong(|ledger| ledger.corps[0].duplicate += 1), [corp, Book::All]);
+        let lost = |ledger: &mut Ledger| {
+            ledger.unknown.received += 1;
+            ledger.total.received += 1;
+        };
+        assert_eq!(wrong(lost), [Book::Unknown, Book::All]);
         // By themselves all add up, but not with each other, or with what is there.
         let refused = |ledger: &mut Ledger| {
             ledger.corps[0].received += 1;

@@ -105,7 +105,11 @@ impl Dialogue {
                 let kept = self.disk.messages.get_mut(&Seq(number(line.word(1)))).expect("the journal has it");
                 return Arc::make_mut(&mut kept.message).request.body = Bytes::new();
             }
-            "crash" => return self.restart(line.duration("after").unwrap_or(Duration::from_secs(5))),
+            "crash" => {
+                // Whose clock was set back meanwhile.
+                self.now = self.now - line.duration("before").unwrap_or_default();
+                return self.restart(line.duration("after").unwrap_or(Duration::from_secs(5)));
+            }
             "requests" => {
                 for number in 1..=number(line.word(1)) {
                     let mut line = Line::new(text);

@@ -333,7 +333,7 @@ fn a_server_that_takes_nothing_more_is_said_of_its_accounts_within_a_second() {
         world.request(account, "", later);
     }
     // By then nothing has changed for so long that it is rarely looked at.
-    world.advance(Duration::from_secs(300));
+    world.advance(Duration::from_secs(310));
     world.actions.clear();
     let trouble = SenderTrouble::Unauthorized;
     world.handle(Input::DirectoryFailed { sender: SenderName::new("main"), trouble });
