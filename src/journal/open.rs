@@ -249,4 +249,17 @@ mod tests {
         let failed = sync_directory(Path::new("/no such directory/sendbridge.db"));
         assert!(matches!(failed, Err(OpenError::File { .. })), "{failed:?}");
     }
+
+    /// What is there already is left as it is; whatever else is in the way is named.
+    #[test]
+    fn a_file_is_made_where_there_is_none() {
+        let directory = tempfile::tempdir().expect("a directory for the test");
+        let path = directory.path().join("sendbridge.db");
+        create_file(&path).expect("a new file");
+        std::fs::write(&path, "kept").expect("a text");
+        create_file(&path).expect("the same file");
+        assert_eq!(std::fs::read(&path).expect("the file"), b"kept");
+        let failed = create_file(&path.join("below a file"));
+        assert!(matches!(failed, Err(OpenError::File { .. })), "{failed:?}");
+    }
 }

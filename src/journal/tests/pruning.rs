@@ -2,7 +2,7 @@ use super::{
     HOUR, START, accepted, answered, attempted, commit, directory, ended, event, finished, life, message, open,
     replayed, settings,
 };
-use crate::journal::{Batch, Journal, Pruned, Suspect};
+use crate::journal::{Batch, CommitError, Journal, Pruned, Suspect, UnknownCause};
 use crate::model::{
     Block, Callback, Code, CommandOrigin, Fault, Hold, HoldId, LastNumbers, Origin, Record, Refusal, Retry, Scope,
     Selection, Seq, Time, Verdict,
@@ -179,6 +179,21 @@ async fn what_is_kept_beside_messages_goes_after_its_own_time_and_each_is_counte
     assert_eq!(prune(&journal, START + week + month - MINUTE).await.others_removed, 0);
     assert_eq!(prune(&journal, START + week + month + MINUTE).await.others_removed, 2 + 2);
     assert_eq!(["retry", "proof", "poison", "callback"].map(|table| count(directory.path(), table)), [0; 4]);
+}
+
+/// Going on would make worse what is wrong already.
+#[tokio::test]
+async fn an_end_without_its_message_stops_the_pass() {
+    let directory = directory();
+    let journal = open(directory.path());
+    commit(&journal, life(1, START)).await;
+    let file = Connection::open(settings(directory.path()).path).expect("the file");
+    file.execute("DELETE FROM message", []).expect("an edit");
+    let stopped = journal.prune(START + 2 * HOUR).await;
+    assert!(
+        matches!(stopped, Err(CommitError::Unknown(UnknownCause::Contradiction { record: "outcome", number: 1 }))),
+        "{stopped:?}"
+    );
 }
 
 #[tokio::test]
