@@ -181,6 +181,37 @@ async fn what_is_kept_beside_messages_goes_after_its_own_time_and_each_is_counte
     assert_eq!(["retry", "proof", "poison", "callback"].map(|table| count(directory.path(), table)), [0; 4]);
 }
 
+/// Ends do not lie in their order: behind many that are young an old one may come.
+#[tokio::test]
+async fn a_pass_looks_at_all_ends_however_many_are_not_due() {
+    let directory = directory();
+    let journal = open(directory.path());
+    let young = |first: u64| (first..first + 100).flat_map(|seq| life(seq, START + 2 * HOUR)).collect();
+    for first in (1..1001).step_by(100) {
+        commit(&journal, young(first)).await;
+    }
+    commit(&journal, life(1001, START)).await;
+    assert_eq!(prune(&journal, START + 2 * HOUR).await.messages_moved, 1);
+}
+
+/// They are repeated from there for as long as their transactions are known.
+#[tokio::test]
+async fn of_orders_each_that_is_old_goes_and_each_that_is_young_stays() {
+    let ordered = |at| {
+        let origin = CommandOrigin { name: Box::from("pause"), reply_to: None, transaction: None, by: None };
+        Record::Commanded { at, origin, fingerprint: [1; 16], reply: Box::from("{}") }
+    };
+    let late = START + 7 * 24 * HOUR + MINUTE;
+    for (old, young) in [(999, 1), (1000, 1), (1500, 0)] {
+        let directory = directory();
+        let journal = open(directory.path());
+        let old_ones = (0..old).map(|_| ordered(START));
+        commit(&journal, old_ones.chain((0..young).map(|_| ordered(late))).collect()).await;
+        assert_eq!(prune(&journal, late).await.others_removed, old);
+        assert_eq!(count(directory.path(), "command"), young);
+    }
+}
+
 /// Going on would make worse what is wrong already.
 #[tokio::test]
 async fn an_end_without_its_message_stops_the_pass() {
