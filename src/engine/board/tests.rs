@@ -361,7 +361,7 @@ fn every_change_counts() {
 
 /// A report that differs in nothing but what follows from the passing of time is no news.
 #[test]
-fn an_expected_time_may_move_by_a_slot_and_a_free_place_is_no_news_while_there_are_more() {
+fn a_time_may_move_by_a_slot_and_a_place_may_become_free_without_being_news() {
     let mut settings = with_status(100, 100);
     settings.limits.account.interval = Duration::from_secs(5);
     let mut world = world(settings, &accounts(1, 1));
@@ -375,9 +375,19 @@ fn an_expected_time_may_move_by_a_slot_and_a_free_place_is_no_news_while_there_a
     let moved = |by: Duration| Said::Account(Box::new(AccountReport { drain_eta: Some(eta + by), ..report.clone() }));
     let said = moved(Duration::ZERO);
     assert!(!said.differs(&moved(slot)) && said.differs(&moved(slot + Duration::from_millis(1))));
+    let of = |until: Time, sent_last_hour: u64| {
+        Said::Account(Box::new(AccountReport { until: Some(until), sent_last_hour, ..report.clone() }))
+    };
+    assert!(!of(eta, 9).differs(&of(eta + slot, 8)));
+    assert!(of(eta, 9).differs(&of(eta + slot + Duration::from_millis(1), 9)) && of(eta, 9).differs(&of(eta, 10)));
     let Some(Status::Corp(_, Some(corp))) = retained(&world).remove(&StatusTopic::Corp(Corp::new("corp0"))) else {
         panic!("the company is not shown");
     };
+    let of = |next_free_at: Time, used: u64| {
+        Said::Corp(Box::new(CorpReport { next_free_at: Some(next_free_at), used, ..*corp.clone() }))
+    };
+    assert!(!of(eta, 9).differs(&of(eta + INTERVAL, 8)));
+    assert!(of(eta, 9).differs(&of(eta + INTERVAL * 2, 9)) && of(eta, 9).differs(&of(eta, 10)));
     let free = |free: u64| Said::Corp(Box::new(CorpReport { free, ..*corp.clone() }));
     assert!(corp.free > 1 && !free(corp.free).differs(&free(corp.free - 1)));
     assert!(free(1).differs(&free(0)) && free(0).differs(&free(1)));

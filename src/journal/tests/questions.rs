@@ -96,7 +96,7 @@ async fn a_list_goes_from_the_newest_to_the_history_page_by_page() {
     let none = Selection { tag: Some(Box::from("no such")), ..Selection::default() };
     assert_eq!(listed(&reader, &none, &[], &page(9, None)), (vec![], None));
     let wanted = Wanted { selection: &all, members: &BTreeSet::new(), states: &[] };
-    for after in ["", "m", "x1", "m-1", "m1x", "你"] {
+    for after in ["", "m", "x1", "m0", "m-1", "m1x", "你"] {
         assert_eq!(reader.list(wanted, &page(1, Some(after.to_owned()))).expect("an answer"), None, "{after}");
     }
 }

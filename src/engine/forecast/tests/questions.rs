@@ -163,6 +163,13 @@ fn how_soon_the_next_forecast_is_made_hangs_on_who_is_shown_it() {
         world.engine.handle_forecast(Some(play.run()), world.now);
         world.request("a", "", Options::default());
         assert_eq!(world.engine.play_due(), Some(world.now + rest));
+        // One that takes long is made less often.
+        world.now = world.now + rest;
+        let play = world.engine.poll_play(world.now).expect("it is due");
+        world.now = world.now + Duration::from_secs(100);
+        world.engine.handle_forecast(Some(play.run()), world.now);
+        world.request("a", "", Options::default());
+        assert_eq!(world.engine.play_due(), Some(world.now + Duration::from_secs(400)));
     }
 }
 
