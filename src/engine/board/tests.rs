@@ -433,9 +433,9 @@ fn what_is_left_over_and_what_is_new_have_their_turn_alternately() {
     let all = accounts(9, 1);
     let mut world = world(with_status(2, 100), &all);
     world.pause(Scope::All, None);
-    for index in 0..9 {
+    for (index, (account, _)) in all.iter().enumerate() {
         world.handle(Input::StatusSeen(StatusTopic::Account(Account::new(&format!("gone{index}")))));
-        world.request(&all[index].0, "", Options::default());
+        world.request(account, "", Options::default());
     }
     for round in 1..=4 {
         world.poll();

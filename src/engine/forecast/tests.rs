@@ -5,11 +5,11 @@ mod world;
 
 pub(in crate::engine) use world::{World, settings};
 
-use super::{AT_ONCE_MAX, AnswerTime, Expected, Flaw, Play, SOON_MAX, SOON_STEP, Watch};
+use super::{AnswerTime, Expected, Flaw, Play, SOON_MAX, SOON_STEP, Watch};
 use crate::engine::SenderSettings;
 use crate::engine::limits::GUARD;
 use crate::engine::settings::{CorpLimits, MeasuredFrom};
-use crate::model::{Account, Action, Command, Corp, Lifetime, Options, Scope, SenderName, Time};
+use crate::model::{Account, Corp, Lifetime, Options, Scope, SenderName, Time};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use world::START;

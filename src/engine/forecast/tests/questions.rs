@@ -84,10 +84,10 @@ fn ask_for_message(world: &mut World, seq: u64) {
     let id = MessageId::from_json(&seq.to_string());
     world.command(Command::MessageGet { id, account: None });
     world.poll();
-    let number = world.actions.drain(..).find_map(|(_, action)| match action {
-        Action::Lookup(lookup) => Some(lookup.number),
-        _ => None,
-    });
+    let number = world
+        .actions
+        .drain(..)
+        .find_map(|(_, action)| if let Action::Lookup(lookup) = action { Some(lookup.number) } else { None });
     let seen = serde_json::json!({ "seq": seq, "id": seq, "account": "a", "type": "text", "receivedAt": START,
         "state": "queued", "attempts": 0, "possiblyDuplicate": false });
     let messages = vec![serde_json::from_value(seen).expect("a report")];
