@@ -197,6 +197,57 @@ mod tests {
     }
 
     #[test]
+    fn a_company_that_is_new_since_a_pass_was_wanted_is_counted_too() {
+        let mut engine = half_way();
+        engine.set_now(START + SLICE_INTERVAL);
+        assert_eq!(engine.recount(), Some(vec![]));
+        engine.start_recount();
+        let entry = DirectoryEntry { account: Account::new("b"), corp: Some(Corp::new("corp2")), online: Some(true) };
+        engine.handle(Input::Directory { sender: SenderName::new("main"), entries: vec![entry] }, START);
+        for id in 1..=3 {
+            let request = Box::new(crate::golden::request_of("b", 100 + id));
+            engine.handle(Input::Request { ticket: None, request }, START);
+        }
+        assert_eq!(engine.recount(), None, "after one slice");
+        engine.set_now(START + SLICE_INTERVAL * 2);
+        assert_eq!(engine.recount(), Some(vec![]));
+    }
+
+    /// What belongs to nobody is found where it is: in the books of one company, or of those that are in none.
+    #[test]
+    fn a_count_that_is_wrong_is_found_in_its_own_book() {
+        let found = |spoil: fn(&mut Ledger)| {
+            let mut engine = half_way();
+            spoil(&mut engine.ledger);
+            engine.set_now(START + SLICE_INTERVAL);
+            engine.recount()
+        };
+        assert_eq!(found(|_| ()), Some(vec![]));
+        let corp = |ledger: &mut Ledger| ledger.corps[0].states.enter(State::Queued);
+        assert_eq!(found(corp), Some(vec![Book::Corp(CorpKey(0))]));
+        assert_eq!(found(|ledger| ledger.unknown.states.enter(State::InDoubt)), Some(vec![Book::Unknown]));
+    }
+
+    /// Where accounts move all the time there is no moment to compare; what was not begun need not begin again.
+    #[test]
+    fn a_pass_that_had_to_begin_again_too_often_says_nothing() {
+        let after = |restarts: u32| {
+            let mut engine = half_way();
+            for restart in 1..=restarts {
+                engine.recount_again();
+                engine.recount_again();
+                engine.set_now(START + SLICE_INTERVAL * restart);
+                assert_eq!(engine.recount(), None);
+                assert_eq!(cursor(&engine), Some(Seq(SLICE as u64)));
+            }
+            engine.set_now(START + SLICE_INTERVAL * (restarts + 1));
+            engine.recount()
+        };
+        assert_eq!(after(RESTARTS_MAX - 1), Some(vec![]));
+        assert_eq!(after(RESTARTS_MAX), None);
+    }
+
+    #[test]
     fn a_pass_begins_again_when_an_account_changes_company() {
         let mut engine = half_way();
         locate(&mut engine, "corp2");

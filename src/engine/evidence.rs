@@ -361,6 +361,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_seen_is_named_only_where_it_can_be_nothing_else() {
+        let mut alone = evidence(&[(1, 100)]);
+        alone.see(sight("x", 102));
+        alone.see(sight("y", 103));
+        assert_eq!(proven(&alone, 1), Some(None));
+        // Another one that began too late to be it is still another one that looks the same.
+        let mut early = evidence(&[(1, 100), (2, 5000)]);
+        early.see(sight("x", 102));
+        assert_eq!((proven(&early, 1), proven(&early, 2)), (Some(None), None));
+    }
+
+    /// Comparing all with all takes its time, and of so many nobody can tell one from another.
+    #[test]
+    fn a_large_group_proves_nothing() {
+        let max = GROUP_MAX as u64;
+        for (attempts, seen) in [(max, max), (max, max + 1), (max + 1, 1), (max + 1, max + 1)] {
+            let made: Vec<(u64, u64)> = (0..attempts).map(|_| (1, 100)).collect();
+            let mut evidence = evidence(&made);
+            (0..seen).for_each(|number| assert!(evidence.see(sight(&number.to_string(), 102))));
+            assert_eq!(proven(&evidence, 1).is_some(), attempts.max(seen) == max, "{attempts} {seen}");
+        }
+    }
+
+    #[test]
     fn what_an_answer_claims_proves_nothing_else() {
         let mut evidence = evidence(&[(1, 100)]);
         evidence.see(sight("x", 102));

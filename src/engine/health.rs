@@ -345,6 +345,8 @@ mod tests {
             let actions = engine.poll_ready(start + Duration::from_secs(seconds)).actions.into_iter();
             let alarms = actions.filter_map(|action| match action {
                 Action::Alarm(alarm) if alarm.what.contains("balanced") => {
+                    let shows_counts = alarm.message.contains("\"accepted\":");
+                    assert_eq!(shows_counts, alarm.what == "unbalanced", "{}", alarm.message);
                     Some((alarm.what.to_owned(), alarm.about.to_string()))
                 }
                 _ => None,

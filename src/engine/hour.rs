@@ -201,4 +201,31 @@ mod tests {
         assert_eq!(minutes.iter(at(61)).len(), 2);
         assert_eq!(minutes.total(at(2 * 3600)), 0);
     }
+
+    /// As when it is rebuilt from what an earlier life sent.
+    #[test]
+    fn what_ended_counts_for_as_long_as_it_would_have_counted() {
+        let second = |second: u64| Time::from_millis((1_700_000_000 + second) * 1000);
+        let now = second(10_000);
+        for (ago, counts) in [(0, 2), (1, 2), (WINDOW_SECONDS, 2), (WINDOW_SECONDS + 1, 0), (2 * WINDOW_SECONDS, 0)] {
+            let mut hour = Hour::new();
+            hour.add(second(10_000 - ago), 2, now);
+            assert_eq!(hour.used(now), counts, "{ago} s ago");
+        }
+    }
+
+    /// To carry them over to another company, where each goes on counting for as long as it would have.
+    #[test]
+    fn an_account_knows_the_minute_of_each_of_its_sends() {
+        let minute = |minute: u64| Time::from_millis((28_333_400 + minute) * 60_000);
+        let mut minutes = Minutes::new();
+        for (at, now) in [(100, 100), (100, 100), (97, 100), (40, 100), (39, 100), (105, 105)] {
+            minutes.add(minute(at), minute(now));
+        }
+        let latest = |at: u64| minute(at) + Duration::from_secs(59);
+        assert_eq!(minutes.total(minute(100)), 4, "its clock does not step back");
+        assert_eq!(minutes.iter(minute(105)), [(latest(97), 1), (latest(100), 2), (latest(105), 1)]);
+        assert_eq!(minutes.iter(minute(160)), [(latest(100), 2), (latest(105), 1)]);
+        assert_eq!((minutes.total(minute(165)), minutes.total(minute(166))), (1, 0));
+    }
 }

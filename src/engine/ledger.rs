@@ -315,6 +315,40 @@ mod tests {
         assert_eq!(counts(&engine, "corp2"), (1, 0, 0, 1, 1));
     }
 
+    /// Each of them would be a message that got lost, or one that nobody sent.
+    #[test]
+    fn books_that_do_not_add_up_are_named() {
+        let wrong = |spoil: fn(&mut Ledger)| {
+            let mut engine = engine();
+            locate(&mut engine, "a", "corp1");
+            request(&mut engine, "a", 1);
+            request(&mut engine, "nobody knows", 2);
+            spoil(&mut engine.ledger);
+            engine.unbalanced()
+        };
+        let corp = Book::Corp(CorpKey(0));
+        assert_eq!(wrong(|_| ()), []);
+        assert_eq!(wrong(|ledger| ledger.unknown.received += 1), [Book::Unknown, Book::All]);
+        assert_eq!(wrong(|ledger| ledger.corps[0].duplicate += 1), [corp, Book::All]);
+        let lost = |ledger: &mut Ledger| {
+            ledger.unknown.received += 1;
+            ledger.total.received += 1;
+        };
+        assert_eq!(wrong(lost), [Book::Unknown, Book::All]);
+        // By themselves all add up, but not with each other, or with what is there.
+        let refused = |ledger: &mut Ledger| {
+            ledger.corps[0].received += 1;
+            ledger.corps[0].rejected += 1;
+        };
+        assert_eq!(wrong(refused), [Book::All]);
+        assert_eq!(wrong(|ledger| ledger.forgotten += 1), [Book::All]);
+        let under_way = |ledger: &mut Ledger| {
+            ledger.corps[0].states.change(State::Queued, State::Sending);
+            ledger.total.states.change(State::Queued, State::Sending);
+        };
+        assert_eq!(wrong(under_way), [Book::All]);
+    }
+
     #[test]
     fn a_correction_is_made_in_the_books_in_which_the_message_ended() {
         let mut engine = engine();

@@ -197,6 +197,17 @@ mod tests {
         assert_eq!(counts(&outbox), (2, EVENTS_WINDOW, false));
     }
 
+    /// Answers that come while events are on their way do not wait for those.
+    #[test]
+    fn events_on_their_way_take_no_room_of_answers() {
+        let mut outbox = Outbox::new(2);
+        outbox.connected(true);
+        (1..=3).for_each(|number| outbox.push(Outgoing::Event(number)));
+        assert_eq!(published(&mut outbox).len(), 3);
+        (1..=3).for_each(|number| outbox.push(Outgoing::Answer(Seq(number))));
+        assert_eq!(published(&mut outbox), [Outgoing::Answer(Seq(1)), Outgoing::Answer(Seq(2))]);
+    }
+
     #[test]
     fn what_is_done_before_it_went_is_not_counted_any_more() {
         let mut outbox = Outbox::new(2);

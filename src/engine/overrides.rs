@@ -165,3 +165,25 @@ fn humantime(span: Duration) -> String {
 pub(super) fn shown(at: Option<Time>) -> Option<String> {
     at.map(|at| at.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::LastNumbers;
+
+    /// Where no more fit, those that are set can be changed, or nobody could make them stricter.
+    #[test]
+    fn ten_thousand_limits_may_be_set() {
+        let start = Time::from_millis(1_700_000_000_000);
+        let mut engine = Engine::new(crate::golden::default_settings(), start, LastNumbers::default());
+        let scope = |number: usize| LimitScope::Account(Account::new(&number.to_string()));
+        let change = LimitChange::Interval(Duration::from_secs(1));
+        for number in 0..10_000 {
+            assert_eq!(engine.check_limit(&scope(number), change), Ok(()), "{number}");
+            engine.replay_limit(LimitOverride { scope: scope(number), change, by: None, since: start, until: None });
+        }
+        let refused = engine.check_limit(&scope(10_000), change).expect_err("no more are taken");
+        assert_eq!(refused.code, Code::QueueFull);
+        assert_eq!(engine.check_limit(&scope(9_999), change), Ok(()));
+    }
+}

@@ -188,3 +188,29 @@ impl Engine {
         self.evidence.forget(self.now, window);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Account, Corp, DirectoryEntry, Input, LastNumbers};
+
+    /// Everything that was ever sent would be too much to keep.
+    #[test]
+    fn what_an_attempt_would_explain_is_forgotten_in_time() {
+        let start = Time::from_millis(1_700_000_000_000);
+        let mut settings = crate::golden::default_settings();
+        settings.senders[0].callbacks = true;
+        let mut engine = Engine::new(settings, start, LastNumbers::default());
+        engine.start(start);
+        let entry = DirectoryEntry { account: Account::new("a"), corp: Some(Corp::new("corp")), online: Some(true) };
+        let sender = engine.settings.senders[0].name.clone();
+        engine.handle(Input::Directory { sender, entries: vec![entry] }, start);
+        let request = Box::new(crate::golden::request_of("a", 1));
+        engine.handle(Input::Request { ticket: None, request }, start);
+        engine.poll_ready(start);
+        engine.handle(Input::Ended { seq: Seq(1), attempt: 1, verdict: Verdict::Confirmed { msg_id: None } }, start);
+        assert_eq!(engine.evidence.looks().len(), 1);
+        engine.poll_ready(start + std::time::Duration::from_secs(86_400));
+        assert_eq!(engine.evidence.looks().len(), 0);
+    }
+}

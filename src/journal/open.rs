@@ -241,3 +241,29 @@ fn classify(path: &Path, error: rusqlite::Error) -> OpenError {
         _ => OpenError::Database { path, error },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A path without a directory lies in the one that the process runs in.
+    #[test]
+    fn a_name_is_made_durable_where_it_stands() {
+        sync_directory(Path::new("sendbridge.db")).expect("the directory of the process");
+        let failed = sync_directory(Path::new("/no such directory/sendbridge.db"));
+        assert!(matches!(failed, Err(OpenError::File { .. })), "{failed:?}");
+    }
+
+    /// What is there already is left as it is; whatever else is in the way is named.
+    #[test]
+    fn a_file_is_made_where_there_is_none() {
+        let directory = tempfile::tempdir().expect("a directory for the test");
+        let path = directory.path().join("sendbridge.db");
+        create_file(&path).expect("a new file");
+        std::fs::write(&path, "kept").expect("a text");
+        create_file(&path).expect("the same file");
+        assert_eq!(std::fs::read(&path).expect("the file"), b"kept");
+        let failed = create_file(&path.join("below a file"));
+        assert!(matches!(failed, Err(OpenError::File { .. })), "{failed:?}");
+    }
+}

@@ -16,10 +16,12 @@ use crate::model::{
     Origin, Outgoing, Question, Ready, Refusal, SenderName, SenderTrouble, Seq, Ticket, Time, Verdict,
 };
 use crate::simulation::disk::Disk;
+use bytes::Bytes;
 use parse::{Line, duration, number};
 use print::Printer;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 const START: Time = Time::from_millis(1_700_000_000_000);
@@ -87,6 +89,8 @@ impl Dialogue {
         }
         match line.word(0) {
             "advance" => return self.advance(duration(line.word(1))),
+            // Nobody asks the engine meanwhile: what happens next comes before what was due.
+            "busy" => return self.now = self.now + duration(line.word(1)),
             "serve" => {
                 self.serving = line.duration("latency");
                 let open = self.disk.messages.iter().filter(|(_, kept)| kept.open_attempt().is_some());
@@ -96,7 +100,16 @@ impl Dialogue {
                 return;
             }
             "look" => return self.look(),
-            "crash" => return self.restart(line.duration("after").unwrap_or(Duration::from_secs(5))),
+            // After store.body_retention.
+            "erased" => {
+                let kept = self.disk.messages.get_mut(&Seq(number(line.word(1)))).expect("the journal has it");
+                return Arc::make_mut(&mut kept.message).request.body = Bytes::new();
+            }
+            "crash" => {
+                // Whose clock was set back meanwhile.
+                self.now = self.now - line.duration("before").unwrap_or_default();
+                return self.restart(line.duration("after").unwrap_or(Duration::from_secs(5)));
+            }
             "requests" => {
                 for number in 1..=number(line.word(1)) {
                     let mut line = Line::new(text);

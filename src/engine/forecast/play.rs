@@ -28,13 +28,6 @@ impl Play {
             self.now = self.now.max(*at);
             self.clock.set(self.now);
         }
-        let mut unknown = vec![false; self.corps.len()];
-        for waiting in &self.accounts {
-            unknown[waiting.corp.index()] |= waiting.expected.unknown;
-        }
-        for (corp, unknown) in self.corps.iter_mut().zip(unknown) {
-            corp.expected.unknown = unknown;
-        }
         self.watched.sort_unstable();
         Forecast {
             made_at,

@@ -228,7 +228,7 @@ impl Play {
             in_flight: 0,
             place: Place::Idle,
             ready_since: account.ready_since.filter(|_| is_ready),
-            expected: Expected { unknown: held == Time::MAX, ..Expected::default() },
+            expected: Expected::default(),
         });
     }
 

@@ -1,14 +1,15 @@
 //! Forecasts against what then happens, in random worlds where nothing changes.
 
+mod questions;
 mod world;
 
 pub(in crate::engine) use world::{World, settings};
 
-use super::{AT_ONCE_MAX, AnswerTime, Expected, Flaw, Play, SOON_MAX, SOON_STEP, Watch};
+use super::{AnswerTime, Expected, Flaw, Play, SOON_MAX, SOON_STEP, Watch};
 use crate::engine::SenderSettings;
 use crate::engine::limits::GUARD;
 use crate::engine::settings::{CorpLimits, MeasuredFrom};
-use crate::model::{Account, Action, Command, Corp, Lifetime, Options, Scope, SenderName, Time};
+use crate::model::{Account, Corp, Lifetime, Options, Scope, SenderName, Time};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use world::START;
@@ -267,99 +268,6 @@ fn long_queues_go_as_forecast() {
         );
     }
     assert!(most > 30_000, "{most} are not many");
-}
-
-fn account_get(account: &str) -> Command {
-    Command::AccountGet { account: Account::new(account) }
-}
-
-fn replies(world: &mut World) -> Vec<serde_json::Value> {
-    let actions = std::mem::take(&mut world.actions);
-    let mut replies = Vec::new();
-    for (_, action) in actions {
-        if let Action::Reply(reply) = action {
-            replies.push(reply.result.expect("it knows the answer"));
-        }
-    }
-    replies
-}
-
-fn busy_world(messages: usize) -> World {
-    let mut world = World::new(settings(), Duration::from_millis(20));
-    world.list("main", &[("a".to_owned(), "corp".to_owned())]);
-    world.advance(Duration::from_secs(2));
-    for _ in 0..messages {
-        world.request("a", "", Options::default());
-    }
-    world.poll();
-    world.actions.clear();
-    world
-}
-
-#[test]
-fn where_few_wait_a_question_is_answered_at_once() {
-    let mut world = busy_world(AT_ONCE_MAX);
-    world.command(account_get("a"));
-    world.poll();
-    let replies = replies(&mut world);
-    assert!(replies[0]["nextSendAt"].is_string() && replies[0]["drainEta"].is_string(), "{replies:?}");
-}
-
-#[test]
-fn where_many_wait_a_question_is_answered_with_the_next_forecast() {
-    let mut world = busy_world(AT_ONCE_MAX + 1);
-    world.command(account_get("a"));
-    world.poll();
-    let play = world.engine.poll_play(world.now).expect("somebody asked");
-    world.command(account_get("a"));
-    assert!(world.engine.poll_play(world.now).is_none(), "one play at a time");
-    assert!(replies(&mut world).is_empty());
-
-    // Meanwhile two more are sent, and those who asked first are told what comes then.
-    world.advance(Duration::from_millis(1100));
-    world.engine.handle_forecast(Some(play.run()), world.now);
-    world.poll();
-    let first = replies(&mut world);
-    assert_eq!(first.len(), 1, "the second question came after the copy");
-    let next = Time::parse_rfc3339(first[0]["nextSendAt"].as_str().expect("a time")).expect("a time");
-    assert!(next >= world.now && next <= world.now + Duration::from_millis(521), "{next} {}", world.now);
-
-    let play = world.engine.poll_play(world.now).expect("somebody still waits");
-    world.engine.handle_forecast(Some(play.run()), world.now);
-    world.command(account_get("a"));
-    world.poll();
-    assert_eq!(replies(&mut world).len(), 2, "nothing changed since: the forecast at hand does");
-    assert!(world.engine.poll_play(world.now).is_none());
-}
-
-#[test]
-fn a_forecast_that_fails_leaves_nobody_without_an_answer() {
-    let mut world = busy_world(AT_ONCE_MAX + 1);
-    world.command(account_get("a"));
-    world.poll();
-    let _ = world.engine.poll_play(world.now).expect("somebody asked");
-    world.engine.handle_forecast(None, world.now);
-    world.poll();
-    let replies = replies(&mut world);
-    assert!(replies[0]["queued"].as_u64() > Some(10) && replies[0]["nextSendAt"].is_null(), "{replies:?}");
-    assert!(world.engine.play_due().is_some_and(|due| due > world.now), "it is tried again, and not at once");
-}
-
-#[test]
-fn status_topics_have_a_new_forecast_and_not_too_often() {
-    let mut world = busy_world(200);
-    let mut plays = 0;
-    for _ in 0..100 {
-        world.advance(Duration::from_millis(500));
-        if let Some(play) = world.engine.poll_play(world.now) {
-            plays += 1;
-            // It takes two seconds.
-            world.advance(Duration::from_secs(2));
-            world.engine.handle_forecast(Some(play.run()), world.now);
-        }
-    }
-    // Without status topics every half a minute is enough; the last messages are played at once.
-    assert!((2..=4).contains(&plays), "{plays}");
 }
 
 /// How many messages wait in the world whose cost is measured; of a hundredth as many accounts.

@@ -186,3 +186,21 @@ impl Engine {
         self.alarm(what, "broker", message);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_high_stays_so_until_half_of_it_and_without_a_limit_nothing_is() {
+        let (calm, alarmed) = (Latch::default(), {
+            let mut latch = Latch::default();
+            latch.set(true);
+            latch
+        });
+        let high = |latch: &Latch| [4, 5, 9, 10].map(|value| is_high(latch, value, 9));
+        assert_eq!(high(&calm), [false, false, true, true]);
+        assert_eq!(high(&alarmed), [false, true, true, true]);
+        assert!(!is_high(&calm, 1, 0) && !is_high(&alarmed, u64::MAX, 0));
+    }
+}

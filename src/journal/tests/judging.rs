@@ -155,11 +155,14 @@ async fn the_fullest_hour_is_kept_of_each_company_and_of_all() {
         of("busy", 4, START + INTERVAL),
         of("quiet", 5, late),
         of("busy", 6, late),
+        // As many as in the fullest hour: the first one is named.
+        of("quiet", 7, late + INTERVAL),
+        of("quiet", 8, late + INTERVAL),
     ];
     let found = audited(records.concat(), 3, false).await;
     assert!(found.held(), "{found:?}");
     assert_eq!(found.largest_hour, Some((3, Corp::new("busy"))));
-    assert_eq!(found.hours.into_iter().collect::<Vec<_>>(), [(Corp::new("busy"), 3), (Corp::new("quiet"), 1)]);
+    assert_eq!(found.hours.into_iter().collect::<Vec<_>>(), [(Corp::new("busy"), 3), (Corp::new("quiet"), 3)]);
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 //! What a list selects, what an answer shows of a message, and what the journal tells about itself.
 
-use super::{HOUR, START, accepted, attempted, commit, directory, ended, life, message, open, settings};
+use super::{HOUR, START, accepted, attempted, commit, directory, ended, event, life, message, open, settings};
 use crate::journal::list::Wanted;
-use crate::journal::{CommitError, OpenError, ReadError, Suspect, UnknownCause};
+use crate::journal::{Batch, CommitError, OpenError, ReadError, Suspect, UnknownCause};
 use crate::model::{
-    Account, AttemptWord, Code, Corp, Fault, Findings, Lookup, Message, MessageId, NotSent, Outcome, Page, Question,
-    Record, Selection, Seq, State, Verdict,
+    Account, AttemptWord, Callback, Code, Corp, Fault, Findings, Lookup, Message, MessageId, NotSent, Outcome, Page,
+    Question, Record, Selection, Seq, State, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
@@ -239,4 +239,18 @@ async fn a_message_of_which_only_an_attempt_is_open_is_in_doubt_for_a_retry() {
         (kept.len(), kept[0].doubted, gone)
     };
     assert_eq!((doubted(1), doubted(2)), ((1, false, false), (1, true, false)));
+}
+
+/// An event is published from the disk, as soon as the one before it is out.
+#[tokio::test]
+async fn events_are_loaded_in_the_order_asked_for_as_long_as_they_are_there() {
+    let directory = directory();
+    let journal = open(directory.path());
+    let callback = |key: u8| Callback { sender: None, key: [key; 16], events: vec![event()], signals: Vec::new() };
+    let reported = |key: u8| Record::Reported { number: key.into(), at: START, callback: Arc::new(callback(key)) };
+    commit(&journal, (1..=3).map(reported).collect()).await;
+    let batch = Batch { load_events: vec![3, 99, 1], ..Batch::default() };
+    let events = journal.commit(batch).await.expect("a commit").events;
+    let loaded: Vec<_> = events.iter().map(|event| (event.number, &*event.word, event.payload.is_empty())).collect();
+    assert_eq!(loaded, [(3, "account/login", false), (1, "account/login", false)]);
 }

@@ -1,5 +1,5 @@
 use super::{HOUR, START, accepted, commit, copy_as_after_a_crash, directory, life, open, replayed, settings};
-use crate::journal::{Anchor, Batch, CommitError, Journal, OpenError, UnknownCause, check};
+use crate::journal::{Anchor, Batch, CommitError, Journal, OpenError, QUICK_CHECK_BYTES_MAX, UnknownCause, check};
 use crate::model::{CommandOrigin, Corp, LastNumbers, LimitChange, LimitOverride, LimitScope, Record, Seq};
 use rusqlite::Connection;
 use std::os::unix::fs::PermissionsExt;
@@ -236,6 +236,33 @@ async fn a_damaged_file_is_refused_and_kept() {
     assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{refused:?}");
     assert_eq!(std::fs::read(&path).expect("the file"), bytes);
     assert!(matches!(check(&path), Err(OpenError::Damaged { .. })));
+}
+
+/// Minutes of a start would be a long time without the bridge: `check` looks through a larger one while it is in use.
+#[tokio::test]
+async fn a_file_is_looked_through_at_a_start_after_a_crash_unless_it_is_large() {
+    let directory = directory();
+    let journal = open(directory.path());
+    commit(&journal, life(1, START)).await;
+    let path = settings(directory.path()).path;
+    journal.close().await.expect("a clean end");
+    let page: u32 = {
+        let file = Connection::open(&path).expect("the file");
+        file.execute("UPDATE progress SET clean = 0", []).expect("an edit");
+        file.query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'body'", [], |row| row.get(0)).expect("a table")
+    };
+    // Nothing of a start reads this page.
+    let mut bytes = std::fs::read(&path).expect("the file");
+    let start = (page as usize - 1) * 4096;
+    bytes[start..start + 4096].fill(0x5a);
+    let with_length = |length: u64| {
+        std::fs::write(&path, &bytes).expect("damage");
+        std::fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(length)).expect("a length");
+        Journal::open(settings(directory.path())).map(|_| ())
+    };
+    let small = with_length(QUICK_CHECK_BYTES_MAX);
+    assert!(matches!(small, Err(OpenError::Damaged { .. })), "{small:?}");
+    with_length(QUICK_CHECK_BYTES_MAX + 4096).expect("a start");
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 use super::{
-    HOUR, START, accepted, answered, attempted, commit, directory, ended, finished, life, message, open, replayed,
-    settings,
+    HOUR, START, accepted, answered, attempted, commit, directory, ended, event, finished, life, message, open,
+    replayed, settings,
 };
-use crate::journal::{Batch, Journal, Pruned};
+use crate::journal::{Batch, CommitError, Journal, Pruned, Suspect, UnknownCause};
 use crate::model::{
-    Block, Code, CommandOrigin, Fault, Hold, HoldId, LastNumbers, Origin, Record, Refusal, Scope, Selection, Seq, Time,
-    Verdict,
+    Block, Callback, Code, CommandOrigin, Fault, Hold, HoldId, LastNumbers, Origin, Record, Refusal, Retry, Scope,
+    Selection, Seq, Time, Verdict,
 };
 use rusqlite::Connection;
 use std::path::Path;
@@ -148,6 +148,94 @@ async fn everything_goes_after_its_retention_but_numbers_and_what_is_live() {
     let last = LastNumbers { seq: Seq(2601), refusal: 5, hold: 6, event: 0 };
     journal.close().await.expect("a clean end");
     assert_eq!(open(directory.path()).last_numbers(), last);
+}
+
+/// What a retry inherits and what a callback proved are needed for as long as their message may be retried.
+#[tokio::test]
+async fn what_is_kept_beside_messages_goes_after_its_own_time_and_each_is_counted() {
+    let directory = directory();
+    let journal = open(directory.path());
+    let retried = |seq| {
+        let mut again = message(seq, START);
+        again.retry = Some(Retry { of: Seq(1), possibly_duplicate: false, in_doubt: false });
+        let proven = Record::Proven { seq: Seq(seq), at: START, msg_id: None };
+        [vec![Record::Accepted(Arc::new(again)), proven], life(seq, START).split_off(1)].concat()
+    };
+    let callback = |key| {
+        let callback = Callback { sender: None, key: [key; 16], events: vec![event()], signals: Vec::new() };
+        let number = u64::from(key);
+        [Record::Reported { number, at: START, callback: Arc::new(callback) }, Record::EventPublished { number }]
+    };
+    let callbacks = (1..=3).flat_map(callback).collect();
+    commit(&journal, [life(1, START), retried(2), retried(3), callbacks].concat()).await;
+    for suspect in 1..=5 {
+        journal.accuse(Suspect::Delivery(suspect), START).await.expect("a row");
+    }
+    let week = 7 * 24 * HOUR;
+    let pruned = prune(&journal, START + 2 * HOUR).await;
+    assert_eq!((pruned.messages_moved, pruned.others_removed), (3, 3), "callbacks are known for an hour");
+    assert_eq!(prune(&journal, START + week + MINUTE).await.others_removed, 5, "suspects");
+    let month = 31 * 24 * HOUR;
+    assert_eq!(prune(&journal, START + week + month - MINUTE).await.others_removed, 0);
+    assert_eq!(prune(&journal, START + week + month + MINUTE).await.others_removed, 2 + 2);
+    assert_eq!(["retry", "proof", "poison", "callback"].map(|table| count(directory.path(), table)), [0; 4]);
+}
+
+/// Ends do not lie in their order: behind many that are young an old one may come.
+#[tokio::test]
+async fn a_pass_looks_at_all_ends_however_many_are_not_due() {
+    let directory = directory();
+    let journal = open(directory.path());
+    let young = |first: u64| (first..first + 100).flat_map(|seq| life(seq, START + 2 * HOUR)).collect();
+    for first in (1..1001).step_by(100) {
+        commit(&journal, young(first)).await;
+    }
+    commit(&journal, life(1001, START)).await;
+    assert_eq!(prune(&journal, START + 2 * HOUR).await.messages_moved, 1);
+}
+
+/// They are repeated from there for as long as their transactions are known.
+#[tokio::test]
+async fn of_orders_each_that_is_old_goes_and_each_that_is_young_stays() {
+    let ordered = |at| {
+        let origin = CommandOrigin { name: Box::from("pause"), reply_to: None, transaction: None, by: None };
+        Record::Commanded { at, origin, fingerprint: [1; 16], reply: Box::from("{}") }
+    };
+    let late = START + 7 * 24 * HOUR + MINUTE;
+    for (old, young) in [(999, 1), (1000, 1), (1500, 0)] {
+        let directory = directory();
+        let journal = open(directory.path());
+        let old_ones = (0..old).map(|_| ordered(START));
+        commit(&journal, old_ones.chain((0..young).map(|_| ordered(late))).collect()).await;
+        assert_eq!(prune(&journal, late).await.others_removed, old);
+        assert_eq!(count(directory.path(), "command"), young);
+    }
+}
+
+/// Going on would make worse what is wrong already.
+#[tokio::test]
+async fn an_end_without_its_message_stops_the_pass() {
+    let directory = directory();
+    let journal = open(directory.path());
+    commit(&journal, life(1, START)).await;
+    let file = Connection::open(settings(directory.path()).path).expect("the file");
+    file.execute("DELETE FROM message", []).expect("an edit");
+    let stopped = journal.prune(START + 2 * HOUR).await;
+    assert!(
+        matches!(stopped, Err(CommitError::Unknown(UnknownCause::Contradiction { record: "outcome", number: 1 }))),
+        "{stopped:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_pass_that_nobody_waits_for_is_made_all_the_same() {
+    let directory = directory();
+    let journal = open(directory.path());
+    commit(&journal, life(1, START)).await;
+    journal.start_pruning(START + 2 * HOUR);
+    // By itself this one finds nothing to move: it joins the other, or comes after it.
+    prune(&journal, START).await;
+    assert_eq!(count(directory.path(), "history"), 1);
 }
 
 #[tokio::test]
