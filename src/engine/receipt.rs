@@ -208,7 +208,10 @@ mod tests {
         let request = Box::new(crate::golden::request_of("a", 1));
         engine.handle(Input::Request { ticket: None, request }, start);
         engine.poll_ready(start);
-        engine.handle(Input::Ended { seq: Seq(1), attempt: 1, verdict: Verdict::Confirmed { msg_id: None } }, start);
+        engine.handle(
+            Input::Ended { seq: Seq(1), attempt: 1, at: start, verdict: Verdict::Confirmed { msg_id: None } },
+            start,
+        );
         assert_eq!(engine.evidence.looks().len(), 1);
         engine.poll_ready(start + std::time::Duration::from_secs(86_400));
         assert_eq!(engine.evidence.looks().len(), 0);

@@ -410,7 +410,7 @@ fn whatever_work_an_account_has_it_waits_for_room_with_it() {
     world.engine.poll_ready(world.now);
     for seq in [4, 5] {
         let verdict = Verdict::Unknown { why: Doubt::Timeout, detail: Box::default() };
-        world.handle(Input::Ended { seq: Seq(seq), attempt: 1, verdict });
+        world.handle(Input::Ended { seq: Seq(seq), attempt: 1, at: world.now, verdict });
     }
     world.request("a000003", "", Options::default());
     let waits = |world: &mut World, account: u32| {

@@ -129,7 +129,7 @@ fn a_message_is_shown_as_it_is_by_now() {
     world.request("a", "", Options::default());
     world.poll();
     let verdict = Verdict::Unknown { why: Doubt::Timeout, detail: Box::default() };
-    world.handle(Input::Ended { seq: Seq(1), attempt: 1, verdict });
+    world.handle(Input::Ended { seq: Seq(1), attempt: 1, at: world.now, verdict });
     world.advance(Duration::from_secs(30));
     ask_for_message(&mut world, 1);
     let reply = &replies(&mut world)[0]["messages"][0];
