@@ -12,8 +12,8 @@ use std::time::Duration;
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(3600);
 
 impl Engine {
-    /// Takes over a record of an earlier life of the process, in the order in which they were written, but that all that
-    /// belongs to a message follows its `Accepted`.
+    /// Takes over a record of an earlier life of the process. They come in the order in which they were written, but all
+    /// that belongs to a message follows its `Accepted`.
     ///
     /// # Panics
     /// After [`start`](Self::start) was called: a journal is replayed once.
@@ -136,8 +136,8 @@ impl Engine {
         }
     }
 
-    /// A message that was never tried goes back to where it waited as soon as all of it is there, while the next ones are
-    /// being read: of a million it would take half a second afterwards.
+    /// A message that was never tried goes back to where it waited as soon as all of it is there, while the next ones
+    /// are being read: of a million it would take half a second afterwards.
     fn resume_untried(&mut self, seq: Seq) {
         let untried = |live: &Live| live.attempts == 0 && live.phase == Phase::Scheduled && !live.rare().last_in_doubt;
         if self.live.get(&seq).is_some_and(untried) {
