@@ -12,8 +12,8 @@ use std::time::Duration;
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(3600);
 
 impl Engine {
-    /// Takes over a record of an earlier life of the process. They come in the order in which they were written, but all
-    /// that belongs to a message follows its `Accepted`.
+    /// Takes over a record of an earlier life of the process. They come in the order in which they were written, but
+    /// all that belongs to a message follows its `Accepted`.
     ///
     /// # Panics
     /// After [`start`](Self::start) was called: a journal is replayed once.

@@ -12,9 +12,9 @@ use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 
-/// Pages that wait to be written back from which on it is done: 8 MB. More would take longer to read after a crash,
-/// fewer would write the same pages more often.
-const PAGES_MIN: u32 = 2000;
+/// Pages that wait to be written back from which on it is done: 4 MB, as SQLite does. More would take room on a disk
+/// that is nearly full, fewer would write the same pages more often.
+const PAGES_MIN: u32 = 1000;
 
 /// Pages that the writer writes back itself: some milliseconds.
 const PAGES_SHORT: u32 = 128;
@@ -22,8 +22,8 @@ const PAGES_SHORT: u32 = 128;
 /// After so many rounds beside the commits the writer does what is left, however much it is.
 const ROUNDS_MAX: u32 = 4;
 
-/// A log of so many pages is not left to grow: commits wait until it is written back to its end. 64 MB.
-const PAGES_MAX: u32 = 16_000;
+/// A log of so many pages is not left to grow: commits wait until it is written back to its end. 16 MB.
+const PAGES_MAX: u32 = 4 * PAGES_MIN;
 
 /// The log as it stands, in pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
