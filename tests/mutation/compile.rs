@@ -75,14 +75,19 @@ fn refused(folder: &Path) -> BTreeSet<usize> {
     refused
 }
 
-/// The tests of one mutant alone, compiled in the package that it is a mutant of; nothing, if they do not compile.
+/// The tests of one mutant alone, compiled in the package that it is a mutant of, as a file of their own; nothing, if
+/// they do not compile.
 pub fn compile_alone(folder: &Path, mutant: &Mutant) -> Option<PathBuf> {
     let path = folder.join(&mutant.file);
     let source = fs::read_to_string(&path).expect("a source is there");
     fs::write(&path, mutant.change(&source)).expect("a source is written");
     let binary = build(folder);
     fs::write(&path, source).expect("a source is written");
-    binary
+    let own = folder.join("target").join(format!("mutant-{}", mutant.number));
+    binary.map(|binary| {
+        fs::copy(binary, &own).expect("there is room for a binary");
+        own
+    })
 }
 
 /// The test binary, if it compiles.

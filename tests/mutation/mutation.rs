@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tries::{Outcome, Tries};
 
@@ -92,20 +93,28 @@ fn try_all(tries: &Tries, compiled: &Compiled, rooms: &Path, wanted: &[&Mutant])
     let is_alone =
         |mutant: &&&Mutant| !compiled.sites.contains_key(&mutant.number) && !compiled.unviable.contains(&mutant.number);
     let (alone, together): (Vec<&Mutant>, Vec<&Mutant>) = wanted.iter().partition(is_alone);
+    eprintln!("{} are compiled alone", alone.len());
     let tried = tries.each(&together, |mutant| {
         let site = compiled.sites.get(&mutant.number);
         let outcome = site.map_or(Outcome::Unviable, |site| tries.try_one_of_all(mutant.number, *site));
         say(mutant, outcome);
         (mutant.number, outcome)
     });
-    let mut outcomes = Outcomes::from_iter(tried);
-    for mutant in alone {
-        let binary = compile_alone(rooms, mutant);
-        let outcome = binary.map_or(Outcome::Unviable, |binary| tries.try_alone(&binary));
+    // They are compiled in one folder, one after the other; the next one while those before it are tried.
+    let compiler = Mutex::new(());
+    let tried_alone = tries.each(&alone, |mutant| {
+        let binary = {
+            let _turn = compiler.lock().expect("compiling does not panic");
+            compile_alone(rooms, mutant)
+        };
+        let outcome = binary.as_deref().map_or(Outcome::Unviable, |binary| tries.try_alone(binary));
+        if let Some(binary) = binary {
+            fs::remove_file(binary).expect("the binary of a mutant is its own");
+        }
         say(mutant, outcome);
-        outcomes.insert(mutant.number, outcome);
-    }
-    outcomes
+        (mutant.number, outcome)
+    });
+    tried.into_iter().chain(tried_alone).collect()
 }
 
 fn report(mutants: &[Mutant], outcomes: &Outcomes, accepted: &str) -> ExitCode {
