@@ -4,10 +4,11 @@
 //! does it, on a thread of its own, while commits go on. What they add meanwhile is little, and the writer does that
 //! part itself: only a log that is written back to its end begins anew.
 //!
-//! Nothing rests on it. A log that was not written back, or not to its end, is as durable as before, so a failure
-//! only makes the log longer; it is tried again when the log has grown by as much once more.
+//! A log that was not written back, or not to its end, is as durable as before: lack of room, or somebody who reads,
+//! only makes it longer, and it is tried again when it has grown by as much once more. Any other failure is a disk that
+//! cannot be relied on, and the writer stops.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
@@ -42,9 +43,12 @@ impl Log {
         Self::ask(connection, "PRAGMA wal_checkpoint(NOOP)")
     }
 
-    /// Writes back what no reader still needs and nobody else is writing back.
-    fn write_back(connection: &Connection) -> Result<Self, rusqlite::Error> {
-        Self::ask(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+    /// Writes back what no reader still needs and nobody else is writing back. `None` where that has to wait.
+    fn write_back(connection: &Connection) -> Result<Option<Self>, rusqlite::Error> {
+        match Self::ask(connection, "PRAGMA wal_checkpoint(PASSIVE)") {
+            Err(error) if can_wait(&error) => Ok(None),
+            log => log.map(Some),
+        }
     }
 
     fn ask(connection: &Connection, sql: &str) -> Result<Self, rusqlite::Error> {
@@ -56,16 +60,25 @@ impl Log {
     }
 }
 
+/// Whether this says nothing against the disk, but that it has no room, or that another has the file at this moment.
+fn can_wait(error: &rusqlite::Error) -> bool {
+    let codes = [ErrorCode::DiskFull, ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked];
+    error.sqlite_error_code().is_some_and(|code| codes.contains(&code))
+}
+
+/// How a round ended.
+type End = Result<(), rusqlite::Error>;
+
 /// Decides when the log is written back. Belongs to the writer, which tells it of every commit.
 pub(super) struct Checkpoints {
     /// `None` only while it is being dropped.
     rounds: Option<SyncSender<()>>,
-    ended: Receiver<()>,
+    ended: Receiver<End>,
     thread: Option<JoinHandle<()>>,
     /// Rounds of this checkpoint, of which the last one may be under way.
     round: u32,
     is_under_way: bool,
-    /// The length of the log when a checkpoint last left something of it, because somebody was reading.
+    /// The length of the log when a checkpoint last left something of it: somebody was reading, or there was no room.
     left_at: u32,
 }
 
@@ -79,9 +92,7 @@ impl Checkpoints {
         let (end, ended) = sync_channel(1);
         let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(move || {
             while asked.recv().is_ok() {
-                // What it could not do, it is asked for again.
-                let _ = Log::write_back(&connection);
-                if end.send(()).is_err() {
+                if end.send(Log::write_back(&connection).map(drop)).is_err() {
                     break;
                 }
             }
@@ -90,44 +101,49 @@ impl Checkpoints {
     }
 
     /// To be called after every transaction of the writer's `connection`, when nobody waits for it any more.
-    pub(super) fn tend(&mut self, connection: &Connection) {
-        // A log that cannot be looked at cannot be written either: the next commit says so.
-        let Ok(log) = Log::look(connection) else { return };
+    ///
+    /// # Errors
+    /// The disk failed: nobody knows what is there.
+    pub(super) fn tend(&mut self, connection: &Connection) -> End {
+        let log = Log::look(connection)?;
         if self.is_under_way {
-            if !self.has_ended(log.pages >= PAGES_MAX) {
-                return;
-            }
+            let Some(end) = self.wait_for_end(log.pages >= PAGES_MAX) else { return Ok(()) };
             self.is_under_way = false;
+            end?;
         }
         if self.round > 0 {
-            self.go_on(connection);
+            self.go_on(connection)
         } else if log.waiting() >= PAGES_MIN && self.has_grown(log) {
-            self.begin_round(connection);
+            self.begin_round(connection)
+        } else {
+            Ok(())
         }
     }
 
     /// A round has ended: another one, or the end of all.
-    fn go_on(&mut self, connection: &Connection) {
-        match Log::look(connection) {
-            Ok(log) if log.waiting() > PAGES_SHORT && log.pages < PAGES_MAX && self.round < ROUNDS_MAX => {
-                self.begin_round(connection);
-            }
-            Ok(_) | Err(_) => self.end(connection),
+    fn go_on(&mut self, connection: &Connection) -> End {
+        let log = Log::look(connection)?;
+        if log.waiting() > PAGES_SHORT && log.pages < PAGES_MAX && self.round < ROUNDS_MAX {
+            self.begin_round(connection)
+        } else {
+            self.end(connection)
         }
     }
 
-    fn begin_round(&mut self, connection: &Connection) {
+    fn begin_round(&mut self, connection: &Connection) -> End {
         self.round += 1;
         self.is_under_way = self.rounds.as_ref().is_some_and(|rounds| rounds.try_send(()).is_ok());
-        if !self.is_under_way {
-            self.end(connection);
-        }
+        if self.is_under_way { Ok(()) } else { self.end(connection) }
     }
 
-    fn end(&mut self, connection: &Connection) {
+    fn end(&mut self, connection: &Connection) -> End {
         self.round = 0;
-        let left = Log::write_back(connection).ok().filter(|log| log.waiting() > 0);
-        self.left_at = left.map_or(0, |log| log.pages);
+        self.left_at = match Log::write_back(connection)? {
+            Some(log) if log.waiting() == 0 => 0,
+            Some(log) => log.pages,
+            None => Log::look(connection)?.pages,
+        };
+        Ok(())
     }
 
     /// Whether there is more to do than what could not be done before.
@@ -135,13 +151,15 @@ impl Checkpoints {
         log.pages < self.left_at || log.pages >= self.left_at + PAGES_MIN
     }
 
-    fn has_ended(&self, waits: bool) -> bool {
-        if waits {
-            // A thread that is gone has ended its round too.
-            let _ = self.ended.recv();
-            return true;
+    /// How the round under way ended, if it did; `waits` until it does. A thread that is gone has ended its round too,
+    /// and the writer does what that did not.
+    fn wait_for_end(&self, waits: bool) -> Option<End> {
+        let end = if waits { self.ended.recv().map_err(TryRecvError::from) } else { self.ended.try_recv() };
+        match end {
+            Ok(end) => Some(end),
+            Err(TryRecvError::Disconnected) => Some(Ok(())),
+            Err(TryRecvError::Empty) => None,
         }
-        !matches!(self.ended.try_recv(), Err(TryRecvError::Empty))
     }
 }
 
@@ -159,6 +177,7 @@ impl Drop for Checkpoints {
 mod tests {
     use super::*;
     use crate::journal::schema;
+    use rusqlite::ffi::{SQLITE_BUSY, SQLITE_FULL, SQLITE_IOERR_FSYNC, SQLITE_IOERR_WRITE, SQLITE_LOCKED};
     use std::path::PathBuf;
     use tempfile::TempDir;
 
@@ -185,7 +204,7 @@ mod tests {
         fn commit(&mut self, pages: u32) -> Log {
             let bytes = pages * 4096;
             self.writer.execute("INSERT INTO kept (what) VALUES (zeroblob(?1))", [bytes]).expect("a commit");
-            self.checkpoints.tend(&self.writer);
+            self.checkpoints.tend(&self.writer).expect("a disk that works");
             self.log()
         }
 
@@ -204,6 +223,10 @@ mod tests {
                 before = log.pages;
             }
         }
+    }
+
+    fn failure(code: i32) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
     }
 
     fn path(directory: &TempDir) -> PathBuf {
@@ -261,6 +284,23 @@ mod tests {
         file.until_anew();
         file.commit(1);
         assert_eq!(file.checkpoints.left_at, 0);
+    }
+
+    #[test]
+    fn only_lack_of_room_and_others_that_have_the_file_are_waited_for() {
+        assert!([SQLITE_FULL, SQLITE_BUSY, SQLITE_LOCKED].map(failure).iter().all(can_wait));
+        assert!(![SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC].map(failure).iter().any(can_wait));
+    }
+
+    #[test]
+    fn a_round_that_failed_is_told() {
+        let mut file = File::new();
+        let (end, ended) = sync_channel(1);
+        file.checkpoints.ended = ended;
+        file.checkpoints.is_under_way = true;
+        file.checkpoints.tend(&file.writer).expect("it has not ended");
+        end.send(Err(failure(SQLITE_IOERR_FSYNC))).expect("somebody listens");
+        assert!(file.checkpoints.tend(&file.writer).is_err());
     }
 
     #[test]

@@ -108,8 +108,12 @@ impl Pass {
         let slice = match self.slice(store) {
             Ok(slice) => slice,
             Err(CommitError::Full) => return self.end(|| Err(CommitError::Full)),
+            // The store refuses all further commits, so that the loop hears of it even if nobody waits here.
+            Err(CommitError::Unknown(cause)) if self.replies.is_empty() => {
+                store.stop_untold(cause);
+                return None;
+            }
             Err(CommitError::Unknown(cause)) => {
-                // The store refuses all further commits, so that the loop hears of it even if nobody waits here.
                 let mut cause = Some(cause);
                 return self.end(|| Err(CommitError::Unknown(cause.take().unwrap_or(UnknownCause::Stopped))));
             }

@@ -58,7 +58,7 @@ pub(super) fn run(mut store: Store, mut inbox: mpsc::Receiver<Request>) {
     let mut commits_since_slice = 0;
     loop {
         // Whoever waited for the last commit has its answer by now.
-        store.checkpoints.tend(&store.connection);
+        store.tend_log();
         let request = if pass.is_none() {
             inbox.blocking_recv()
         } else if commits_since_slice >= COMMITS_PER_SLICE {
@@ -118,6 +118,8 @@ pub(super) struct Store {
     last_numbers: LastNumbers,
     /// After a failure of which nobody knows what it left behind, nothing more is written.
     stopped: bool,
+    /// Which failure that was, where nobody was there to be told: the next who asks is.
+    untold: Option<UnknownCause>,
     pub(super) low_space: bool,
     free_bytes: u64,
     /// Which file the path led to when it was opened.
@@ -147,6 +149,7 @@ impl Store {
             settings,
             last_numbers,
             stopped: false,
+            untold: None,
             low_space: false,
             // Until somebody looked, which each commit does.
             free_bytes: 0,
@@ -156,7 +159,7 @@ impl Store {
 
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<Committed, CommitError> {
         if self.stopped {
-            return Err(CommitError::Unknown(UnknownCause::Stopped));
+            return Err(self.refuse());
         }
         // A file that was removed or replaced takes every write, and is gone with the process.
         if identity(&self.settings.path) != self.identity {
@@ -187,7 +190,7 @@ impl Store {
         work: impl FnOnce(&Connection) -> Result<T, UnknownCause>,
     ) -> Result<T, CommitError> {
         if self.stopped {
-            return Err(CommitError::Unknown(UnknownCause::Stopped));
+            return Err(self.refuse());
         }
         let result = run_statement(&self.connection, "BEGIN IMMEDIATE")
             .and_then(|()| work(&self.connection))
@@ -204,6 +207,25 @@ impl Store {
     fn stop(&mut self, cause: UnknownCause) -> CommitError {
         self.stopped = true;
         CommitError::Unknown(cause)
+    }
+
+    /// The same, with nobody there to be told.
+    pub(super) fn stop_untold(&mut self, cause: UnknownCause) {
+        self.stopped = true;
+        self.untold = Some(cause);
+    }
+
+    fn refuse(&mut self) -> CommitError {
+        CommitError::Unknown(self.untold.take().unwrap_or(UnknownCause::Stopped))
+    }
+
+    /// Writes the log back, if it is time to.
+    pub(super) fn tend_log(&mut self) {
+        if !self.stopped
+            && let Err(error) = self.checkpoints.tend(&self.connection)
+        {
+            self.stop_untold(UnknownCause::Database(error));
+        }
     }
 
     fn load(&self, seqs: &[Seq]) -> codec::Result<Vec<Message>> {

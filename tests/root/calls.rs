@@ -13,6 +13,8 @@ use std::time::Duration;
 
 const ACCOUNTS: usize = 5;
 const MESSAGES: usize = 20;
+/// So many fill the log until it is written back.
+const MESSAGES_FOR_A_LONG_LOG: usize = 400;
 const PACE: Duration = Duration::from_millis(8);
 /// The exit code of a bridge that had to end at once.
 const ENDED_AT_ONCE: i32 = 70;
@@ -21,10 +23,10 @@ const DAMAGED: i32 = 78;
 /// No run makes so many calls; strace counts no further than 65,535.
 const NEVER: usize = 65_000;
 
-/// Publishes a run's messages and waits until they are answered, or the process has ended: then `Err` is how.
-async fn run_of_messages(scene: &mut Scene) -> Result<(), std::process::ExitStatus> {
+/// Publishes so many messages and waits until they are answered, or the process has ended: then `Err` is how.
+async fn run_of_messages(scene: &mut Scene, messages: usize) -> Result<(), std::process::ExitStatus> {
     let mut pace = tokio::time::interval(PACE);
-    for _ in 0..MESSAGES {
+    for _ in 0..messages {
         pace.tick().await;
         scene.send_next().await;
     }
@@ -46,6 +48,8 @@ fn chosen(calls: usize) -> Vec<usize> {
 }
 
 struct Campaign {
+    /// Whose calls fail: `journal` commits, `checkpoint` writes the log back beside it.
+    thread: &'static str,
     call: &'static str,
     error: &'static str,
     /// Whether every later call fails as well.
@@ -60,35 +64,36 @@ impl Campaign {
 
     /// How many calls a run makes, and how many were made to fail.
     async fn fight(&self) -> (usize, usize) {
+        let messages = if self.thread == "journal" { MESSAGES } else { MESSAGES_FOR_A_LONG_LOG };
         let mut scene = Scene::start(server(ACCOUNTS), Launcher::default(), |config| config).await;
         // The first second after a start sends nothing, and what it writes is not what a run writes.
         scene.send_next().await;
         scene.all_answered().await;
-        let tracer = Tracer::attach(thread_named(scene.bridge.id(), "journal"), &self.rule(NEVER));
-        run_of_messages(&mut scene).await.expect("nothing fails");
+        let tracer = Tracer::attach(thread_named(scene.bridge.id(), self.thread), &self.rule(NEVER));
+        run_of_messages(&mut scene, messages).await.expect("nothing fails");
         let (calls, _) = tokio::task::block_in_place(|| tracer.detach());
         let mut failed = 0;
         for number in chosen(calls) {
-            let tracer = Tracer::attach(thread_named(scene.bridge.id(), "journal"), &self.rule(number));
-            let ended = run_of_messages(&mut scene).await;
+            let tracer = Tracer::attach(thread_named(scene.bridge.id(), self.thread), &self.rule(number));
+            let ended = run_of_messages(&mut scene, messages).await;
             let (_, injected) = tokio::task::block_in_place(|| tracer.detach());
-            match ended {
+            let status = match ended {
                 // How many calls a run makes is a matter of how its messages meet in commits.
-                Ok(()) => assert!(injected.is_empty(), "{} went on after {injected:?}", self.rule(number)),
-                Err(status) => {
-                    assert!(
-                        !injected.is_empty() || self.for_ever,
-                        "{}: it ended by itself, {status}",
-                        self.rule(number)
-                    );
-                    assert_eq!(status.code(), Some(ENDED_AT_ONCE), "{}: {status}", self.rule(number));
-                    failed += 1;
-                    scene.bridge.start_again().await;
-                    scene.all_answered().await;
+                Ok(()) if injected.is_empty() => continue,
+                // What fails when nobody waits for it, the next message hears of.
+                Ok(()) => {
+                    scene.send_next().await;
+                    scene.bridge.wait()
                 }
-            }
+                Err(status) => status,
+            };
+            assert!(!injected.is_empty() || self.for_ever, "{}: it ended by itself, {status}", self.rule(number));
+            assert_eq!(status.code(), Some(ENDED_AT_ONCE), "{}: {status}", self.rule(number));
+            failed += 1;
+            scene.bridge.start_again().await;
+            scene.all_answered().await;
         }
-        assert!(failed > 0, "no {} ever failed", self.call);
+        assert!(failed > 0, "no {} of {} ever failed", self.call, self.thread);
         judge(&scene).await;
         (calls, failed)
     }
@@ -100,14 +105,22 @@ async fn a_sync_a_write_or_a_read_that_fails_ends_the_process_and_the_disk_decid
     if let Err(why) = is_allowed() {
         return skipped("48, 49", "failing system calls", &why);
     }
-    let campaigns = [("fsync", false), ("fsync", true), ("pwrite64", false), ("pwrite64", true)];
-    let fighting = campaigns.map(|(call, for_ever)| {
-        tokio::spawn(async move { (call, for_ever, Campaign { call, error: "EIO", for_ever }.fight().await) })
+    let campaigns = [
+        ("journal", "fsync", false),
+        ("journal", "fsync", true),
+        ("journal", "pwrite64", false),
+        ("journal", "pwrite64", true),
+        ("checkpoint", "fsync", false),
+        ("checkpoint", "pwrite64", false),
+    ];
+    let fighting = campaigns.map(|(thread, call, for_ever)| {
+        let campaign = Campaign { thread, call, error: "EIO", for_ever };
+        tokio::spawn(async move { (campaign.fight().await, campaign) })
     });
     for campaign in fighting {
-        let (call, for_ever, (calls, failed)) = campaign.await.expect("it held");
+        let ((calls, failed), Campaign { thread, call, for_ever, .. }) = campaign.await.expect("it held");
         let onwards = if for_ever { "-for-ever" } else { "" };
-        figure(&format!("failed-{call}{onwards}"), format!("{failed} of {calls} calls"));
+        figure(&format!("failed-{call}-of-{thread}{onwards}"), format!("{failed} of {calls} calls"));
     }
 }
 

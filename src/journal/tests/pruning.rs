@@ -228,6 +228,26 @@ async fn an_end_without_its_message_stops_the_pass() {
 }
 
 #[tokio::test]
+async fn a_pass_that_fails_with_nobody_waiting_is_told_to_the_next_who_commits() {
+    let directory = directory();
+    let journal = open(directory.path());
+    commit(&journal, life(1, START)).await;
+    let file = Connection::open(settings(directory.path()).path).expect("the file");
+    file.execute("DELETE FROM message", []).expect("an edit");
+    journal.start_pruning(START + 2 * HOUR);
+    // Some commits may come before the pass.
+    let told = loop {
+        if let Err(told) = journal.commit(Batch::default()).await {
+            break told;
+        }
+    };
+    let contradiction = UnknownCause::Contradiction { record: "outcome", number: 1 };
+    assert_eq!(told.to_string(), CommitError::Unknown(contradiction).to_string());
+    let refused = journal.commit(Batch::default()).await;
+    assert!(matches!(refused, Err(CommitError::Unknown(UnknownCause::Stopped))), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_pass_that_nobody_waits_for_is_made_all_the_same() {
     let directory = directory();
     let journal = open(directory.path());
