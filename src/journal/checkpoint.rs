@@ -200,10 +200,15 @@ mod tests {
             Self { directory, writer, checkpoints: Checkpoints::start(second).expect("a thread") }
         }
 
-        /// One transaction of at least so many pages, and what follows from it.
-        fn commit(&mut self, pages: u32) -> Log {
+        /// One transaction of at least so many pages.
+        fn write(&self, pages: u32) {
             let bytes = pages * 4096;
             self.writer.execute("INSERT INTO kept (what) VALUES (zeroblob(?1))", [bytes]).expect("a commit");
+        }
+
+        /// The same, and what follows from it.
+        fn commit(&mut self, pages: u32) -> Log {
+            self.write(pages);
             self.checkpoints.tend(&self.writer).expect("a disk that works");
             self.log()
         }
@@ -290,6 +295,43 @@ mod tests {
     fn only_lack_of_room_and_others_that_have_the_file_are_waited_for() {
         assert!([SQLITE_FULL, SQLITE_BUSY, SQLITE_LOCKED].map(failure).iter().all(can_wait));
         assert!(![SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC].map(failure).iter().any(can_wait));
+    }
+
+    /// After a round that left so many pages of a log of so many: whether another one is begun beside the commits.
+    fn another_round_is_begun(pages: u32, left: u32, round: u32) -> bool {
+        let mut file = File::new();
+        file.write(pages - left);
+        // Where nobody reads, a commit begins the log anew.
+        let reader = Connection::open(path(&file.directory)).expect("a reader");
+        reader.execute_batch("BEGIN; SELECT count(*) FROM kept").expect("a look");
+        Log::write_back(&file.writer).expect("a disk that works");
+        file.write(left);
+        reader.execute_batch("COMMIT").expect("an end");
+        file.checkpoints.round = round;
+        file.checkpoints.go_on(&file.writer).expect("a disk that works");
+        let is_begun = file.checkpoints.is_under_way;
+        assert_eq!(file.checkpoints.round, if is_begun { round + 1 } else { 0 });
+        assert!(is_begun || file.log().waiting() == 0);
+        is_begun
+    }
+
+    #[test]
+    fn another_round_follows_one_that_left_much() {
+        // A commit is some pages more than was asked for.
+        assert!(another_round_is_begun(PAGES_MIN, PAGES_SHORT + 1, 1));
+        assert!(another_round_is_begun(PAGES_MIN, PAGES_MIN / 2, ROUNDS_MAX - 1));
+        assert!(!another_round_is_begun(PAGES_MIN, PAGES_SHORT / 2, 1));
+        assert!(!another_round_is_begun(PAGES_MIN, PAGES_MIN / 2, ROUNDS_MAX));
+        assert!(!another_round_is_begun(PAGES_MAX, PAGES_MIN / 2, 1));
+    }
+
+    #[test]
+    fn a_log_that_began_anew_or_grew_by_as_much_once_more_is_written_back() {
+        let mut file = File::new();
+        file.checkpoints.left_at = 3 * PAGES_MIN;
+        let grown = [3 * PAGES_MIN - 1, 3 * PAGES_MIN, 4 * PAGES_MIN - 1, 4 * PAGES_MIN]
+            .map(|pages| file.checkpoints.has_grown(Log { pages, written_back: 0 }));
+        assert_eq!(grown, [true, false, false, true]);
     }
 
     #[test]
