@@ -364,14 +364,17 @@ impl Desk {
     async fn flush(&mut self) {
         while let Some((token, publish)) = self.pending.pop_front() {
             let Some(connection) = self.connection else { return };
-            let qos = publish.qos;
-            match self.outlet.publish(connection, publish.clone(), token) {
+            // What may be lost is not tried again, and most publishes are such.
+            let kept = (publish.qos == Qos::AtLeastOnce).then(|| publish.clone());
+            match self.outlet.publish(connection, publish, token) {
                 Ok(()) => {}
-                Err(Refused::Full) if qos == Qos::AtMostOnce => self.drops.add(),
-                Err(Refused::Full) => {
-                    self.pending.push_front((token, publish));
-                    return;
-                }
+                Err(Refused::Full) => match kept {
+                    Some(publish) => {
+                        self.pending.push_front((token, publish));
+                        return;
+                    }
+                    None => self.drops.add(),
+                },
                 // The next connection starts from what the engine has.
                 Err(Refused::NotConnected) => return,
                 Err(Refused::TooLarge { packet_bytes, packet_bytes_max }) => {

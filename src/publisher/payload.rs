@@ -60,7 +60,7 @@ pub fn send_event(event: &SendEvent, message: Option<&Message>) -> Bytes {
         conversation: request.map(|request| &*request.conversation),
         kind: request.map(|request| &*request.kind),
         state: event.state.map_or(EventWord::REJECTED, State::as_str),
-        at: event.at.to_string(),
+        at: event.at,
         attempt: event.attempt,
         possibly_duplicate: event.possibly_duplicate || outcome.is_some_and(|outcome| outcome.possibly_duplicate),
         msg_id: outcome.and_then(|outcome| outcome.msg_id.as_deref()),
@@ -110,7 +110,7 @@ pub fn info(info: &InfoReport) -> Bytes {
 
 /// Something that a person must act on.
 pub fn alarm(alarm: &Alarm) -> Bytes {
-    encode(&wire::Alarm { what: alarm.what, about: &alarm.about, message: &alarm.message, at: alarm.at.to_string() })
+    encode(&wire::Alarm { what: alarm.what, about: &alarm.about, message: &alarm.message, at: alarm.at })
 }
 
 /// The bridge's own state: `online`, `stopped` or `offline`.
@@ -177,6 +177,13 @@ fn scope(scope: &Scope) -> wire::Scope<'_> {
 }
 
 fn encode(payload: &impl Serialize) -> Bytes {
+    let mut text = Vec::with_capacity(ROOM);
     // Only a map with keys that are no strings can fail, and no payload has one.
-    serde_json::to_vec(payload).map(Bytes::from).unwrap_or_default()
+    match serde_json::to_writer(&mut text, payload) {
+        Ok(()) => Bytes::from(text),
+        Err(_) => Bytes::new(),
+    }
 }
+
+/// What most payloads need, in bytes, so that they do not grow while they are written.
+const ROOM: usize = 384;

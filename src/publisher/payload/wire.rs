@@ -81,8 +81,7 @@ pub struct Event<'a> {
     pub kind: Option<&'a str>,
     #[schemars(with = "EventWord")]
     pub state: &'static str,
-    #[schemars(with = "Time")]
-    pub at: String,
+    pub at: Time,
     pub attempt: u32,
     /// More than one attempt may have worked.
     #[serde(skip_serializing_if = "is_false")]
@@ -255,8 +254,7 @@ pub struct Alarm<'a> {
     /// The account, company, sender or part that it concerns.
     pub about: &'a str,
     pub message: &'a str,
-    #[schemars(with = "Time")]
-    pub at: String,
+    pub at: Time,
 }
 
 fn alarm_words(_: &mut SchemaGenerator) -> Schema {
