@@ -1,7 +1,9 @@
 //! How long after the first moment that its account's interval allows a message reaches the sender, while every account
 //! always has another one waiting.
 //!
-//! The flood of the beginning is told apart from what follows it.
+//! The flood of the beginning is told apart from what follows it. It is measured twice: with a sender that answers at
+//! once, where all accounts that were flooded together stay in step and want to send in the same part of each interval,
+//! and with one whose answers take a while, and not all the same, where they spread.
 //!
 //! All of it is by the sender's clock: the moment at which it answered the account's last message, and the interval
 //! from then on. So both ways over the network, the reading of the answer, its journal and the guard that the bridge
@@ -20,9 +22,17 @@ const WAITING: usize = 5;
 const WARM_UP: Duration = Duration::from_secs(5);
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Prints a Markdown table.
+/// Prints two Markdown tables.
 pub fn run(program: &Program, directory: &Path) {
+    measure(program, directory, Duration::ZERO, Duration::ZERO);
+    println!();
+    measure(program, directory, Duration::from_millis(10), Duration::from_millis(20));
+}
+
+/// With a sender whose answers take `least`, and up to `more` on top of it.
+fn measure(program: &Program, directory: &Path, least: Duration, more: Duration) {
     let mut rig = Rig::start(program, directory);
+    rig.set_sender_wait(least, more);
     let sender = rig.sender();
     // Each question begins the count anew.
     sender.lateness();
@@ -36,12 +46,14 @@ pub fn run(program: &Program, directory: &Path) {
         (first.join().expect("an answer"), line)
     });
     let late = Line(sender.lateness());
-    let most = f64::from(ACCOUNTS) / INTERVAL.as_secs_f64();
+    let most = f64::from(ACCOUNTS) / (INTERVAL + least + more / 2).as_secs_f64();
     let rate = line.value("messages") / line.value("seconds");
     let (interval, warm_up, window) = (INTERVAL.as_millis(), WARM_UP.as_secs(), WINDOW.as_secs());
-    println!(
-        "| {ACCOUNTS} accounts, each with a message every {interval} ms | first {warm_up} s | {window} s from then on |"
-    );
+    let answers = match (least.as_millis(), (least + more).as_millis()) {
+        (0, 0) => "at once".to_owned(),
+        (least, most) => format!("after {least} to {most} ms"),
+    };
+    println!("| {ACCOUNTS} accounts, {interval} ms, answers {answers} | first {warm_up} s | {window} s from then on |");
     println!("|---|---|---|");
     println!("| rate | | {rate:.0} msg/s, {:.3} of what the interval allows |", rate / most);
     let early = |line: &Line| format!("{} of {}", line.value("early"), line.value("counted"));

@@ -53,7 +53,7 @@ pub fn table(programs: &[(String, Program)], rounds: u32, directory: &Path) -> S
 
 fn lose(program: &Program, directory: &Path) -> Loss {
     let mut rig = Rig::start(program, directory);
-    rig.set_sender_wait(SENDER_WAIT);
+    rig.set_sender_wait(SENDER_WAIT, Duration::ZERO);
     // From here on it counts.
     rig.ledger();
     let burst = rig.start_child("burst", MESSAGES);

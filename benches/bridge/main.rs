@@ -109,7 +109,7 @@ fn compare(arguments: Arguments) {
     } else if let Some(messages) = arguments.backlog {
         backlog::run(&bridge(arguments.also.first().map_or(own, PathBuf::as_path)), messages, &directory);
     } else if arguments.accuracy {
-        let binary = own.to_path_buf();
+        let binary = arguments.also.first().map_or(own, PathBuf::as_path).to_path_buf();
         let limited = Program::Bridge { binary, topics: "", sender: "", limits: "corp_per_hour = 10000000" };
         accuracy::run(&limited, &directory);
     } else {
@@ -181,9 +181,9 @@ fn measure(program: &Program, spans: Spans, directory: &Path) -> Round {
     round.rss_rest = proc::counts(rig.program_id()).rss_kib as f64 / 1024.0;
     let closed = Pace::Closed { outstanding: OUTSTANDING };
     let at_0_ms = Line(rig.load(closed, spans.warm_up, spans.closed));
-    rig.set_sender_wait(Duration::from_millis(20));
+    rig.set_sender_wait(Duration::from_millis(20), Duration::ZERO);
     let at_20_ms = Line(rig.load(closed, spans.warm_up, spans.closed));
-    rig.set_sender_wait(Duration::ZERO);
+    rig.set_sender_wait(Duration::ZERO, Duration::ZERO);
     let at_50 = Line(rig.load(Pace::Open { per_second: 50 }, spans.warm_up, spans.open));
     let at_500 = Line(rig.load(Pace::Open { per_second: 500 }, spans.warm_up, spans.open));
     let per_message = |line: &Line, name: &str| line.value(name) / line.value("messages");

@@ -83,10 +83,11 @@ impl Rig {
         self.running.id()
     }
 
-    /// From now on each send takes so long.
-    pub fn set_sender_wait(&self, wait: Duration) {
+    /// From now on each send takes `least`, and up to `more` on top of it.
+    pub fn set_sender_wait(&self, least: Duration, more: Duration) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.sender_port)).expect("the sender runs");
-        write!(stream, "POST /wait/{} HTTP/1.1\r\n\r\n", wait.as_millis()).expect("the sender reads");
+        let (least, more) = (least.as_micros(), more.as_micros());
+        write!(stream, "POST /wait/{least}+{more} HTTP/1.1\r\n\r\n").expect("the sender reads");
         let mut answer = [0; 15];
         stream.read_exact(&mut answer).expect("an answer");
     }

@@ -21,7 +21,7 @@ pub fn run() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         println!("{}", listener.local_addr().expect("its address").port());
         let desk = Arc::new(Desk {
-            wait_ms: AtomicU64::new(0),
+            wait: Mutex::default(),
             sent: AtomicU64::new(0),
             accounts: account_list(),
             counts: AtomicBool::new(false),
@@ -40,7 +40,8 @@ pub fn run() {
 }
 
 struct Desk {
-    wait_ms: AtomicU64,
+    /// The least that a send takes, and how much more it may take, in microseconds.
+    wait: Mutex<(u64, u64)>,
     sent: AtomicU64,
     accounts: String,
     /// Whether anybody asked for that.
@@ -151,8 +152,8 @@ async fn serve(mut stream: TcpStream, desk: &Desk) -> std::io::Result<()> {
         buffer.drain(..request.bytes);
         let body = match request.target {
             Target::Accounts => desk.accounts.clone(),
-            Target::Wait(wait_ms) => {
-                desk.wait_ms.store(wait_ms, Ordering::Relaxed);
+            Target::Wait(wait) => {
+                *desk.wait.lock().expect("not poisoned") = wait;
                 String::new()
             }
             Target::Ledger => {
@@ -161,11 +162,13 @@ async fn serve(mut stream: TcpStream, desk: &Desk) -> std::io::Result<()> {
             }
             Target::Lateness => desk.report_lateness(),
             Target::Send => {
-                let wait_ms = desk.wait_ms.load(Ordering::Relaxed);
-                if wait_ms > 0 {
-                    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-                }
                 let number = desk.sent.fetch_add(1, Ordering::Relaxed);
+                let (least, more) = *desk.wait.lock().expect("not poisoned");
+                if least + more > 0 {
+                    // Spread as evenly as the multiples of the golden ratio, and the same in each run.
+                    let share = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48;
+                    tokio::time::sleep(Duration::from_micros(least + (more * share >> 16))).await;
+                }
                 format!(r#"{{"code":0,"msg":"","data":{{"msgId":"7B8D35DA-{number:012}"}}}}"#)
             }
         };
@@ -183,8 +186,8 @@ async fn serve(mut stream: TcpStream, desk: &Desk) -> std::io::Result<()> {
 enum Target {
     Send,
     Accounts,
-    /// From now on each send takes so many milliseconds.
-    Wait(u64),
+    /// From now on each send takes the first, and up to the second more, in microseconds.
+    Wait((u64, u64)),
     /// How many messages came, and how many of them more than once.
     Ledger,
     /// How late messages were since the last time.
@@ -203,8 +206,9 @@ impl Head {
         let head = std::str::from_utf8(&buffer[..end]).expect("our clients speak ASCII");
         let path = head.split(' ').nth(1).unwrap_or_default();
         let body_bytes = head.lines().find_map(content_length).unwrap_or(0);
-        let target = if let Some(wait_ms) = path.strip_prefix("/wait/") {
-            Target::Wait(wait_ms.parse().expect("milliseconds"))
+        let target = if let Some((least, more)) = path.strip_prefix("/wait/").and_then(|wait| wait.split_once('+')) {
+            let micros = |text: &str| text.parse().expect("microseconds");
+            Target::Wait((micros(least), micros(more)))
         } else if path == "/ledger" {
             Target::Ledger
         } else if path == "/lateness" {
