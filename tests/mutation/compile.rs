@@ -40,7 +40,10 @@ pub fn compile(from: &Path, into: &Path, mutants: &[Mutant]) -> Compiled {
         if refused.is_empty() {
             sites.retain(|mutant, _| !unviable.contains(mutant));
             let binary = build(into).expect("what passes the check compiles");
-            return Compiled { binary, sites, unviable };
+            // What is compiled alone takes its name.
+            let own = into.join("target/all");
+            fs::copy(binary, &own).expect("there is room for a binary");
+            return Compiled { binary: own, sites, unviable };
         }
     }
 }
