@@ -39,8 +39,7 @@ impl Line {
     pub(super) async fn open(connector: BoundedConnector, address: Uri) -> Result<Box<Self>, Observed> {
         let socket = connector.connect(address).await;
         let socket = socket.map_err(|error| Observed::ConnectFailed { detail: causes(error.as_ref()) })?;
-        // A request is small: copied together it leaves for less than head and body side by side do.
-        let made = http1::Builder::new().writev(false).max_buf_size(HEAD_BYTES_MAX).handshake(socket).await;
+        let made = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(socket).await;
         let (requests, connection) = made.map_err(|error| Observed::ConnectFailed { detail: causes(&error) })?;
         Ok(Box::new(Self { requests, connection }))
     }
@@ -112,12 +111,16 @@ impl Idle {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The one that is idle for longest, if it may be used again and the server has not closed it: sends come in bursts,
-    /// and those that wait for the next one would be too old for it if the others always went first.
+    /// The one that was used last, if the server has not closed it.
     pub(super) async fn take(&self) -> Option<Box<Line>> {
         loop {
-            let (since, mut line) = self.lines().waiting.pop_front()?;
-            if self.clock.now().since(since) < self.reuse && line.is_usable().await {
+            let (since, mut line) = self.lines().waiting.pop_back()?;
+            if self.clock.now().since(since) >= self.reuse {
+                // The others are older.
+                self.lines().waiting.clear();
+                return None;
+            }
+            if line.is_usable().await {
                 return Some(line);
             }
         }
