@@ -167,7 +167,7 @@ async fn serve(mut stream: TcpStream, desk: &Desk) -> std::io::Result<()> {
                 if least + more > 0 {
                     // Spread as evenly as the multiples of the golden ratio, and the same in each run.
                     let share = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48;
-                    tokio::time::sleep(Duration::from_micros(least + (more * share >> 16))).await;
+                    tokio::time::sleep(Duration::from_micros(least + ((more * share) >> 16))).await;
                 }
                 format!(r#"{{"code":0,"msg":"","data":{{"msgId":"7B8D35DA-{number:012}"}}}}"#)
             }
