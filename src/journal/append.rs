@@ -9,73 +9,88 @@ use crate::model::{
     Account, Block, CommandOrigin, Corp, Fingerprint, Hold, HoldId, LimitChange, LimitOverride, Message, MessageId,
     Outcome, Record, Refusal, ReplyTo, Retry, Selection, Seq, Time, Verdict,
 };
-use rusqlite::{Connection, ToSql, params};
+use rusqlite::{CachedStatement, Connection, ToSql, ffi, params};
 
 type Result<T> = std::result::Result<T, UnknownCause>;
 
-/// Applies one record.
-pub(super) fn apply(connection: &Connection, record: &Record) -> Result<()> {
-    let write = Write { connection };
-    match record {
-        Record::Accepted(message) => write.accepted(message),
-        Record::Attempted { seq, attempt, at, account, corp, possibly_duplicate } => write.attempted(
-            *seq,
-            params![
-                signed("Attempted", seq.0)?,
-                attempt,
-                account.as_str(),
-                corp.as_str(),
-                possibly_duplicate,
-                time_in(*at)
-            ],
-        ),
-        Record::Ended { seq, attempt, at, verdict } => write.ended(*seq, *attempt, *at, verdict),
-        Record::Finished { seq, outcome } => write.finished(*seq, outcome),
-        Record::Readdressed { seq, reply_to, again } => write.readdressed(*seq, reply_to.as_ref(), *again),
-        Record::Answered { seq } => write.answered(*seq, true, "Answered"),
-        Record::Refused { number, at, refusal } => write.refused(*number, *at, refusal),
-        Record::RefusalAnswered { number } => write.refusal_answered(*number),
-        Record::Held(hold) => write.held(hold),
-        Record::Released { hold, at, by } => write.released(*hold, *at, by.as_deref()),
-        Record::Blocked(block) => write.blocked(block),
-        Record::Unblocked { block, at, by } => write.unblocked(*block, *at, by.as_deref()),
-        Record::LimitSet(set) => write.limit_set(set),
-        Record::Located { account, corp, sender, at } => {
-            const SQL: &str = "INSERT OR REPLACE INTO account (account, corp, sender, at) VALUES (?1, ?2, ?3, ?4)";
-            write.run(SQL, params![account.as_str(), corp.as_str(), sender.as_str(), time_in(*at)])?;
-            Ok(())
-        }
-        Record::Commanded { at, origin, fingerprint, reply } => write.commanded(*at, origin, fingerprint, reply),
-        Record::Reported { number, at, callback } => reports::reported(connection, *number, *at, callback),
-        Record::EventPublished { number } => reports::published(connection, *number),
-        Record::Receipt { seq, receipt } => reports::receipt(connection, *seq, receipt),
-        Record::Proven { seq, at, msg_id } => reports::proven(connection, *seq, *at, msg_id.as_deref()),
-        Record::Presence { account, at, online } => reports::presence(connection, account, *at, *online),
-        Record::CooledDown { account, at, until, times } => {
-            reports::cooled_down(connection, account, *at, *until, *times)
-        }
-        // Only replayed: it is there already.
-        Record::EventOpen { number } => Err(UnknownCause::Contradiction { record: "EventOpen", number: *number }),
-        // Only replayed: it is made from attempts that are on disk already.
-        Record::Spent { .. } => Err(UnknownCause::Contradiction { record: "Spent", number: 0 }),
-    }
-}
-
-struct Write<'a> {
+/// Applies the records of one transaction.
+pub(super) struct Append<'a> {
     connection: &'a Connection,
+    /// What was run so far: looking a statement up by its text costs about as much as running it.
+    prepared: Vec<(&'static str, CachedStatement<'a>)>,
 }
 
-impl Write<'_> {
-    fn run(&self, sql: &str, values: &[&dyn ToSql]) -> Result<usize> {
-        Ok(self.connection.prepare_cached(sql)?.execute(values)?)
+impl<'a> Append<'a> {
+    pub(super) fn new(connection: &'a Connection) -> Self {
+        Self { connection, prepared: Vec::new() }
+    }
+
+    /// Applies one record.
+    pub(super) fn apply(&mut self, record: &Record) -> Result<()> {
+        let connection = self.connection;
+        match record {
+            Record::Accepted(message) => self.accepted(message),
+            Record::Attempted { seq, attempt, at, account, corp, possibly_duplicate } => self.attempted(
+                *seq,
+                params![
+                    signed("Attempted", seq.0)?,
+                    attempt,
+                    account.as_str(),
+                    corp.as_str(),
+                    possibly_duplicate,
+                    time_in(*at)
+                ],
+            ),
+            Record::Ended { seq, attempt, at, verdict } => self.ended(*seq, *attempt, *at, verdict),
+            Record::Finished { seq, outcome } => self.finished(*seq, outcome),
+            Record::Readdressed { seq, reply_to, again } => self.readdressed(*seq, reply_to.as_ref(), *again),
+            Record::Answered { seq } => self.answered(*seq, true, "Answered"),
+            Record::Refused { number, at, refusal } => self.refused(*number, *at, refusal),
+            Record::RefusalAnswered { number } => self.refusal_answered(*number),
+            Record::Held(hold) => self.held(hold),
+            Record::Released { hold, at, by } => self.released(*hold, *at, by.as_deref()),
+            Record::Blocked(block) => self.blocked(block),
+            Record::Unblocked { block, at, by } => self.unblocked(*block, *at, by.as_deref()),
+            Record::LimitSet(set) => self.limit_set(set),
+            Record::Located { account, corp, sender, at } => {
+                const SQL: &str = "INSERT OR REPLACE INTO account (account, corp, sender, at) VALUES (?1, ?2, ?3, ?4)";
+                self.run(SQL, params![account.as_str(), corp.as_str(), sender.as_str(), time_in(*at)])?;
+                Ok(())
+            }
+            Record::Commanded { at, origin, fingerprint, reply } => self.commanded(*at, origin, fingerprint, reply),
+            Record::Reported { number, at, callback } => reports::reported(connection, *number, *at, callback),
+            Record::EventPublished { number } => reports::published(connection, *number),
+            Record::Receipt { seq, receipt } => reports::receipt(connection, *seq, receipt),
+            Record::Proven { seq, at, msg_id } => reports::proven(connection, *seq, *at, msg_id.as_deref()),
+            Record::Presence { account, at, online } => reports::presence(connection, account, *at, *online),
+            Record::CooledDown { account, at, until, times } => {
+                reports::cooled_down(connection, account, *at, *until, *times)
+            }
+            // Only replayed: it is there already.
+            Record::EventOpen { number } => Err(UnknownCause::Contradiction { record: "EventOpen", number: *number }),
+            // Only replayed: it is made from attempts that are on disk already.
+            Record::Spent { .. } => Err(UnknownCause::Contradiction { record: "Spent", number: 0 }),
+        }
+    }
+
+    fn run(&mut self, sql: &'static str, values: &[&dyn ToSql]) -> Result<usize> {
+        let known = self.prepared.iter().position(|(text, _)| std::ptr::eq(*text, sql));
+        let place = match known {
+            Some(place) => place,
+            None => {
+                self.prepared.push((sql, self.connection.prepare_cached(sql)?));
+                self.prepared.len() - 1
+            }
+        };
+        Ok(self.prepared[place].1.execute(values)?)
     }
 
     /// Runs what must change exactly one row.
-    fn run_one(&self, record: &'static str, number: u64, sql: &str, values: &[&dyn ToSql]) -> Result<()> {
+    fn run_one(&mut self, record: &'static str, number: u64, sql: &'static str, values: &[&dyn ToSql]) -> Result<()> {
         if self.run(sql, values)? == 1 { Ok(()) } else { Err(UnknownCause::Contradiction { record, number }) }
     }
 
-    fn accepted(&self, message: &Message) -> Result<()> {
+    fn accepted(&mut self, message: &Message) -> Result<()> {
         const SQL: &str = "INSERT INTO message (seq, received_at, expires_at, not_before, priority, on_doubt,
             id, kind, account, conversation, suffix, reply_topic, reply_correlation, weak, tag,
             asked_priority, asked_not_before, asked_lifetime, asked_until, asked_on_doubt, fingerprint, body_bytes,
@@ -124,13 +139,13 @@ impl Write<'_> {
         Ok(())
     }
 
-    fn attempted(&self, seq: Seq, values: &[&dyn ToSql]) -> Result<()> {
+    fn attempted(&mut self, seq: Seq, values: &[&dyn ToSql]) -> Result<()> {
         const SQL: &str = "INSERT OR FAIL INTO attempt (seq, attempt, account, corp, possibly_duplicate, started_at)
             SELECT ?1, ?2, ?3, ?4, ?5, ?6 FROM message WHERE seq = ?1";
         self.run_one("Attempted", seq.0, SQL, values)
     }
 
-    fn ended(&self, seq: Seq, attempt: u32, at: Time, verdict: &Verdict) -> Result<()> {
+    fn ended(&mut self, seq: Seq, attempt: u32, at: Time, verdict: &Verdict) -> Result<()> {
         const SQL: &str =
             "UPDATE OR FAIL attempt SET ended_at = ?3, class = ?4, why = ?5, detail = ?6, http = ?7, code = ?8,
             msg = ?9, msg_id = ?10, retry_after = ?11 WHERE seq = ?1 AND attempt = ?2 AND ended_at IS NULL";
@@ -156,9 +171,9 @@ impl Write<'_> {
     }
 
     /// A second outcome replaces the first and is to be answered again: a late proof settles what was unresolved.
-    fn finished(&self, seq: Seq, outcome: &Outcome) -> Result<()> {
-        // The first one has a statement of its own, because REPLACE makes SQLite copy each page before it touches it.
-        const FIRST_SQL: &str = "INSERT OR IGNORE INTO outcome (seq, answered, state, at, msg_id, attempts,
+    fn finished(&mut self, seq: Seq, outcome: &Outcome) -> Result<()> {
+        // The first one has a statement of its own: REPLACE and IGNORE make SQLite copy each page before it touches it.
+        const FIRST_SQL: &str = "INSERT OR FAIL INTO outcome (seq, answered, state, at, msg_id, attempts,
             possibly_duplicate, fault_code, fault_message, fault_field, sender_http, sender_code, sender_msg)
             SELECT ?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 FROM message WHERE seq = ?1";
         const NEXT_SQL: &str = "INSERT OR REPLACE INTO outcome (seq, answered, state, at, msg_id, attempts,
@@ -182,25 +197,25 @@ impl Write<'_> {
             fault.sender_code,
             fault.sender_msg
         ];
-        if self.run(FIRST_SQL, values)? == 1 {
-            return Ok(());
+        match self.run_one("Finished", seq.0, FIRST_SQL, values) {
+            Err(UnknownCause::Database(error)) if is_taken(&error) => self.run_one("Finished", seq.0, NEXT_SQL, values),
+            done => done,
         }
-        self.run_one("Finished", seq.0, NEXT_SQL, values)
     }
 
-    fn readdressed(&self, seq: Seq, reply_to: Option<&ReplyTo>, again: bool) -> Result<()> {
+    fn readdressed(&mut self, seq: Seq, reply_to: Option<&ReplyTo>, again: bool) -> Result<()> {
         const SQL: &str = "UPDATE message SET reply_topic = ?2, reply_correlation = ?3 WHERE seq = ?1";
         let (topic, correlation) = codec::reply_columns(reply_to);
         self.run_one("Readdressed", seq.0, SQL, params![signed("Readdressed", seq.0)?, topic, correlation])?;
         if again { self.answered(seq, false, "Readdressed") } else { Ok(()) }
     }
 
-    fn answered(&self, seq: Seq, answered: bool, record: &'static str) -> Result<()> {
+    fn answered(&mut self, seq: Seq, answered: bool, record: &'static str) -> Result<()> {
         const SQL: &str = "UPDATE OR FAIL outcome SET answered = ?2 WHERE seq = ?1";
         self.run_one(record, seq.0, SQL, params![signed(record, seq.0)?, answered])
     }
 
-    fn refused(&self, number: u64, at: Time, refusal: &Refusal) -> Result<()> {
+    fn refused(&mut self, number: u64, at: Time, refusal: &Refusal) -> Result<()> {
         const SQL: &str = "INSERT INTO refusal (number, at, id, account, suffix, reply_topic, reply_correlation, weak,
             fault_code, fault_message, fault_field, sender_http, sender_code, sender_msg)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
@@ -229,13 +244,13 @@ impl Write<'_> {
     }
 
     /// A refusal is kept for its answer alone, so that a flood of bad requests leaves nothing behind.
-    fn refusal_answered(&self, number: u64) -> Result<()> {
+    fn refusal_answered(&mut self, number: u64) -> Result<()> {
         const SQL: &str = "DELETE FROM refusal WHERE number = ?1";
         self.run_one("RefusalAnswered", number, SQL, params![signed("RefusalAnswered", number)?])
     }
 
     /// A hold that is there already has another end.
-    fn held(&self, hold: &Hold) -> Result<()> {
+    fn held(&mut self, hold: &Hold) -> Result<()> {
         const SQL: &str = "INSERT INTO hold (id, scope, subject, conversation, reason, by, since, until)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO UPDATE SET until = excluded.until";
         let (scope, subject, conversation) = codec::scope_columns(&hold.scope);
@@ -255,13 +270,13 @@ impl Write<'_> {
         Ok(())
     }
 
-    fn released(&self, hold: HoldId, at: Time, by: Option<&str>) -> Result<()> {
+    fn released(&mut self, hold: HoldId, at: Time, by: Option<&str>) -> Result<()> {
         const SQL: &str = "UPDATE hold SET released_at = ?2, released_by = ?3 WHERE id = ?1 AND released_at IS NULL";
         self.run_one("Released", hold.0, SQL, params![signed("Released", hold.0)?, time_in(at), by])
     }
 
     /// A block that is there already has another end.
-    fn blocked(&self, block: &Block) -> Result<()> {
+    fn blocked(&mut self, block: &Block) -> Result<()> {
         const SQL: &str = "INSERT INTO block
             (id, message_id, account, conversation, corp, tag, reason, by, since, until)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO UPDATE SET until = excluded.until";
@@ -284,13 +299,13 @@ impl Write<'_> {
         Ok(())
     }
 
-    fn unblocked(&self, block: HoldId, at: Time, by: Option<&str>) -> Result<()> {
+    fn unblocked(&mut self, block: HoldId, at: Time, by: Option<&str>) -> Result<()> {
         const SQL: &str = "UPDATE block SET released_at = ?2, released_by = ?3 WHERE id = ?1 AND released_at IS NULL";
         self.run_one("Unblocked", block.0, SQL, params![signed("Unblocked", block.0)?, time_in(at), by])
     }
 
     /// One row for each limit that is not as configured.
-    fn limit_set(&self, set: &LimitOverride) -> Result<()> {
+    fn limit_set(&mut self, set: &LimitOverride) -> Result<()> {
         const SQL: &str = "INSERT OR REPLACE INTO limit_override (scope, subject, interval, per_hour, by, since, until)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         const END_SQL: &str = "DELETE FROM limit_override WHERE scope = ?1 AND subject = ?2";
@@ -308,7 +323,7 @@ impl Write<'_> {
         Ok(())
     }
 
-    fn commanded(&self, at: Time, origin: &CommandOrigin, fingerprint: &Fingerprint, reply: &str) -> Result<()> {
+    fn commanded(&mut self, at: Time, origin: &CommandOrigin, fingerprint: &Fingerprint, reply: &str) -> Result<()> {
         const SQL: &str = "INSERT INTO command
             (at, name, reply_topic, reply_correlation, transaction_json, by, reply, fingerprint)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
@@ -328,4 +343,9 @@ impl Write<'_> {
         )?;
         Ok(())
     }
+}
+
+/// Whether a row with that key is there already.
+fn is_taken(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_CONSTRAINT_PRIMARYKEY)
 }

@@ -1,10 +1,10 @@
 //! The one thread that writes. It takes requests in order and prunes in between.
 
+use super::append::Append;
 use super::checkpoint::Checkpoints;
 use super::prune::{Pass, Pruned};
 use super::{
-    Anchor, Batch, CommitError, Committed, Settings, Suspect, UnknownCause, append, codec, mark, poison, replay,
-    reports,
+    Anchor, Batch, CommitError, Committed, Settings, Suspect, UnknownCause, codec, mark, poison, replay, reports,
 };
 use crate::crash;
 use crate::model::{LastNumbers, Message, Seq, Time};
@@ -294,8 +294,9 @@ fn run_statement(connection: &Connection, sql: &str) -> Result<(), UnknownCause>
 }
 
 fn write(connection: &Connection, batch: &Batch, last: Option<LastNumbers>) -> Result<(), UnknownCause> {
+    let mut append = Append::new(connection);
     for record in &batch.records {
-        append::apply(connection, record)?;
+        append.apply(record)?;
     }
     if let Some(LastNumbers { seq, refusal, hold, event }) = last {
         const SQL: &str = "UPDATE progress SET seq = ?1, refusal = ?2, hold = ?3, event = ?4";
