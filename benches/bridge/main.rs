@@ -46,9 +46,13 @@ struct Arguments {
     /// Only the plain program and the bridge with its defaults.
     #[arg(long)]
     plain: bool,
-    /// Only a closed loop against the bridge, of so many seconds, for a profiler; prints its process id first.
+    /// Only a closed loop against the bridge, of so many seconds, for a profiler; prints its process id first. With
+    /// `--plain` it is against the plain program.
     #[arg(long, value_name = "SECONDS")]
     profile: Option<u64>,
+    /// With `--profile`: so many messages a second in place of the closed loop.
+    #[arg(long, value_name = "MESSAGES", requires = "profile")]
+    per_second: Option<u32>,
     /// Also draws the ratios into this file.
     #[arg(long, value_name = "SVG")]
     picture: Option<PathBuf>,
@@ -103,9 +107,12 @@ fn compare(arguments: Arguments) {
         |binary: &Path| Program::Bridge { binary: binary.to_path_buf(), topics: "", sender: "", limits: NO_LIMITS };
     let own = Path::new(env!("CARGO_BIN_EXE_sendbridge"));
     if let Some(span) = arguments.profile {
-        let mut rig = Rig::start(&bridge(arguments.also.first().map_or(own, PathBuf::as_path)), &directory);
+        let binary = arguments.also.first().map_or(own, PathBuf::as_path);
+        let mut rig = Rig::start(&if arguments.plain { Program::Plain } else { bridge(binary) }, &directory);
         println!("pid {}", rig.program_id());
-        println!("{}", rig.load(Pace::Closed { outstanding: OUTSTANDING }, seconds(1), seconds(span)));
+        let closed = Pace::Closed { outstanding: OUTSTANDING };
+        let pace = arguments.per_second.map_or(closed, |per_second| Pace::Open { per_second });
+        println!("{}", rig.load(pace, seconds(1), seconds(span)));
     } else if let Some(messages) = arguments.backlog {
         backlog::run(&bridge(arguments.also.first().map_or(own, PathBuf::as_path)), messages, &directory);
     } else if arguments.accuracy {

@@ -38,6 +38,11 @@ impl Log {
         self.pages.saturating_sub(self.written_back)
     }
 
+    /// Whether another round beside the commits, after so many, is worth it.
+    fn takes_another(self, rounds: u32) -> bool {
+        self.waiting() > PAGES_SHORT && self.pages < PAGES_MAX && rounds < ROUNDS_MAX
+    }
+
     /// Only looks.
     fn look(connection: &Connection) -> Result<Self, rusqlite::Error> {
         Self::ask(connection, "PRAGMA wal_checkpoint(NOOP)")
@@ -123,11 +128,7 @@ impl Checkpoints {
     /// A round has ended: another one, or the end of all.
     fn go_on(&mut self, connection: &Connection) -> End {
         let log = Log::look(connection)?;
-        if log.waiting() > PAGES_SHORT && log.pages < PAGES_MAX && self.round < ROUNDS_MAX {
-            self.begin_round(connection)
-        } else {
-            self.end(connection)
-        }
+        if log.takes_another(self.round) { self.begin_round(connection) } else { self.end(connection) }
     }
 
     fn begin_round(&mut self, connection: &Connection) -> End {
@@ -317,12 +318,29 @@ mod tests {
 
     #[test]
     fn another_round_follows_one_that_left_much() {
-        // A commit is some pages more than was asked for.
-        assert!(another_round_is_begun(PAGES_MIN, PAGES_SHORT + 1, 1));
-        assert!(another_round_is_begun(PAGES_MIN, PAGES_MIN / 2, ROUNDS_MAX - 1));
+        assert!(another_round_is_begun(PAGES_MIN, PAGES_MIN / 2, 1));
         assert!(!another_round_is_begun(PAGES_MIN, PAGES_SHORT / 2, 1));
-        assert!(!another_round_is_begun(PAGES_MIN, PAGES_MIN / 2, ROUNDS_MAX));
-        assert!(!another_round_is_begun(PAGES_MAX, PAGES_MIN / 2, 1));
+    }
+
+    #[test]
+    fn a_round_is_not_worth_it_for_a_little_or_where_commits_wait_or_for_ever() {
+        let takes_another = |pages, waiting, rounds| Log { pages, written_back: pages - waiting }.takes_another(rounds);
+        assert!(takes_another(PAGES_MAX - 1, PAGES_SHORT + 1, ROUNDS_MAX - 1));
+        assert!(!takes_another(PAGES_MAX, PAGES_SHORT + 1, ROUNDS_MAX - 1));
+        assert!(!takes_another(PAGES_MAX - 1, PAGES_SHORT, ROUNDS_MAX - 1));
+        assert!(!takes_another(PAGES_MAX - 1, PAGES_SHORT + 1, ROUNDS_MAX));
+    }
+
+    #[test]
+    fn one_who_has_the_file_is_waited_for_and_a_log_that_cannot_be_read_is_told() {
+        let file = File::new();
+        file.write(PAGES_SHORT);
+        file.writer.execute_batch("BEGIN; SELECT count(*) FROM kept").expect("a transaction");
+        assert_eq!(Log::write_back(&file.writer).expect("no failure"), None);
+        file.writer.execute_batch("COMMIT").expect("an end");
+        let log = std::fs::OpenOptions::new().write(true).open(path(&file.directory).with_extension("db-wal"));
+        log.and_then(|log| log.set_len(8192)).expect("a log that was cut off");
+        assert!(Log::write_back(&file.writer).is_err());
     }
 
     #[test]

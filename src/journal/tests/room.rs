@@ -48,6 +48,18 @@ fn a_refused_commit_leaves_nothing_behind_and_the_next_one_works_when_there_is_r
 }
 
 #[tokio::test]
+async fn the_log_stays_short_whatever_is_written() {
+    let directory = directory();
+    let journal = open(directory.path());
+    let log = settings(directory.path()).path.with_extension("db-wal");
+    for seq in 1..=200 {
+        super::commit(&journal, vec![large(2 * seq), large(2 * seq + 1)]).await;
+        let bytes = std::fs::metadata(&log).expect("a log").len();
+        assert!(bytes < 20_000_000, "{bytes} bytes after {seq} commits of 200,000");
+    }
+}
+
+#[tokio::test]
 async fn an_empty_batch_tells_whether_the_disk_has_room() {
     let directory = directory();
     let mut settings = settings(directory.path());
