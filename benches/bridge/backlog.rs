@@ -1,7 +1,8 @@
 //! The bridge with a long queue: what it takes in memory and on disk, how long a start takes, and whether anybody else
 //! notices.
 //!
-//! Half of the companies are paused, and get all of the queue. The other half is measured before and after.
+//! Half of the companies are paused, and get all of the queue. The other half is measured in a bridge that is empty, and
+//! in this one, after a kill and a start.
 
 use crate::OUTSTANDING;
 use crate::client;
@@ -19,35 +20,52 @@ const QUIET_MAX: Duration = Duration::from_secs(20);
 
 /// Prints a Markdown table.
 pub fn run(program: &Program, messages: u64, directory: &Path) {
+    let empty = rate(&mut Rig::start(program, directory)).per_second;
     let mut rig = Rig::start(program, directory);
-    let closed = Pace::Closed { outstanding: OUTSTANDING };
-    let rate = |rig: &mut Rig| {
-        let line = crate::Line(rig.load_of(closed, Who::Free, WARM_UP, WINDOW));
-        line.value("messages") / line.value("seconds")
-    };
-    let empty = rate(&mut rig);
-    let rss_before = proc::counts(rig.program_id()).rss_kib;
+    let rss_before = rss_mib(&rig);
     let file_before = file_bytes(directory);
     let begun = Instant::now();
     let held = rig.start_child("held", messages);
     end_of(held);
     let took_in = messages as f64 / begun.elapsed().as_secs_f64();
-    let rss = proc::counts(rig.program_id()).rss_kib;
+    let rss = rss_mib(&rig);
     let file = file_bytes(directory);
-    let full = rate(&mut rig);
     rig.kill();
     let begun = Instant::now();
     rig.start_again();
     rig.load_of(Pace::Probe, Who::Free, Duration::ZERO, Duration::ZERO);
     let back = begun.elapsed();
+    let rss_again = rss_mib(&rig);
+    let full = rate(&mut rig);
     println!("| with {messages} messages queued | |\n|---|---|");
     println!("| taken in | {took_in:.0} msg/s |");
-    println!("| resident memory | {} MiB, {} MiB before |", rss / 1024, rss_before / 1024);
+    println!("| resident memory | {rss} MiB, {rss_before} MiB before |");
     let per_message = (file - file_before) as f64 / messages as f64;
     println!("| journal | {} MiB, {per_message:.0} bytes a message |", file >> 20);
-    println!("| closed loop of the other companies | {full:.0} msg/s, {:.2} of {empty:.0} when empty |", full / empty);
     println!("| from a kill to the first answer | {:.2} s |", back.as_secs_f64());
-    println!("| resident memory after it | {} MiB |", proc::counts(rig.program_id()).rss_kib / 1024);
+    println!("| resident memory after it | {rss_again} MiB |");
+    let ratio = full.per_second / empty;
+    println!(
+        "| closed loop of the other companies | {:.0} msg/s, {ratio:.2} of {empty:.0} when empty |",
+        full.per_second
+    );
+    println!("| resident memory at the end | {} MiB, with {:.0} more that are over |", rss_mib(&rig), full.messages);
+}
+
+/// How fast messages of the companies that are not paused go.
+struct Rate {
+    per_second: f64,
+    messages: f64,
+}
+
+fn rate(rig: &mut Rig) -> Rate {
+    let line = crate::Line(rig.load_of(Pace::Closed { outstanding: OUTSTANDING }, Who::Free, WARM_UP, WINDOW));
+    let messages = line.value("messages");
+    Rate { per_second: messages / line.value("seconds"), messages }
+}
+
+fn rss_mib(rig: &Rig) -> u64 {
+    proc::counts(rig.program_id()).rss_kib / 1024
 }
 
 /// Of the database and its log.

@@ -113,8 +113,7 @@ fn measure(accounts: u32) -> Figures {
 fn note_accepted(records: &[Record], corps: u32, accounts: &mut BTreeMap<Seq, u32>, of_corp: &mut BTreeMap<Seq, u32>) {
     for record in records {
         if let Record::Accepted(message) = record {
-            let account: u64 = message.request.account.as_str().parse().expect("a number");
-            let account = u32::try_from(account - 1_688_850_407_900_000).expect("few accounts");
+            let account = settings::number(message.request.account.as_str());
             accounts.insert(message.seq, account);
             of_corp.insert(message.seq, account % corps);
         }
@@ -134,7 +133,7 @@ fn take(actions: Vec<Action>, under_way: &mut VecDeque<(Seq, u32)>) -> Vec<Outgo
     published
 }
 
-fn request(account: u32, number: u64) -> Input {
+pub fn request(account: u32, number: u64) -> Input {
     let body = Bytes::from_static(b"{\"wxId\":\"1\",\"content\":\"text\"}");
     let mut fingerprint = [0; 16];
     fingerprint[..8].copy_from_slice(&number.to_le_bytes());

@@ -2,12 +2,14 @@
 //!
 //! `work N` takes N messages through parser, engine, journal and payloads, always in the same way, so that what is
 //! counted of it (instructions, by callgrind) says what a change costs, whatever else the machine is doing.
-//! `decisions` shows how the cost of a decision grows with the accounts that have work.
+//! `decisions` shows how the cost of a decision grows with the accounts that have work,
+//! `day` how much of its limits a company uses.
 
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the real clock")]
 #![allow(clippy::print_stdout, reason = "its result is what it prints")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "a measurement picks the few cases that it is about")]
 
+mod day;
 mod decisions;
 mod settings;
 mod work;
@@ -19,6 +21,7 @@ fn main() {
         ["work", messages] => work::run(messages.parse().expect("a number of messages")),
         ["decisions"] => decisions::run(1_000_000),
         ["decisions", accounts_max] => decisions::run(accounts_max.parse().expect("a number of accounts")),
-        _ => println!("usage: cost work MESSAGES | cost decisions [ACCOUNTS_MAX]"),
+        ["day"] => day::run(),
+        _ => println!("usage: cost work MESSAGES | cost decisions [ACCOUNTS_MAX] | cost day"),
     }
 }

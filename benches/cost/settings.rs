@@ -60,6 +60,14 @@ fn account_settings(number: u32, corps: u32) -> AccountSettings {
     }
 }
 
+const FIRST: u64 = 1_688_850_407_900_000;
+
 pub fn account(number: u32) -> String {
-    (1_688_850_407_900_000 + u64::from(number)).to_string()
+    (FIRST + u64::from(number)).to_string()
+}
+
+/// Of an account that [`account`] named.
+pub fn number(account: &str) -> u32 {
+    let number = account.parse::<u64>().ok().and_then(|account| u32::try_from(account - FIRST).ok());
+    number.expect("one of ours")
 }
