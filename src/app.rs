@@ -27,8 +27,11 @@ mod info;
 
 mod parts;
 
+mod resources;
+
 pub(crate) use parts::limit_settings;
 pub use parts::mqtt_settings;
+pub use resources::check_resources;
 
 /// Answers published and not yet acknowledged by the broker, at most.
 const PUBLISH_WINDOW: usize = 1000;

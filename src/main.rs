@@ -1,7 +1,7 @@
 //! Arguments, configuration, logging, runtime, exit code; nothing else.
 
 use clap::{Parser, Subcommand};
-use sendbridge::app::App;
+use sendbridge::app::{self, App};
 use sendbridge::cli::stop::StopSignals;
 use sendbridge::config::{self, Config};
 use sendbridge::{cli, dump, telemetry};
@@ -152,6 +152,10 @@ fn run(path: &std::path::Path) -> ExitCode {
     telemetry::starting(env!("CARGO_PKG_VERSION"));
     for warning in &loaded.warnings {
         telemetry::configuration_warning(&warning.to_string());
+    }
+    if let Err(scarce) = app::check_resources() {
+        telemetry::failed(&scarce);
+        return ExitCode::from(EXIT_FAILED);
     }
     block_on(serve(loaded.config))
 }
