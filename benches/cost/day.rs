@@ -3,7 +3,7 @@
 use crate::{decisions, settings};
 use sendbridge::engine::{AccountSettings, Engine};
 use sendbridge::model::{Account, Action, Corp, Input, LastNumbers, Outgoing, Record, SenderName, Seq, Time, Verdict};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -36,7 +36,7 @@ pub fn run() {
     for account in (0..).take(owners.len()).chain((0..).take(owners.len())) {
         queue(&mut engine, account, start);
     }
-    let mut account_of: HashMap<Seq, u32> = HashMap::new();
+    let mut account_of: BTreeMap<Seq, u32> = BTreeMap::new();
     let mut ends: BTreeMap<(Time, Seq), u32> = BTreeMap::new();
     let mut sends = [0_u64; ACCOUNTS.len()];
     let mut now = start;
