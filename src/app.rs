@@ -359,7 +359,8 @@ fn perform_sends(
                 clock.sleep_until(Some(at)).await;
             }
             let begun_at = clock.now();
-            let verdict = sender.perform(seq, attempt, &kind, body).await;
+            // In a box, because a task is copied whole, at its start and at its end.
+            let verdict = Box::pin(sender.perform(seq, attempt, &kind, body)).await;
             // Where there is no room it is not measured.
             let at = clock.now();
             let _ = took.try_send(at.since(begun_at));

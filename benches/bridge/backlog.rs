@@ -1,8 +1,8 @@
 //! The bridge with a long queue: what it takes in memory and on disk, how long a start takes, and whether anybody else
 //! notices.
 //!
-//! Half of the companies are paused, and get all of the queue. The other half is measured in a bridge that is empty, and
-//! in this one, after a kill and a start.
+//! Half of the companies are paused, and get all of the queue. The other half is measured in a bridge that is empty,
+//! and in this one, after a kill and a start.
 
 use crate::OUTSTANDING;
 use crate::client;

@@ -70,7 +70,7 @@ impl Routes {
         headers.clone_from(&self.headers);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // The server ignores it; its log and ours can be laid side by side with it.
-        if let Ok(id) = HeaderValue::from_str(&format!("{seq}-{attempt}")) {
+        if let Ok(id) = HeaderValue::try_from(format!("{seq}-{attempt}")) {
             headers.insert(REQUEST_ID, id);
         }
         Some(request)
