@@ -3,14 +3,17 @@ use super::backoff::Backoff;
 use super::lost::Lost;
 use super::packets::EventLoop;
 use crate::clock::{Clock, jitter};
+use crate::model::Time;
 use crate::telemetry;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{Event, MqttState};
+use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Sleep;
 use tokio::{select, time};
 
 /// A poll comes back once per keep-alive because of its own ping; one that takes this much longer hangs.
@@ -103,9 +106,17 @@ async fn run<S: Side>(mut wire: EventLoop, mut side: S, mut backoff: Backoff, mu
     let mut short_lived: u32 = 0;
     loop {
         let mut connected_at = None;
+        let mut patience = Patience::new(clock);
         let lost = loop {
-            match turn(&mut wire, &mut side, &mut stop, &mut closing).await {
+            // What is there already needs no wait, and nothing of what a wait needs.
+            let told = wire.told_next(|cx| side.poll_room(cx)).map(Turn::Event);
+            let turn = match told {
+                Some(turn) => turn,
+                None => turn(&mut wire, &mut side, &mut stop, &mut closing, &mut patience).await,
+            };
+            match turn {
                 Turn::Event(event) => {
+                    patience.renew();
                     if let Event::Incoming(Packet::ConnAck(_)) = event {
                         connected_at = Some(clock.now());
                     }
@@ -162,30 +173,65 @@ async fn turn<S: Side>(
     side: &mut S,
     stop: &mut watch::Receiver<bool>,
     closing: &mut bool,
+    patience: &mut Patience,
 ) -> Turn {
-    if let Some(event) = wire.told_next(|cx| side.poll_room(cx)) {
-        return Turn::Event(event);
+    if !wire.is_connected() {
+        // Connecting takes much room, and what stands here is moved for every event.
+        let connecting = Box::pin(wire.connect());
+        select! {
+            biased;
+            connected = connecting => if let Err(lost) = connected {
+                return Turn::Lost(lost);
+            },
+            () = requested(stop), if !*closing => return Turn::Ended,
+        }
+        patience.renew();
     }
-    select! {
-        biased;
-        connected = wire.connect() => if let Err(lost) = connected {
-            return Turn::Lost(lost);
-        },
-        () = requested(stop), if !*closing => return Turn::Ended,
-    }
-    let patience = time::sleep(wire.keep_alive() + WATCHDOG_SLACK);
-    tokio::pin!(patience);
+    let limit = wire.keep_alive() + WATCHDOG_SLACK;
     loop {
         select! {
             biased;
             told = wire.next(|cx| side.poll_room(cx)) => return told.map_or_else(Turn::Lost, Turn::Event),
-            () = &mut patience => return Turn::Lost(Lost::Silent),
+            () = patience.over(limit) => return Turn::Lost(Lost::Silent),
             () = requested(stop), if !*closing => {
                 *closing = true;
                 if !side.close() {
                     return Turn::Ended;
                 }
             }
+        }
+    }
+}
+
+/// For how long a connection may be silent. One timer serves many events: it is looked at again when it ends.
+struct Patience {
+    clock: Clock,
+    heard_at: Time,
+    limit: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    fn new(clock: Clock) -> Self {
+        Self { clock, heard_at: clock.now(), limit: Duration::ZERO, timer: None }
+    }
+
+    fn renew(&mut self) {
+        self.heard_at = self.clock.now();
+    }
+
+    /// Returns when nothing was heard for so long. May be dropped and called again.
+    async fn over(&mut self, limit: Duration) {
+        if std::mem::replace(&mut self.limit, limit) != limit {
+            self.timer = None;
+        }
+        loop {
+            let left = limit.saturating_sub(self.clock.now().since(self.heard_at));
+            if left.is_zero() {
+                return;
+            }
+            self.timer.get_or_insert_with(|| Box::pin(time::sleep(left))).await;
+            self.timer = None;
         }
     }
 }

@@ -59,6 +59,10 @@ impl EventLoop {
         self.link.as_ref().map_or(self.options.keep_alive(), |link| link.keep_alive)
     }
 
+    pub(super) fn is_connected(&self) -> bool {
+        self.link.is_some()
+    }
+
     /// Connects, where there is no connection. [`Self::next`] tells of it.
     ///
     /// # Errors
