@@ -65,7 +65,7 @@ impl Exchanger {
         let inner =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
         Ok(Self {
-            connector: BoundedConnector { inner, limit: reach.connect_timeout },
+            connector: BoundedConnector::new(inner, reach.connect_timeout),
             idle: Arc::new(Idle::new(reach.connections, reach.reuse_idle)),
             timeout: reach.timeout,
             single_use: reach.reuse_idle.is_zero(),

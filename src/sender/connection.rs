@@ -23,6 +23,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tower_service::Service;
 
 type Socket = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
@@ -86,40 +87,54 @@ impl Line {
 
 /// The connections that carry no exchange.
 pub(super) struct Idle {
-    lines: Mutex<Lines>,
+    lines: Mutex<Lines<Box<Line>>>,
     max: usize,
     /// How long one may be used again.
     reuse: Duration,
     clock: Clock,
 }
 
-#[derive(Default)]
-struct Lines {
+struct Lines<L> {
     /// With the time since when it is idle, the oldest first.
-    waiting: VecDeque<(Time, Box<Line>)>,
+    waiting: VecDeque<(Time, L)>,
     /// Whether a task closes those whose time is over.
     is_swept: bool,
 }
 
-impl Idle {
-    pub(super) fn new(max: usize, reuse: Duration) -> Self {
-        Self { lines: Mutex::new(Lines::default()), max, reuse, clock: Clock::start() }
+impl<L> Lines<L> {
+    const fn new() -> Self {
+        Self { waiting: VecDeque::new(), is_swept: false }
     }
 
-    fn lines(&self) -> MutexGuard<'_, Lines> {
+    fn next(&mut self, now: Time, reuse: Duration) -> Option<L> {
+        self.close_old(now, reuse);
+        let oldest = self.waiting.front().map(|(since, _)| now.since(*since))?;
+        let next = if oldest >= reuse / 2 { self.waiting.pop_front() } else { self.waiting.pop_back() };
+        next.map(|(_, line)| line)
+    }
+
+    fn close_old(&mut self, now: Time, reuse: Duration) {
+        while self.waiting.front().is_some_and(|(since, _)| now.since(*since) >= reuse) {
+            self.waiting.pop_front();
+        }
+    }
+}
+
+impl Idle {
+    pub(super) fn new(max: usize, reuse: Duration) -> Self {
+        Self { lines: Mutex::new(Lines::new()), max, reuse, clock: Clock::start() }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines<Box<Line>>> {
         // Nothing done inside the lock can panic half way.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The one that was used last, if the server has not closed it.
+    /// One that the server has not closed: the one that was used last, so that no more are kept than are needed; but
+    /// first whichever would soon be too old, so that what many requests at once need is there for the next many.
     pub(super) async fn take(&self) -> Option<Box<Line>> {
         loop {
-            let (since, mut line) = self.lines().waiting.pop_back()?;
-            if self.clock.now().since(since) >= self.reuse {
-                // The others are older.
-                self.lines().waiting.clear();
-                return None;
-            }
+            let mut line = self.lines().next(self.clock.now(), self.reuse)?;
             if line.is_usable().await {
                 return Some(line);
             }
@@ -150,9 +165,7 @@ async fn sweep(idle: Weak<Idle>, reuse: Duration) {
         let Some(idle) = idle.upgrade() else { return };
         let now = idle.clock.now();
         let mut lines = idle.lines();
-        while lines.waiting.front().is_some_and(|(since, _)| now.since(*since) >= reuse) {
-            lines.waiting.pop_front();
-        }
+        lines.close_old(now, reuse);
         if lines.waiting.is_empty() {
             lines.is_swept = false;
             return;
@@ -160,16 +173,28 @@ async fn sweep(idle: Weak<Idle>, reuse: Duration) {
     }
 }
 
-/// A connector with one time limit over all that connecting takes; the inner one has none for TLS.
+/// Connections that are opened at once, at most. A server queues some hundred that it has not accepted yet, and drops
+/// what is over: the system tries again after a second, which is how late that message would be.
+const OPENINGS_MAX: usize = 64;
+
+/// A connector with one time limit over all that connecting takes, waiting for its turn included; the inner one has
+/// none for TLS.
 #[derive(Clone)]
 pub(super) struct BoundedConnector {
-    pub(super) inner: HttpsConnector<HttpConnector>,
-    pub(super) limit: Duration,
+    inner: HttpsConnector<HttpConnector>,
+    limit: Duration,
+    openings: Arc<Semaphore>,
 }
 
 impl BoundedConnector {
+    pub(super) fn new(inner: HttpsConnector<HttpConnector>, limit: Duration) -> Self {
+        Self { inner, limit, openings: Arc::new(Semaphore::new(OPENINGS_MAX)) }
+    }
+
     async fn connect(mut self, address: Uri) -> Result<Socket, Box<dyn Error + Send + Sync>> {
         let connecting = async {
+            // Never closed, so there is a turn in the end.
+            let _turn = self.openings.acquire().await.ok();
             poll_fn(|cx| self.inner.poll_ready(cx)).await?;
             self.inner.call(address).await
         };
@@ -192,3 +217,40 @@ impl fmt::Display for ConnectTimedOut {
 }
 
 impl Error for ConnectTimedOut {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REUSE: Duration = Duration::from_millis(50);
+
+    fn at(millis: u64) -> Time {
+        Time::from_millis(1_700_000_000_000 + millis)
+    }
+
+    #[test]
+    fn the_last_used_goes_first_and_before_it_what_would_soon_be_too_old() {
+        let mut lines = Lines::new();
+        lines.waiting.extend([(at(0), 'a'), (at(10), 'b'), (at(20), 'c'), (at(24), 'd')]);
+        assert_eq!(lines.next(at(24), REUSE), Some('d'));
+        assert_eq!(lines.next(at(25), REUSE), Some('a'), "half of its time is over");
+        assert_eq!(lines.next(at(34), REUSE), Some('c'));
+        assert_eq!(lines.next(at(60), REUSE), None, "all of its time is over");
+        assert!(lines.waiting.is_empty());
+    }
+
+    #[test]
+    fn what_many_at_once_need_is_there_for_the_next_many() {
+        // Three at once every 30 ms, of which two come back and one is used again and again meanwhile.
+        let mut lines = Lines::new();
+        lines.waiting.extend([(at(0), 'a'), (at(0), 'b'), (at(0), 'c')]);
+        let mut opened = 0;
+        for now in (1..1000).step_by(5) {
+            let wanted = if now % 30 == 1 { 3 } else { 1 };
+            let used: Vec<_> = (0..wanted).map(|_| lines.next(at(now), REUSE)).collect();
+            opened += used.iter().filter(|line| line.is_none()).count();
+            lines.waiting.extend(used.into_iter().map(|line| (at(now + 1), line.unwrap_or('n'))));
+        }
+        assert_eq!((opened, lines.waiting.len()), (0, 3));
+    }
+}

@@ -26,6 +26,8 @@ pub struct Routes {
     base: Box<str>,
     /// What every request carries.
     headers: HeaderMap,
+    /// What every send carries.
+    send_headers: HeaderMap,
 }
 
 impl Routes {
@@ -54,7 +56,10 @@ impl Routes {
         }
         key.set_sensitive(true);
         let headers = HeaderMap::from_iter([(API_KEY, key), (header::HOST, host(base)?)]);
-        Ok(Self { sends, directory: join(base, DIRECTORY_PATH)?, base: Box::from(base), headers })
+        let mut send_headers = headers.clone();
+        send_headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        send_headers.insert(REQUEST_ID, HeaderValue::from_static(""));
+        Ok(Self { sends, directory: join(base, DIRECTORY_PATH)?, base: Box::from(base), headers, send_headers })
     }
 
     pub fn knows(&self, kind: &str) -> bool {
@@ -67,8 +72,7 @@ impl Routes {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.sends.get(kind)?.clone();
         let headers = request.headers_mut();
-        headers.clone_from(&self.headers);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.clone_from(&self.send_headers);
         // The server ignores it; its log and ours can be laid side by side with it.
         if let Ok(id) = HeaderValue::try_from(format!("{seq}-{attempt}")) {
             headers.insert(REQUEST_ID, id);

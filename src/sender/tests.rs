@@ -5,6 +5,8 @@ use super::*;
 use crate::model::{Doubt, NotSent};
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::task::Poll;
+use tokio::task::JoinSet;
 
 const BODY: &[u8] = r#"{"wxId":"1688850407900545","content":"你好","n":9007199254740993,"x":1.0}"#.as_bytes();
 
@@ -294,6 +296,48 @@ async fn a_handshake_that_fails_or_never_ends_is_proven_without_effect() {
     let verdict = send(&sender(&self::settings(&url)), 7).await;
     assert_eq!(not_sent(&verdict), Some(NotSent::Connect), "{verdict:?}");
     speaking.await.expect("no panic");
+}
+
+/// A server that never says a word, so that each connection to it is being opened until its time is over; and many sends.
+async fn sends_to_the_silent(connect_timeout: Duration) -> (tokio::net::TcpListener, JoinSet<Verdict>) {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let mut settings = settings(&format!("https://{}/", silent.local_addr().expect("bound")));
+    settings.connect_timeout = connect_timeout;
+    let sender = Arc::new(sender(&settings));
+    let mut sends = JoinSet::new();
+    for seq in 0..200 {
+        let sender = Arc::clone(&sender);
+        sends.spawn(async move { send(&sender, seq).await });
+    }
+    (silent, sends)
+}
+
+#[tokio::test]
+async fn a_few_connections_are_opened_at_once_and_the_others_as_room_comes() {
+    let (silent, mut sends) = sends_to_the_silent(PATIENT / 2).await;
+    let mut opened = Vec::new();
+    for _ in 0..64 {
+        opened.push(silent.accept().await.expect("a client"));
+    }
+    // Every task has its turns on this thread, and connecting to an address of this machine takes none.
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    let one_more = std::future::poll_fn(|cx| Poll::Ready(silent.poll_accept(cx).is_ready())).await;
+    assert!(!one_more, "more are being opened at once");
+    opened.pop();
+    let failed = sends.join_next().await.expect("a send").expect("no panic");
+    assert_eq!(not_sent(&failed), Some(NotSent::Connect), "{failed:?}");
+    silent.accept().await.expect("the next one");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_connection_too_long_is_proven_without_effect() {
+    let (_silent, mut sends) = sends_to_the_silent(SHORT).await;
+    while let Some(verdict) = sends.join_next().await {
+        let verdict = verdict.expect("no panic");
+        assert_eq!(not_sent(&verdict), Some(NotSent::Connect), "{verdict:?}");
+    }
 }
 
 /// Serves TLS connections with a fresh certificate for `localhost` until the process ends; each gets one answer.
