@@ -7,22 +7,37 @@ use super::codec::{self, FaultColumns, MessageColumns, VerdictColumns, signed, t
 use super::{UnknownCause, reports};
 use crate::model::{
     Account, Block, CommandOrigin, Corp, Fingerprint, Hold, HoldId, LimitChange, LimitOverride, Message, MessageId,
-    Outcome, Record, Refusal, ReplyTo, Retry, Selection, Seq, Time, Verdict,
+    Options, Origin, Outcome, Record, Refusal, ReplyTo, Retry, Selection, Seq, Time, Verdict,
 };
 use rusqlite::{CachedStatement, Connection, ToSql, ffi, params};
+use std::collections::{BTreeMap, BTreeSet};
 
 type Result<T> = std::result::Result<T, UnknownCause>;
+
+/// Which rows the attempts that have not ended yet are, so that their ends need not look for them. Those of an earlier
+/// life are not in it.
+pub(super) type OpenAttempts = BTreeMap<(Seq, u32), i64>;
 
 /// Applies the records of one transaction.
 pub(super) struct Append<'a> {
     connection: &'a Connection,
     /// What was run so far: looking a statement up by its text costs about as much as running it.
     prepared: Vec<(&'static str, CachedStatement<'a>)>,
+    open: &'a mut OpenAttempts,
+    /// Answers that were closed, and are not written yet: those of neighbours are written with one statement.
+    answered: BTreeSet<Seq>,
+    /// The message whose attempt ended last: it is there.
+    ended_last: Option<Seq>,
 }
 
 impl<'a> Append<'a> {
-    pub(super) fn new(connection: &'a Connection) -> Self {
-        Self { connection, prepared: Vec::new() }
+    pub(super) fn new(connection: &'a Connection, open: &'a mut OpenAttempts) -> Self {
+        Self { connection, prepared: Vec::new(), open, answered: BTreeSet::new(), ended_last: None }
+    }
+
+    /// Writes what was only noted. To be called behind the last record.
+    pub(super) fn end(&mut self) -> Result<()> {
+        self.write_answered()
     }
 
     /// Applies one record.
@@ -31,7 +46,7 @@ impl<'a> Append<'a> {
         match record {
             Record::Accepted(message) => self.accepted(message),
             Record::Attempted { seq, attempt, at, account, corp, possibly_duplicate } => self.attempted(
-                *seq,
+                (*seq, *attempt),
                 params![
                     signed("Attempted", seq.0)?,
                     attempt,
@@ -44,7 +59,10 @@ impl<'a> Append<'a> {
             Record::Ended { seq, attempt, at, verdict } => self.ended(*seq, *attempt, *at, verdict),
             Record::Finished { seq, outcome } => self.finished(*seq, outcome),
             Record::Readdressed { seq, reply_to, again } => self.readdressed(*seq, reply_to.as_ref(), *again),
-            Record::Answered { seq } => self.answered(*seq, true, "Answered"),
+            Record::Answered { seq } => {
+                self.answered.insert(*seq);
+                Ok(())
+            }
             Record::Refused { number, at, refusal } => self.refused(*number, *at, refusal),
             Record::RefusalAnswered { number } => self.refusal_answered(*number),
             Record::Held(hold) => self.held(hold),
@@ -97,11 +115,15 @@ impl<'a> Append<'a> {
             shown)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)";
         const BODY_SQL: &str = "INSERT INTO body (seq, body) VALUES (?1, ?2)";
-        const RETRY_SQL: &str =
-            "INSERT INTO retry (n, at, of, possibly_duplicate, in_doubt) VALUES (?1, ?2, ?3, ?4, ?5)";
         let seq = signed("Accepted", message.seq.0)?;
         let request = &message.request;
         let columns = MessageColumns::of(message);
+        if request.options == Options::default() && request.origin == Origin::default() && message.not_before.is_none()
+        {
+            self.accepted_plain(seq, message, &columns)?;
+            self.run(BODY_SQL, params![seq, &*request.body])?;
+            return self.inherited(seq, message, &columns);
+        }
         let (reply_topic, reply_correlation) = codec::reply_columns(request.origin.reply_to.as_ref());
         self.run(
             SQL,
@@ -133,27 +155,75 @@ impl<'a> Append<'a> {
         )?;
         // The body has a table of its own, so that a replay does not read it and erasing it frees whole pages.
         self.run(BODY_SQL, params![seq, &*request.body])?;
+        self.inherited(seq, message, &columns)
+    }
+
+    /// A message without anything that it may have, as most are: each column that is named costs time.
+    fn accepted_plain(&mut self, seq: i64, message: &Message, columns: &MessageColumns) -> Result<()> {
+        const SQL: &str = "INSERT INTO message (seq, received_at, expires_at, priority, on_doubt, id, kind, account,
+            conversation, weak, fingerprint, body_bytes, shown)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12)";
+        let request = &message.request;
+        self.run(
+            SQL,
+            params![
+                seq,
+                columns.received_at,
+                columns.expires_at,
+                message.priority,
+                columns.on_doubt,
+                request.id.as_json(),
+                &*request.kind,
+                request.account.as_str(),
+                &*request.conversation,
+                &request.fingerprint[..],
+                message.body_bytes,
+                request.shown
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// What a message has from an earlier life.
+    fn inherited(&mut self, seq: i64, message: &Message, columns: &MessageColumns) -> Result<()> {
+        const RETRY_SQL: &str =
+            "INSERT INTO retry (n, at, of, possibly_duplicate, in_doubt) VALUES (?1, ?2, ?3, ?4, ?5)";
         let Some(Retry { of, possibly_duplicate, in_doubt }) = message.retry else { return Ok(()) };
         let of = signed("Accepted", of.0)?;
         self.run(RETRY_SQL, params![seq, columns.received_at, of, possibly_duplicate, in_doubt])?;
         Ok(())
     }
 
-    fn attempted(&mut self, seq: Seq, values: &[&dyn ToSql]) -> Result<()> {
+    fn attempted(&mut self, attempt: (Seq, u32), values: &[&dyn ToSql]) -> Result<()> {
         const SQL: &str = "INSERT OR FAIL INTO attempt (seq, attempt, account, corp, possibly_duplicate, started_at)
             SELECT ?1, ?2, ?3, ?4, ?5, ?6 FROM message WHERE seq = ?1";
-        self.run_one("Attempted", seq.0, SQL, values)
+        self.run_one("Attempted", attempt.0.0, SQL, values)?;
+        self.open.insert(attempt, self.connection.last_insert_rowid());
+        Ok(())
     }
 
     fn ended(&mut self, seq: Seq, attempt: u32, at: Time, verdict: &Verdict) -> Result<()> {
         const SQL: &str =
             "UPDATE OR FAIL attempt SET ended_at = ?3, class = ?4, why = ?5, detail = ?6, http = ?7, code = ?8,
-            msg = ?9, msg_id = ?10, retry_after = ?11 WHERE seq = ?1 AND attempt = ?2 AND ended_at IS NULL";
+            msg = ?9, msg_id = ?10, retry_after = ?11 WHERE n = ?12 AND seq = ?1 AND attempt = ?2 AND ended_at IS NULL";
+        const EARLIER_SQL: &str =
+            "UPDATE OR FAIL attempt SET ended_at = ?3, class = ?4, why = ?5, detail = ?6, http = ?7, code = ?8,
+            msg = ?9, msg_id = ?10, retry_after = ?11
+            WHERE ?12 IS NULL AND seq = ?1 AND attempt = ?2 AND ended_at IS NULL";
+        const CONFIRMED_SQL: &str = "UPDATE OR FAIL attempt SET ended_at = ?3, class = ?4, msg_id = ?5
+            WHERE n = ?6 AND seq = ?1 AND attempt = ?2 AND ended_at IS NULL";
         let columns = VerdictColumns::of(verdict);
+        let n = self.open.remove(&(seq, attempt));
+        self.ended_last = Some(seq);
+        if let (Some(n), Verdict::Confirmed { .. }) = (n, verdict) {
+            let number = signed("Ended", seq.0)?;
+            let values = params![number, attempt, time_in(at), columns.class, columns.msg_id, n];
+            return self.run_one("Ended", seq.0, CONFIRMED_SQL, values);
+        }
         self.run_one(
             "Ended",
             seq.0,
-            SQL,
+            if n.is_some() { SQL } else { EARLIER_SQL },
             params![
                 signed("Ended", seq.0)?,
                 attempt,
@@ -165,7 +235,8 @@ impl<'a> Append<'a> {
                 columns.code,
                 columns.msg,
                 columns.msg_id,
-                columns.retry_after
+                columns.retry_after,
+                n
             ],
         )
     }
@@ -179,6 +250,10 @@ impl<'a> Append<'a> {
         const NEXT_SQL: &str = "INSERT OR REPLACE INTO outcome (seq, answered, state, at, msg_id, attempts,
             possibly_duplicate, fault_code, fault_message, fault_field, sender_http, sender_code, sender_msg)
             SELECT ?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 FROM message WHERE seq = ?1";
+        // A message stays until its attempts have ended, so the one whose attempt has just ended is there.
+        const ENDED_SQL: &str = "INSERT OR FAIL INTO outcome
+            (seq, answered, state, at, msg_id, attempts, possibly_duplicate) VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6)";
+        self.settle_answered(seq)?;
         let fault = FaultColumns::of(outcome.fault.as_ref());
         let number = signed("Finished", seq.0)?;
         let (state, at) = (outcome.state.as_str(), time_in(outcome.at));
@@ -197,7 +272,9 @@ impl<'a> Append<'a> {
             fault.sender_code,
             fault.sender_msg
         ];
-        match self.run_one("Finished", seq.0, FIRST_SQL, values) {
+        let is_plain = self.ended_last == Some(seq) && outcome.fault.is_none();
+        let (first_sql, first_values) = if is_plain { (ENDED_SQL, &values[..6]) } else { (FIRST_SQL, values) };
+        match self.run_one("Finished", seq.0, first_sql, first_values) {
             Err(UnknownCause::Database(error)) if is_taken(&error) => self.run_one("Finished", seq.0, NEXT_SQL, values),
             done => done,
         }
@@ -207,12 +284,32 @@ impl<'a> Append<'a> {
         const SQL: &str = "UPDATE message SET reply_topic = ?2, reply_correlation = ?3 WHERE seq = ?1";
         let (topic, correlation) = codec::reply_columns(reply_to);
         self.run_one("Readdressed", seq.0, SQL, params![signed("Readdressed", seq.0)?, topic, correlation])?;
-        if again { self.answered(seq, false, "Readdressed") } else { Ok(()) }
+        if again { self.reopened(seq, "Readdressed") } else { Ok(()) }
     }
 
-    fn answered(&mut self, seq: Seq, answered: bool, record: &'static str) -> Result<()> {
-        const SQL: &str = "UPDATE OR FAIL outcome SET answered = ?2 WHERE seq = ?1";
-        self.run_one(record, seq.0, SQL, params![signed(record, seq.0)?, answered])
+    fn reopened(&mut self, seq: Seq, record: &'static str) -> Result<()> {
+        const SQL: &str = "UPDATE OR FAIL outcome SET answered = 0 WHERE seq = ?1";
+        self.settle_answered(seq)?;
+        self.run_one(record, seq.0, SQL, params![signed(record, seq.0)?])
+    }
+
+    /// What was closed before is written before what opens it again.
+    fn settle_answered(&mut self, seq: Seq) -> Result<()> {
+        if self.answered.contains(&seq) { self.write_answered() } else { Ok(()) }
+    }
+
+    /// Closes the answers that were noted, neighbours together.
+    fn write_answered(&mut self) -> Result<()> {
+        const SQL: &str = "UPDATE OR FAIL outcome SET answered = 1 WHERE seq BETWEEN ?1 AND ?2";
+        let answered: Vec<Seq> = std::mem::take(&mut self.answered).into_iter().collect();
+        for run in answered.chunk_by(|one, next| one.0 + 1 == next.0) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            let values = params![signed("Answered", first.0)?, signed("Answered", last.0)?];
+            if self.run(SQL, values)? != run.len() {
+                return Err(UnknownCause::Contradiction { record: "Answered", number: first.0 });
+            }
+        }
+        Ok(())
     }
 
     fn refused(&mut self, number: u64, at: Time, refusal: &Refusal) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The one thread that writes. It takes requests in order and prunes in between.
 
-use super::append::Append;
+use super::append::{Append, OpenAttempts};
 use super::checkpoint::Checkpoints;
 use super::prune::{Pass, Pruned};
 use super::{
@@ -116,6 +116,7 @@ pub(super) struct Store {
     lock: File,
     pub(super) settings: Settings,
     last_numbers: LastNumbers,
+    open_attempts: OpenAttempts,
     /// After a failure of which nobody knows what it left behind, nothing more is written.
     stopped: bool,
     /// Which failure that was, where nobody was there to be told: the next who asks is.
@@ -148,6 +149,7 @@ impl Store {
             lock,
             settings,
             last_numbers,
+            open_attempts: OpenAttempts::default(),
             stopped: false,
             untold: None,
             low_space: false,
@@ -169,7 +171,12 @@ impl Store {
             let mut last_numbers = self.last_numbers;
             batch.records.iter().for_each(|record| last_numbers.see(record));
             let moved = last_numbers != self.last_numbers;
-            self.in_transaction(|connection| write(connection, batch, moved.then_some(last_numbers)))?;
+            let mut open = std::mem::take(&mut self.open_attempts);
+            let written =
+                self.in_transaction(|connection| write(connection, batch, moved.then_some(last_numbers), &mut open));
+            // Of a transaction that did not happen nothing is kept: rows are looked for then.
+            written?;
+            self.open_attempts = open;
             if last_numbers.seq != self.last_numbers.seq {
                 mark::write(&self.lock, last_numbers.seq);
             }
@@ -293,11 +300,17 @@ fn run_statement(connection: &Connection, sql: &str) -> Result<(), UnknownCause>
     Ok(())
 }
 
-fn write(connection: &Connection, batch: &Batch, last: Option<LastNumbers>) -> Result<(), UnknownCause> {
-    let mut append = Append::new(connection);
+fn write(
+    connection: &Connection,
+    batch: &Batch,
+    last: Option<LastNumbers>,
+    open: &mut OpenAttempts,
+) -> Result<(), UnknownCause> {
+    let mut append = Append::new(connection, open);
     for record in &batch.records {
         append.apply(record)?;
     }
+    append.end()?;
     if let Some(LastNumbers { seq, refusal, hold, event }) = last {
         const SQL: &str = "UPDATE progress SET seq = ?1, refusal = ?2, hold = ?3, event = ?4";
         let numbers = [
