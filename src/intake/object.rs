@@ -27,14 +27,16 @@ pub(super) struct Member<'a> {
     pub raw_name: &'a str,
     /// The JSON text of the value.
     pub value: &'a str,
+    /// The name in lower case: names are compared without regard to it.
+    folded: Cow<'a, str>,
 }
 
 /// A JSON object that keeps order, spelling and repetitions.
 #[derive(Debug)]
 pub(super) struct Object<'a> {
     members: Vec<Member<'a>>,
-    /// Positions by lower-cased name; the first of a name.
-    by_name: BTreeMap<String, usize>,
+    /// Positions in the order of the lower-cased names; only the first of a name.
+    by_name: Vec<usize>,
     flaw: Option<Fault>,
 }
 
@@ -59,20 +61,30 @@ impl<'a> Object<'a> {
         let Pairs(pairs) = serde_json::from_str(text).map_err(|error| describe(&error))?;
         let mut flaw = find_flaw(text);
         let mut members: Vec<Member<'a>> = Vec::with_capacity(pairs.len());
-        let mut by_name = BTreeMap::new();
         for (raw_name, raw_value) in pairs {
             let raw_name = raw_name.get();
             // Only a name with half a surrogate pair cannot be read, and that is a flaw already.
             let name = decode(raw_name).unwrap_or(Cow::Borrowed(raw_name));
-            match by_name.entry(name.to_ascii_lowercase()) {
-                std::collections::btree_map::Entry::Vacant(entry) => {
-                    entry.insert(members.len());
-                }
-                std::collections::btree_map::Entry::Occupied(entry) => {
-                    flaw.get_or_insert_with(|| repeated(&members[*entry.get()].name, &name));
-                }
+            let folded = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                Cow::Owned(name.to_ascii_lowercase())
+            } else {
+                name.clone()
+            };
+            members.push(Member { name, raw_name, value: raw_value.get(), folded });
+        }
+        let mut by_name: Vec<usize> = (0..members.len()).collect();
+        by_name.sort_by(|&one, &other| members[one].folded.cmp(&members[other].folded));
+        // Of those with one name the first stays, and the first that comes after another one is the flaw that is told.
+        let mut repetition: Option<(usize, usize)> = None;
+        by_name.dedup_by(|later, first| {
+            let is_same = members[*later].folded == members[*first].folded;
+            if is_same && repetition.is_none_or(|(position, _)| *later < position) {
+                repetition = Some((*later, *first));
             }
-            members.push(Member { name, raw_name, value: raw_value.get() });
+            is_same
+        });
+        if let Some((later, first)) = repetition {
+            flaw.get_or_insert_with(|| repeated(&members[first].name, &members[later].name));
         }
         let flaw = flaw.or_else(|| find_lookalike(&members));
         Ok(Self { members, by_name, flaw })
@@ -97,12 +109,14 @@ impl<'a> Object<'a> {
 
     /// The members in the order of their lower-cased names, with these names.
     pub fn sorted(&self) -> impl Iterator<Item = (&str, &Member<'a>)> {
-        self.by_name.iter().map(|(name, &position)| (name.as_str(), &self.members[position]))
+        self.by_name.iter().map(|&position| (&*self.members[position].folded, &self.members[position]))
     }
 
     /// The value of the member of that name, in whatever case.
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        self.by_name.get(&name.to_ascii_lowercase()).map(|&position| self.members[position].value)
+        let wanted = || name.bytes().map(|byte| byte.to_ascii_lowercase());
+        let found = self.by_name.binary_search_by(|&position| self.members[position].folded.bytes().cmp(wanted()));
+        found.ok().map(|index| self.members[self.by_name[index]].value)
     }
 
     /// The same, where `null` says as little as nothing.

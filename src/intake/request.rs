@@ -6,6 +6,7 @@ use super::options::parse_options;
 use super::{PacketMeta, Settings, allowed_reply, field, object, rules, shown};
 use crate::model::{Account, Code, Fault, Input, MessageId, Origin, Refusal, Request};
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// The largest payload that is searched for its id although it is refused for its size: what the connection lets
@@ -86,11 +87,8 @@ fn build(settings: &Settings, expiry: Option<Duration>, object: &Object<'_>) -> 
 }
 
 /// A string, or a number as it was written.
-fn written(raw: &str) -> Option<String> {
-    match object::decode(raw) {
-        Some(text) => Some(text.into_owned()),
-        None => field::is_number(raw).then(|| raw.to_owned()),
-    }
+fn written(raw: &str) -> Option<Cow<'_, str>> {
+    object::decode(raw).or_else(|| field::is_number(raw).then_some(Cow::Borrowed(raw)))
 }
 
 /// The object without what is for us: names and values byte for byte, in their order.

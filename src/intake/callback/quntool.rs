@@ -8,6 +8,7 @@ use super::{Draft, Read, Unreadable};
 use crate::intake::shown;
 use crate::model::{Account, Corp, Party, Seen, Signal, Time};
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// The message types. All others are notices.
 const MESSAGES: [&str; 12] = [
@@ -128,7 +129,7 @@ fn signals(kind: &str, envelope: Fields<'_>, data: Fields<'_>, account: &str, re
                 by_api: data.is_true("isOpenApi") || envelope.is_true("isOpenApi"),
                 // Who is named in it stands in its content, too: it came from another type than a text.
                 shown: if data.list("at_list").is_empty() {
-                    shown::of_callback(kind, |field| data.text(field))
+                    shown::of_callback(kind, |field| data.text(field).map(Cow::Owned))
                 } else {
                     None
                 },
