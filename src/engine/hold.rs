@@ -75,8 +75,11 @@ impl Holds {
 
     /// Whether any conversation of the account is held.
     pub(super) fn has_conversations_of(&self, account: &Account) -> bool {
+        if self.conversations.is_empty() {
+            return false;
+        }
         let all = (account.clone(), 0, HoldId(0))..=(account.clone(), u64::MAX, HoldId(u64::MAX));
-        !self.conversations.is_empty() && self.conversations.range(all).next().is_some()
+        self.conversations.range(all).next().is_some()
     }
 }
 
