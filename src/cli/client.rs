@@ -182,7 +182,7 @@ impl Client {
                 self.connection = None;
                 Some(News::Disconnected { why })
             }
-            OutgoingEvent::Acknowledged { token, refusal } => {
+            OutgoingEvent::Acknowledged { token, refusal, .. } => {
                 self.open.remove(&token);
                 Some(News::Acknowledged { token, refusal })
             }

@@ -33,8 +33,8 @@ pub enum OutgoingEvent {
     },
     /// The connection ended, or one more attempt to make it failed.
     Disconnected { why: Lost },
-    /// The broker has the publish, or refused it.
-    Acknowledged { token: u64, refusal: Option<PublishRefusal> },
+    /// The broker has the publish, or refused it. `is_unheard` when it says that nobody subscribes to the topic.
+    Acknowledged { token: u64, refusal: Option<PublishRefusal>, is_unheard: bool },
     /// After a publish was refused with [`Refused::Full`]: there is room again.
     Room,
     /// The broker said something of itself.
@@ -204,12 +204,12 @@ impl<F: FnMut(OutgoingEvent) + Send> OutgoingSide<F> {
         }
     }
 
-    fn acknowledged(&mut self, token: u64, refusal: Option<PublishRefusal>) {
+    fn acknowledged(&mut self, token: u64, refusal: Option<PublishRefusal>, is_unheard: bool) {
         if let Some(refusal) = &refusal {
             telemetry::publish_refused(token, &refusal.reason, refusal.retryable);
         }
         crash::at("publish_confirmed");
-        (self.on_event)(OutgoingEvent::Acknowledged { token, refusal });
+        (self.on_event)(OutgoingEvent::Acknowledged { token, refusal, is_unheard });
     }
 
     fn handle_puback(&mut self, puback: &PubAck, state: &MqttState) -> Result<(), Lost> {
@@ -217,7 +217,7 @@ impl<F: FnMut(OutgoingEvent) + Send> OutgoingSide<F> {
         let Some(token) = token else { return Err(Lost::Inconsistent) };
         let refusal = refusal_of(puback.reason);
         let blocks = refusal.is_some() && state.collision.as_ref().is_some_and(|waiting| waiting.pkid == puback.pkid);
-        self.acknowledged(token, refusal);
+        self.acknowledged(token, refusal, puback.reason == PubAckReason::NoMatchingSubscribers);
         // A refusal does not release the publish that waits for this packet id: rumqttc would stand for two pings.
         if blocks { Err(Lost::Inconsistent) } else { Ok(()) }
     }
@@ -297,7 +297,7 @@ impl<F: FnMut(OutgoingEvent) + Send> Side for OutgoingSide<F> {
         }
         self.sys.lost();
         for (token, refusal) in landed {
-            self.acknowledged(token, refusal);
+            self.acknowledged(token, refusal, false);
         }
         (self.on_event)(OutgoingEvent::Disconnected { why: lost.clone() });
     }

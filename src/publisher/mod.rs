@@ -12,9 +12,13 @@
 
 pub mod payload;
 
+mod audience;
+
 mod board;
 
 mod drops;
+
+mod notices;
 
 mod outbound;
 mod retained;
@@ -23,10 +27,11 @@ mod retained;
 mod tests;
 
 use crate::contain;
-use crate::model::{Block, Hold, InfoReport, Input, Outgoing, Publication, StatusTopic};
+use crate::model::{Block, BrokerFact, Hold, InfoReport, Input, Outgoing, Publication, StatusTopic};
 use crate::mqtt::topics::Topics;
 use crate::mqtt::{self, OutgoingEvent, Outlet, Publish, Qos, Refused, Stored, Task, TlsError};
 use crate::telemetry;
+use audience::Audience;
 use board::{Board, Retained};
 use drops::{DropWatch, Drops};
 use outbound::{Outbound, Part, answered_by};
@@ -161,9 +166,11 @@ pub fn start(
         pending: VecDeque::new(),
         next_token: STATE_TOKEN + 1,
         state_acknowledged: false,
+        audience: Audience::default(),
         drops: DropWatch::new(drops.clone()),
     };
-    let due = Due { answers: answers_due, reported: reported_due, replies: replies_due, notices: notices_due, seen };
+    let due =
+        Waiting { answers: answers_due, reported: reported_due, replies: replies_due, notices: notices_due, seen };
     let task = tokio::spawn(run(desk, connection, due, events_seen, stop_seen));
     Ok((Publisher { answers, reported, notices, replies, board, drops }, Running { stop, task }))
 }
@@ -189,7 +196,7 @@ fn state(topics: &Topics, word: &str) -> Publish {
 }
 
 /// What is to be published, and told, beside the board.
-struct Due {
+struct Waiting {
     answers: mpsc::Receiver<Publication>,
     reported: mpsc::Receiver<Publication>,
     replies: mpsc::Receiver<Publication>,
@@ -226,6 +233,7 @@ struct Desk {
     pending: VecDeque<(u64, Publish)>,
     next_token: u64,
     state_acknowledged: bool,
+    audience: Audience,
     drops: DropWatch,
 }
 
@@ -238,16 +246,17 @@ struct Parts {
 async fn run(
     mut desk: Desk,
     connection: Task,
-    mut due: Due,
+    mut due: Waiting,
     mut events: mpsc::Receiver<OutgoingEvent>,
     mut stop: oneshot::Receiver<()>,
 ) {
     loop {
         // What cannot leave yet holds back what follows, so that a slow broker fills channels and not memory.
         let has_room = desk.pending.is_empty();
+        let takes_notices = has_room && desk.audience.has_room();
         let takes_replies = desk.connection.is_some() && desk.pending.len() < REPLIES_BEHIND_MAX;
         let shows = desk.connection.is_some() && desk.retained.has_room();
-        let Due { answers, reported, replies, notices, seen } = &mut due;
+        let Waiting { answers, reported, replies, notices, seen } = &mut due;
         tokio::select! {
             biased;
             Some(event) = events.recv() => desk.handle_event(event).await,
@@ -255,8 +264,8 @@ async fn run(
             Some(publication) = answers.recv() => desk.publish(publication).await,
             () = desk.retained.waited() => {}
             Some(event) = reported.recv(), if has_room => desk.publish(event).await,
-            next = next(notices, seen, &desk.board, shows), if has_room => match next {
-                Next::Notice(publication) => desk.publish_notice(publication).await,
+            next = next(notices, seen, &desk.board, shows), if takes_notices => match next {
+                Next::Notice(publication) => desk.publish_notices(publication, notices).await,
                 Next::Retained(retained) => desk.publish_retained(retained).await,
                 Next::Seen(topic) => desk.tell(Input::StatusSeen(topic)).await,
             },
@@ -301,7 +310,10 @@ impl Desk {
                 }
             }
             OutgoingEvent::Acknowledged { token: STATE_TOKEN, .. } => self.state_acknowledged = true,
-            OutgoingEvent::Acknowledged { token, refusal } => {
+            OutgoingEvent::Acknowledged { token, refusal, is_unheard } => {
+                if self.acknowledge_event(token, refusal.is_some(), is_unheard) {
+                    return self.publish_events().await;
+                }
                 if self.acknowledge_retained(token, refusal.as_ref()) {
                     return;
                 }
@@ -310,8 +322,16 @@ impl Desk {
                 }
                 self.close(token, refusal.map(|refusal| refusal.reason.into())).await;
             }
-            OutgoingEvent::Room => self.flush().await,
-            OutgoingEvent::Broker(fact) => self.tell(Input::Broker(fact)).await,
+            OutgoingEvent::Room => {
+                self.flush().await;
+                self.publish_events().await;
+            }
+            OutgoingEvent::Broker(fact) => {
+                if let BrokerFact::Version(version) = &fact {
+                    self.audience.serves(version);
+                }
+                self.tell(Input::Broker(fact)).await;
+            }
         }
     }
 
@@ -322,6 +342,7 @@ impl Desk {
         self.open.clear();
         self.parts.clear();
         self.pending.clear();
+        self.audience.lose();
         self.reopen_retained();
     }
 
@@ -346,13 +367,6 @@ impl Desk {
                 self.parts.entry(what).or_default().open += 1;
             }
             self.hand_over(token, publish).await;
-        }
-    }
-
-    async fn publish_notice(&mut self, notice: Publication) {
-        self.publish(notice).await;
-        if let Some(alarm) = self.drops.alarm() {
-            self.publish(Publication::Alarm(alarm)).await;
         }
     }
 
@@ -388,7 +402,7 @@ impl Desk {
 
     /// One publish of an answer is done with; the last one closes it.
     async fn close(&mut self, token: u64, refused: Option<Box<str>>) {
-        if self.give_up_retained(token, refused.as_deref().unwrap_or_default()) {
+        if self.audience.unanswered(token) || self.give_up_retained(token, refused.as_deref().unwrap_or_default()) {
             return;
         }
         let Some(what) = self.open.remove(&token) else { return };
@@ -430,6 +444,8 @@ impl Desk {
         if self.connection.is_none() {
             return;
         }
+        self.audience.hurry();
+        self.publish_events().await;
         let _ = tokio::time::timeout(LAST_WORDS_WAIT, self.say_last_words(events)).await;
         self.state_acknowledged = false;
         let stopped = state(self.outbound.topics(), "stopped");

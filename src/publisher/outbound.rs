@@ -66,7 +66,10 @@ impl Outbound {
                 let publish = Publish::new(self.topics.event(&word), payload);
                 vec![Part { what: Some(Outgoing::Event(number)), publish }]
             }
-            Publication::Event { event, message } => vec![self.event(&event, message.as_deref())],
+            Publication::Event { event, message } => {
+                let publish = self.event(&event, message.as_deref(), Qos::AtMostOnce);
+                vec![Part { what: None, publish }]
+            }
             Publication::Reply(reply) => self.reply(&reply),
             Publication::Status(status) => {
                 vec![Part { what: None, publish: self.retained(&Retained::Status(status)) }]
@@ -82,10 +85,11 @@ impl Outbound {
         }
     }
 
-    fn event(&self, event: &SendEvent, message: Option<&Message>) -> Part {
+    /// A step in a message's life.
+    pub(super) fn event(&self, event: &SendEvent, message: Option<&Message>, qos: Qos) -> Publish {
         let topic = self.topics.send_event(event.state.map_or(EventWord::REJECTED, State::as_str));
         let body = payload::send_event(event, message);
-        Part { what: None, publish: Publish { qos: Qos::AtMostOnce, ..Publish::new(topic, body) } }
+        Publish { qos, ..Publish::new(topic, body) }
     }
 
     fn reply(&self, reply: &Reply) -> Vec<Part> {

@@ -6,6 +6,7 @@ mod cli;
 mod container;
 mod deploy;
 mod e2e;
+mod events;
 mod faults;
 mod gateway;
 mod mosquitto;

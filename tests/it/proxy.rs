@@ -1,7 +1,7 @@
 //! A TCP proxy that cuts connections after a random number of bytes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 pub struct Proxy {
     port: u16,
     cuts: Arc<AtomicUsize>,
+    from_clients: Arc<AtomicU64>,
     accepting: JoinHandle<()>,
 }
 
@@ -20,8 +21,9 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("its address").port();
         let done = Arc::new(AtomicUsize::new(0));
+        let from_clients = Arc::new(AtomicU64::new(0));
         let accepting = tokio::spawn({
-            let done = Arc::clone(&done);
+            let (done, from_clients) = (Arc::clone(&done), Arc::clone(&from_clients));
             async move {
                 let mut random = seed | 1;
                 while let Ok((client, _)) = listener.accept().await {
@@ -30,11 +32,11 @@ impl Proxy {
                     random ^= random << 17;
                     let may_cut = done.load(Ordering::Relaxed) < cuts;
                     let budget = if may_cut { 1 + random % bytes_max } else { u64::MAX };
-                    tokio::spawn(forward(client, target, budget, Arc::clone(&done)));
+                    tokio::spawn(forward(client, target, budget, Arc::clone(&done), Arc::clone(&from_clients)));
                 }
             }
         });
-        Self { port, cuts: done, accepting }
+        Self { port, cuts: done, from_clients, accepting }
     }
 
     pub fn url(&self) -> String {
@@ -45,6 +47,11 @@ impl Proxy {
     pub fn cuts(&self) -> usize {
         self.cuts.load(Ordering::Relaxed)
     }
+
+    /// How many bytes clients have sent so far.
+    pub fn from_clients(&self) -> u64 {
+        self.from_clients.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Proxy {
@@ -53,7 +60,13 @@ impl Drop for Proxy {
     }
 }
 
-async fn forward(mut client: TcpStream, target: u16, mut budget: u64, cuts: Arc<AtomicUsize>) {
+async fn forward(
+    mut client: TcpStream,
+    target: u16,
+    mut budget: u64,
+    cuts: Arc<AtomicUsize>,
+    from_clients: Arc<AtomicU64>,
+) {
     let Ok(mut server) = TcpStream::connect(("127.0.0.1", target)).await else { return };
     let (mut up, mut down) = (vec![0; 4096], vec![0; 4096]);
     loop {
@@ -68,6 +81,9 @@ async fn forward(mut client: TcpStream, target: u16, mut budget: u64, cuts: Arc<
             if from_client { server.write_all(&up[..passed]).await } else { client.write_all(&down[..passed]).await };
         if written.is_err() {
             return;
+        }
+        if from_client {
+            from_clients.fetch_add(passed as u64, Ordering::Relaxed);
         }
         budget -= passed as u64;
         if budget == 0 {

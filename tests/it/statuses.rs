@@ -48,7 +48,7 @@ impl Desk {
     }
 }
 
-fn info(topics: &Topics) -> InfoReport {
+pub fn info(topics: &Topics) -> InfoReport {
     let limits = InfoLimits {
         max_message_bytes: 1,
         account_interval_ms: 500,

@@ -146,7 +146,7 @@ impl Outbox {
     async fn send(&mut self, publish: Publish) -> Option<PublishRefusal> {
         self.outlet.publish(self.connection, publish, u64::MAX).expect("room");
         loop {
-            if let OutgoingEvent::Acknowledged { token, refusal } = self.event().await {
+            if let OutgoingEvent::Acknowledged { token, refusal, .. } = self.event().await {
                 assert_eq!(token, u64::MAX);
                 return refusal;
             }

@@ -25,7 +25,7 @@ async fn no_token_is_acknowledged_falsely_over_a_connection_that_is_cut_again_an
         match outbox.event().await {
             OutgoingEvent::Connected { .. } => under_way.clear(),
             OutgoingEvent::Disconnected { .. } => continue,
-            OutgoingEvent::Acknowledged { token, refusal } => {
+            OutgoingEvent::Acknowledged { token, refusal, .. } => {
                 assert_eq!(refusal, None);
                 assert!(open.remove(&token), "acknowledged twice: {token}");
                 assert!(under_way.remove(&token), "not under way on this connection: {token}");
