@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// What became of one world.
 pub struct Run {
     pub result: Result<(), Violation>,
-    /// The end of its trace.
+    /// What its trace has kept.
     pub trace: String,
     /// How often a callback was taken for what became of a message.
     pub attributions: u64,
@@ -20,7 +20,7 @@ pub fn run(mut world: World) -> Run {
     // Of a world that panicked nothing is used but what it had told before.
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
     let result = ended.unwrap_or_else(|panic| broken(Promise::Progress, format!("panicked: {}", words(&*panic))));
-    Run { result, trace: world.trace.last(), attributions: world.attributions }
+    Run { result, trace: world.trace.text(), attributions: world.attributions }
 }
 
 fn words(panic: &(dyn Any + Send)) -> &str {
