@@ -8,8 +8,10 @@
 
 mod callbacks;
 pub(crate) mod disk;
+mod full_hour;
 mod network;
 mod orders;
+mod outage;
 mod promises;
 mod random;
 mod reports;
@@ -115,8 +117,9 @@ fn the_same_seed_gives_the_same_trace() {
     assert_ne!(whole_trace(SAME.start), whole_trace(SAME.start + 1));
 }
 
-/// Every deliberate mistake with the promises that it may break: the first one seen names it.
-const MISTAKES: [(Sabotage, &[Promise]); Sabotage::ALL.len()] = [
+/// Deliberate mistakes with the promises that each may break: the first one seen names it. What shows only in a long
+/// outage is in [`outage::MISTAKES`].
+const MISTAKES: [(Sabotage, &[Promise]); 33] = [
     (Sabotage::AcceptWithoutRecord, &[Promise::Kept, Promise::Durable]),
     (Sabotage::AnswerClosedEarly, &[Promise::Kept]),
     (Sabotage::BlocksForgotten, &[Promise::Held]),
@@ -165,7 +168,8 @@ fn every_deliberate_mistake_is_noticed() {
         }
     }
     assert!(missed.is_empty(), "{missed:#?}");
-    let all: BTreeSet<Sabotage> = MISTAKES.into_iter().map(|(mistake, _)| mistake).collect();
+    let of_outages = outage::MISTAKES.into_iter().map(|(mistake, _)| mistake);
+    let all: BTreeSet<Sabotage> = MISTAKES.into_iter().map(|(mistake, _)| mistake).chain(of_outages).collect();
     assert_eq!(all.len(), Sabotage::ALL.len(), "every mistake is tried");
 }
 

@@ -15,10 +15,15 @@ pub struct Run {
     pub attributions: u64,
 }
 
-/// Runs a world to its end. A panic on the way is a broken promise like another.
-pub fn run(mut world: World) -> Run {
+/// Runs a world to its end.
+pub fn run(world: World) -> Run {
+    run_and(world, |_| Ok(()))
+}
+
+/// Runs a world to its end and looks at what it left. A panic on the way is a broken promise like another.
+pub fn run_and(mut world: World, look: impl FnOnce(&World) -> Result<(), Violation>) -> Run {
     // Of a world that panicked nothing is used but what it had told before.
-    let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let ended = catch_unwind(AssertUnwindSafe(|| world.run().and_then(|()| look(&world))));
     let result = ended.unwrap_or_else(|panic| broken(Promise::Progress, format!("panicked: {}", words(&*panic))));
     Run { result, trace: world.trace.text(), attributions: world.attributions }
 }
