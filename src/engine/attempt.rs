@@ -112,7 +112,9 @@ impl Engine {
         let retry_at = match why {
             NotSent::Connect => {
                 self.server_failed(sender, None);
-                self.now + RETRY_MIN
+                let attempts = self.live.get(&seq).map_or(1, |live| u32::from(live.attempts));
+                let rarer = self.sabotaged(Sabotage::RarerAndRarer);
+                self.now + if rarer { RETRY_MIN * (1 << attempts.min(16)) } else { RETRY_MIN }
             }
             NotSent::Busy { retry_after } => {
                 self.server_failed(sender, retry_after);

@@ -18,6 +18,8 @@ pub enum Sabotage {
     CorrectionCountsTwice,
     /// A doubt that is settled after its answer is not answered again.
     CorrectionUnanswered,
+    /// What waits longest holds up what came later, also while its server is away and the other one is not.
+    AwayHoldsUpOthers,
     /// A restart forgets which arrivals are refused.
     BlocksForgotten,
     /// Arrivals are refused whatever their tag: a selection by account and tag blocks the account.
@@ -56,6 +58,8 @@ pub enum Sabotage {
     NoAttemptRecord,
     /// A plain quota per hour, which lets through nearly twice its number within an hour.
     PlainQuota,
+    /// A message waits twice as long after each attempt that found no server, without an end.
+    RarerAndRarer,
     /// Every failed attempt gives its place in the hour back.
     RefundEveryFailure,
     /// A rehearsed cancellation cancels.
@@ -93,9 +97,10 @@ pub(super) fn crash_over(id: Option<IdKey>) {
 impl Sabotage {
     /// Those that break a promise.
     #[cfg(test)]
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::AcceptWithoutRecord,
         Self::AnswerClosedEarly,
+        Self::AwayHoldsUpOthers,
         Self::BlocksForgotten,
         Self::BlockForgetsTag,
         Self::CancelWhileSending,
@@ -116,6 +121,7 @@ impl Sabotage {
         Self::NoAttemptRecord,
         Self::PeopleCount,
         Self::PlainQuota,
+        Self::RarerAndRarer,
         Self::RefundEveryFailure,
         Self::RehearsalCancels,
         Self::RetryAfterTimeout,

@@ -8,7 +8,7 @@
 use super::lanes::{Entry, Open};
 use super::sabotage::Sabotage;
 use super::settings::MeasuredFrom;
-use super::tables::{AccountKey, CorpKey, Flight, Live, Phase, Place, Rank, SenderKey, Timer};
+use super::tables::{AccountKey, CorpKey, Flight, Live, Phase, Place, Rank, SenderKey, SenderState, Timer};
 use super::{Engine, lanes, limits, sabotage};
 use crate::model::{Action, HoldReason, Record, Seq, State, Time};
 
@@ -143,10 +143,13 @@ impl Engine {
     /// Among the servers with room, the lane that waits longest.
     fn next_lane(&self) -> Option<(SenderKey, CorpKey)> {
         let servers = self.senders.iter().enumerate().map(|(index, server)| (SenderKey(index as u32), server));
-        let with_room = servers.filter(|(_, server)| {
+        let has_room = |server: &SenderState| {
             !server.unauthorized && server.in_flight < server.breaker.allows(server.connections, self.now)
-        });
-        lanes::next_lane(with_room.map(|(key, server)| (key, &server.lanes)))
+        };
+        let holds_up = self.sabotaged(Sabotage::AwayHoldsUpOthers);
+        let with_room = servers.filter(|(_, server)| has_room(server) || holds_up);
+        let next = lanes::next_lane(with_room.map(|(key, server)| (key, &server.lanes)));
+        next.filter(|(sender, _)| !holds_up || has_room(&self.senders[sender.index()]))
     }
 
     /// Notes that a company's hour has no room, for all or for what is not urgent, and when to ask again.

@@ -8,19 +8,24 @@
 
 mod callbacks;
 pub(crate) mod disk;
+mod full_hour;
 mod network;
 mod orders;
+mod outage;
 mod promises;
 mod random;
 mod reports;
 mod scenario;
+mod seeds;
 mod server;
 mod trace;
 mod world;
 
 use crate::engine::Sabotage;
-use promises::{Promise, Violation};
-use scenario::Scenario;
+use crate::model::MessageId;
+use promises::Promise;
+use scenario::{Payload, Scenario};
+use seeds::{Run, number, run};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use world::World;
@@ -29,67 +34,16 @@ use world::World;
 const SEEDS: u64 = 20_000;
 /// A deliberate mistake has to show within so many.
 const SEEDS_PER_MISTAKE: u64 = 400;
+/// The seeds whose traces are compared.
+const SAME: std::ops::Range<u64> = 0..30;
 
-struct Run {
-    digest: u64,
-    result: Result<(), Violation>,
-    trace: String,
-    /// How often a callback was taken for what became of a message.
-    attributions: u64,
+fn world(seed: u64, sabotage: Option<Sabotage>) -> World {
+    World::new(Scenario::new(seed), seed, sabotage)
 }
 
-fn run(seed: u64, sabotage: Option<Sabotage>) -> Run {
-    let mut world = World::new(Scenario::new(seed), seed, sabotage);
-    let result = world.run();
-    Run { digest: world.trace.digest(), result, trace: world.trace.last(), attributions: world.attributions }
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-/// What so many seeds showed.
-#[derive(Default)]
-struct Tally {
-    /// How often a callback was taken for what became of a message.
-    attributions: u64,
-    /// What broke, by seed, with the end of the trace.
-    broken: BTreeMap<u64, (String, String)>,
-}
-
-impl Tally {
-    fn add(mut self, seed: u64) -> Self {
-        let run = run(seed, None);
-        self.attributions += run.attributions;
-        if let Err(violation) = run.result {
-            self.broken.insert(seed, (violation.to_string(), run.trace));
-        }
-        self
-    }
-
-    fn merge(mut self, mut other: Self) -> Self {
-        self.attributions += other.attributions;
-        self.broken.append(&mut other.broken);
-        self
-    }
-}
-
-/// Runs all of them, on all cores, and names every one that failed.
+/// Fails with every seed that broke a promise.
 fn hold(seeds: &[u64]) -> u64 {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let tally = std::thread::scope(|scope| {
-        let work =
-            |worker| move || seeds.iter().skip(worker).step_by(workers).copied().fold(Tally::default(), Tally::add);
-        let running: Vec<_> = (0..workers).map(|worker| scope.spawn(work(worker))).collect();
-        let ended = running.into_iter().map(|worker| worker.join().expect("a seed neither holds nor breaks a promise"));
-        ended.fold(Tally::default(), Tally::merge)
-    });
-    if let Some((seed, (_, trace))) = tally.broken.first_key_value() {
-        eprintln!("{trace}");
-        let lines: Vec<String> = tally.broken.iter().map(|(seed, (what, _))| format!("seed {seed}: {what}")).collect();
-        panic!("{}\nrun one again with SENDBRIDGE_SEED={seed}", lines.join("\n"));
-    }
-    tally.attributions
+    seeds::hold(seeds, |seed| run(world(seed, None))).unwrap_or_else(|broken| panic!("{broken}"))
 }
 
 #[test]
@@ -111,16 +65,61 @@ fn every_promise_holds_whatever_goes_wrong() {
     assert!(attributions > count as u64, "callbacks hardly happen: {attributions}");
 }
 
+/// An engine that panics on the way, in one of four worlds.
 #[test]
-fn the_same_seed_gives_the_same_trace() {
-    for seed in 0..30 {
-        assert_eq!(run(seed, None).digest, run(seed, None).digest, "seed {seed}");
-    }
-    assert_ne!(run(0, None).digest, run(1, None).digest);
+fn a_panic_is_named_with_its_seed() {
+    let world = |seed| {
+        let mut scenario = Scenario::new(seed);
+        let requests = scenario.packets.iter_mut().filter_map(|(_, payload)| match payload {
+            Payload::Request { request, .. } => Some(request),
+            _ => None,
+        });
+        requests.last().expect("somebody publishes").id = MessageId::from_json("\"poison\"");
+        World::new(scenario, seed, (seed == 7).then_some(Sabotage::CrashOnRequest))
+    };
+    let told = seeds::hold(&[5, 6, 7, 8], |seed| run(world(seed))).expect_err("one panics");
+    let lines: Vec<&str> = told.lines().filter(|line| line.starts_with("seed ")).collect();
+    assert_eq!(lines, ["seed 7: Progress is broken: panicked: a deliberate crash"], "{told}");
+    assert!(told.contains("poison") && told.ends_with("run one again with SENDBRIDGE_SEED=7"), "{told}");
 }
 
-/// Every deliberate mistake with the promises that it may break: the first one seen names it.
-const MISTAKES: [(Sabotage, &[Promise]); Sabotage::ALL.len()] = [
+/// All that happens in the world of a seed.
+fn whole_trace(seed: u64) -> String {
+    let mut world = world(seed, None);
+    world.trace.keep_all();
+    let Run { result, trace, .. } = run(world);
+    result.unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+    trace
+}
+
+/// Byte for byte, within this process and in another one, which has its memory elsewhere and hashes otherwise. A trace
+/// that was stored would have to be stored anew after every change of the engine, and show no more.
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let traces = || SAME.map(whole_trace).collect::<String>();
+    if let Some(file) = std::env::var_os("SENDBRIDGE_TRACES") {
+        std::fs::write(file, traces()).expect("a file can be written");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("traces");
+    let mut other = std::process::Command::new(std::env::current_exe().expect("this program"));
+    other.args(["simulation::the_same_seed_gives_the_same_trace", "--exact"]).env("SENDBRIDGE_TRACES", &file);
+    let ended = other.output().expect("this program starts once more");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
+    let here = traces();
+    for there in [traces(), std::fs::read_to_string(&file).expect("the other process wrote its traces")] {
+        let differs = here.lines().zip(there.lines()).find(|(here, there)| here != there);
+        assert!(here == there, "{} bytes, and {} another time: {differs:#?}", here.len(), there.len());
+    }
+    let lines = here.lines().count();
+    assert!(lines > 20_000, "only {lines} lines to compare");
+    assert_ne!(whole_trace(SAME.start), whole_trace(SAME.start + 1));
+}
+
+/// Deliberate mistakes with the promises that each may break: the first one seen names it. What shows only in a long
+/// outage is in [`outage::MISTAKES`].
+const MISTAKES: [(Sabotage, &[Promise]); 33] = [
     (Sabotage::AcceptWithoutRecord, &[Promise::Kept, Promise::Durable]),
     (Sabotage::AnswerClosedEarly, &[Promise::Kept]),
     (Sabotage::BlocksForgotten, &[Promise::Held]),
@@ -160,7 +159,8 @@ const MISTAKES: [(Sabotage, &[Promise]); Sabotage::ALL.len()] = [
 fn every_deliberate_mistake_is_noticed() {
     let mut missed = Vec::new();
     for (mistake, promises) in MISTAKES {
-        let caught = (0..SEEDS_PER_MISTAKE).find_map(|seed| Some((seed, run(seed, Some(mistake)).result.err()?)));
+        let caught =
+            (0..SEEDS_PER_MISTAKE).find_map(|seed| Some((seed, run(world(seed, Some(mistake))).result.err()?)));
         match caught {
             Some((_, violation)) if promises.contains(&violation.promise) => {}
             Some((seed, violation)) => missed.push(format!("{mistake:?}: seed {seed}: {violation}")),
@@ -168,7 +168,8 @@ fn every_deliberate_mistake_is_noticed() {
         }
     }
     assert!(missed.is_empty(), "{missed:#?}");
-    let all: BTreeSet<Sabotage> = MISTAKES.into_iter().map(|(mistake, _)| mistake).collect();
+    let of_outages = outage::MISTAKES.into_iter().map(|(mistake, _)| mistake);
+    let all: BTreeSet<Sabotage> = MISTAKES.into_iter().map(|(mistake, _)| mistake).chain(of_outages).collect();
     assert_eq!(all.len(), Sabotage::ALL.len(), "every mistake is tried");
 }
 
@@ -177,7 +178,7 @@ fn every_deliberate_mistake_is_noticed() {
 fn a_backlog_uses_the_hour_and_shares_it() {
     for seed in 0..10 {
         let mut world = World::new(Scenario::bound(seed), seed, None);
-        world.run().unwrap_or_else(|violation| panic!("seed {seed}: {violation}\n{}", world.trace.last()));
+        world.run().unwrap_or_else(|violation| panic!("seed {seed}: {violation}\n{}", world.trace.text()));
         let times: Vec<_> = world.arrivals.iter().map(|(at, _, _)| *at).collect();
         // 36 of 40 places are not reserved; a place may come back a second late, so 99 % of the rate.
         let window = Duration::from_millis(3_636_000);

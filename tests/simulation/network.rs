@@ -251,7 +251,7 @@ impl World {
         let name = sender_name(sender);
         let trouble = match self.moods[sender] {
             Mood::Unauthorized => Some(SenderTrouble::Unauthorized),
-            Mood::Down => Some(SenderTrouble::Unreachable),
+            Mood::Down | Mood::Silent => Some(SenderTrouble::Unreachable),
             Mood::Up | Mood::Busy => None,
         };
         if let Some(trouble) = trouble {
@@ -363,7 +363,7 @@ impl World {
         }
         let account = kept.message.request.account.clone();
         let online = self.accounts.iter().find(|truth| truth.name == account).is_none_or(|truth| truth.online);
-        let faultless = self.calm || self.now > super::scenario::START + super::scenario::FAULTS;
+        let faultless = self.calm || self.now > self.ends;
         let fate = fate(&mut self.random, seq, attempt, self.moods[sender], online, faultless);
         self.trace.line(self.now, || format!("fate {fate:?}"));
         let request = self.server.requests.len();

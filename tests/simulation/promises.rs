@@ -15,8 +15,12 @@ pub enum Promise {
     Once,
     /// The spacing of accounts and the hour of companies, as the receiver sees them.
     Limits,
+    /// What the limits allow is used while something waits.
+    Used,
     /// First come, first served within account and priority; and evenly between accounts.
     Ordered,
+    /// One that is away or slow delays no other.
+    Prompt,
     /// The counts add up.
     Seen,
     /// Nothing leaves before what it rests on is on disk.
@@ -43,7 +47,7 @@ pub fn broken<T>(promise: Promise, what: String) -> Result<T, Violation> {
     Err(Violation { promise, what })
 }
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub const HOUR: Duration = Duration::from_secs(3600);
 
 /// What arrived, as the platform sees it.
 pub struct Receiver {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// The true time at which every run starts.
 pub const START: Time = Time::from_millis(1_700_000_000_000);
-/// After this nothing goes wrong any more.
+/// After this nothing goes wrong any more, in most worlds.
 pub const FAULTS: Duration = Duration::from_secs(600);
 
 pub struct Scenario {
@@ -24,8 +24,12 @@ pub struct Scenario {
     /// What reaches the broker, and when.
     pub packets: Vec<(Time, Payload)>,
     pub faults: Vec<(Time, FaultKind)>,
-    /// Whether requests may go wrong at all.
+    /// Whether requests may go wrong at all while the servers are up.
     pub calm: bool,
+    /// Whether clocks may be set between two lives.
+    pub clocks: bool,
+    /// Nothing goes wrong any more, and nobody publishes, so long after the start.
+    pub ends: Duration,
 }
 
 /// What is true of an account, whatever the bridge knows.
@@ -51,6 +55,8 @@ pub enum Mood {
     Up,
     Down,
     Busy,
+    /// It takes requests and never answers.
+    Silent,
     Unauthorized,
 }
 
@@ -114,7 +120,7 @@ impl Scenario {
         let settings = settings(&mut random, servers, &accounts);
         let packets = packets(&mut random, &accounts, corps, calm);
         let faults = if calm { Vec::new() } else { faults(&mut random, accounts.len(), servers, corps) };
-        Self { settings, accounts, packets, faults, calm }
+        Self { settings, accounts, packets, faults, calm, clocks: true, ends: FAULTS }
     }
 
     /// A company's hour that binds, accounts that always have something to send, and nothing that goes wrong.
@@ -143,11 +149,11 @@ impl Scenario {
             packets.push((START + random.millis(0, 2000), Payload::Request { request, weak: false }));
         }
         packets.sort_by_key(|(at, _)| *at);
-        Self { settings, accounts: truths, packets, faults: Vec::new(), calm: true }
+        Self { settings, accounts: truths, packets, faults: Vec::new(), calm: true, clocks: true, ends: FAULTS }
     }
 }
 
-fn settings(random: &mut Random, servers: usize, accounts: &[AccountTruth]) -> Settings {
+pub(super) fn settings(random: &mut Random, servers: usize, accounts: &[AccountTruth]) -> Settings {
     let per_hour = random.within(6, 40) as u32;
     let doubt_window = if random.percent(50) { Duration::ZERO } else { random.seconds(2, 60) };
     let callbacks = random.percent(60);

@@ -90,6 +90,7 @@ pub fn fate(random: &mut Random, seq: Seq, attempt: u32, mood: Mood, online: boo
             let retry_after = random.percent(50).then(|| random.seconds(1, 20));
             return answer(not_sent(NotSent::Busy { retry_after }), false);
         }
+        Mood::Silent => return time_out(random, there),
         Mood::Unauthorized => return answer(not_sent(NotSent::Unauthorized), false),
         Mood::Up => {}
     }

@@ -5,7 +5,7 @@ use super::network::Broker;
 use super::orders::Orders;
 use super::promises::{Promise, Receiver, Violation, broken};
 use super::random::Random;
-use super::scenario::{AccountTruth, FAULTS, FaultKind, Mood, Payload, START, Scenario};
+use super::scenario::{AccountTruth, FaultKind, Mood, Payload, START, Scenario};
 use super::server::Server;
 use super::trace::Trace;
 use crate::engine::{EVIDENCE_KEPT, Engine, Forecast, MeasuredFrom, Sabotage, Settings};
@@ -26,6 +26,8 @@ pub struct World {
     pub(super) accounts: Vec<AccountTruth>,
     pub(super) packets: Vec<(Time, Payload)>,
     pub(super) calm: bool,
+    clocks: bool,
+    pub(super) ends: Time,
     sabotage: Option<Sabotage>,
     pub(super) random: Random,
     /// The true time, which no clock of the bridge shows.
@@ -135,7 +137,7 @@ fn tell_the_truth(input: &mut Input, disk: &mut Disk, server: &Server) {
 
 impl World {
     pub fn new(scenario: Scenario, seed: u64, sabotage: Option<Sabotage>) -> Self {
-        let Scenario { settings, accounts, packets, faults, calm } = scenario;
+        let Scenario { settings, accounts, packets, faults, calm, clocks, ends } = scenario;
         let limits = &settings.limits;
         let proves_spacing = limits.measured_from == MeasuredFrom::Response;
         let receiver = Receiver::new(limits.account.interval, limits.corp.per_hour as usize, proves_spacing);
@@ -145,6 +147,8 @@ impl World {
             accounts,
             packets,
             calm,
+            clocks,
+            ends: START + ends,
             sabotage,
             random: Random::new(seed ^ 0x5eed),
             now: START,
@@ -211,7 +215,7 @@ impl World {
     }
 
     fn is_over(&self) -> bool {
-        self.now > START + FAULTS + Duration::from_secs(1200)
+        self.now > self.ends + Duration::from_secs(1200)
             && self.broker.unacknowledged.is_empty()
             && self.disk.unfinished == 0
             && self.disk.unanswered == 0
@@ -471,6 +475,9 @@ impl World {
     fn turn_the_wall_clock(&mut self) -> Duration {
         let Some((shown, at)) = self.disk.anchor else { return Duration::ZERO };
         let since = self.now.since(at);
+        if !self.clocks {
+            return since;
+        }
         match self.random.below(10) {
             // Another boot: only the wall clock tells, and it went back or ran on.
             0 | 1 => {
