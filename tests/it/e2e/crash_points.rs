@@ -140,18 +140,16 @@ async fn die_at(scene: &mut Scene, point: &str, http: SocketAddr, mut round: u64
     round
 }
 
-/// A person looks into each chat, and says what is there.
-async fn settle(scene: &Scene) {
-    loop {
+/// A person looks into each chat, and says what is there, until so many messages are answered. Some are only sent, and
+/// come into doubt, while others are settled.
+async fn settle(scene: &Scene, messages: usize) {
+    while scene.publisher.look(|seen| seen.answers.len()) < messages {
         let open = scene.publisher.ask("message/list", json!({ "state": "in_doubt", "limit": 100 })).await;
         let open = open["messages"].as_array().expect("a list").clone();
         for message in &open {
             let id = message["id"].as_str().expect("a string");
             let state = if scene.effects(id) > 0 { "sent" } else { "failed" };
             scene.publisher.command("message/resolve", json!({ "id": id, "state": state })).await;
-        }
-        if open.is_empty() {
-            return;
         }
     }
 }
@@ -217,10 +215,11 @@ async fn begin(policy: &str, configure: impl FnOnce(Config) -> Config) -> (Scene
 async fn end(mut scene: Scene, policy: &str, round: u64) {
     scene.bridge.start_again().await;
     scene.sender.happen(&Happening::Login { account: Box::from("moody"), corp: None }, &Report::USUAL);
-    if policy == "hold" {
-        settle(&scene).await;
-    }
     let published = usize::try_from(round).expect("few") * (ACCOUNTS.len() + 2);
+    if policy == "hold" {
+        let settled = tokio::time::timeout(4 * DEADLINE, settle(&scene, published)).await;
+        settled.expect("all is settled in time");
+    }
     scene.publisher.wait("all answers", |seen| seen.answers.len() >= published).await;
     let health = scene.publisher.ask_until("health", json!({}), |health| health["answersOpen"] == 0).await;
     assert_eq!(health["balanced"], true, "{health}");
