@@ -123,6 +123,19 @@ pub fn run(load: &Load) {
     });
 }
 
+/// Subscribes to every event, and reads them until the process is ended.
+pub fn listen_to_events(broker_port: u16) {
+    crate::run_alone(async {
+        let (client, mut event_loop) = client::connect(client::options("listener", broker_port, 100));
+        client.subscribe("sendbridge/event/#", QoS::AtMostOnce).await.expect("room in the queue");
+        loop {
+            if let Event::Incoming(Packet::SubAck(_)) = event_loop.poll().await.expect("the broker stays") {
+                println!("ready");
+            }
+        }
+    });
+}
+
 async fn listen(mut event_loop: EventLoop, desk: Arc<Desk>, subscribed: tokio::sync::oneshot::Sender<()>) {
     let mut subscribed = Some(subscribed);
     loop {

@@ -77,6 +77,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("sender") => sender::run(),
+        Some("listener") => load::listen_to_events(arguments[1].parse().expect("a port")),
         Some("plain") => baseline::run(arguments[1].parse().expect("a port"), &arguments[2]),
         Some("load") => load::run(&programs::from_arguments(&arguments[1..])),
         Some("held") => {
@@ -103,8 +104,12 @@ fn compare(arguments: Arguments) {
     let short = Spans { closed: seconds(2), open: seconds(2), fdatasync: Duration::from_millis(200), ..full };
     let (rounds, spans) = if arguments.quick { (1, short) } else { (arguments.rounds.max(1), full) };
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{}", std::process::id()));
-    let bridge =
-        |binary: &Path| Program::Bridge { binary: binary.to_path_buf(), topics: "", sender: "", limits: NO_LIMITS };
+    let bridge = |binary: &Path| Program::Bridge {
+        binary: binary.to_path_buf(),
+        topics: "",
+        limits: NO_LIMITS,
+        is_heard: false,
+    };
     let own = Path::new(env!("CARGO_BIN_EXE_sendbridge"));
     if let Some(span) = arguments.profile {
         let binary = arguments.also.first().map_or(own, PathBuf::as_path);
@@ -117,17 +122,18 @@ fn compare(arguments: Arguments) {
         backlog::run(&bridge(arguments.also.first().map_or(own, PathBuf::as_path)), messages, &directory);
     } else if arguments.accuracy {
         let binary = arguments.also.first().map_or(own, PathBuf::as_path).to_path_buf();
-        let limited = Program::Bridge { binary, topics: "", sender: "", limits: "corp_per_hour = 10000000" };
+        let limits = "corp_per_hour = 10000000";
+        let limited = Program::Bridge { binary, topics: "", limits, is_heard: false };
         accuracy::run(&limited, &directory);
     } else {
         let mut programs = vec![("plain program".to_owned(), Program::Plain), ("bridge".to_owned(), bridge(own))];
         programs.extend(arguments.also.iter().map(|path| (path.display().to_string(), bridge(path))));
         if !arguments.plain {
             let (binary, topics) = (own.to_path_buf(), "events = \"off\"");
-            let without_events = Program::Bridge { binary: binary.clone(), topics, sender: "", limits: NO_LIMITS };
+            let heard = Program::Bridge { binary: binary.clone(), topics: "", limits: NO_LIMITS, is_heard: true };
+            programs.push(("bridge, events heard".to_owned(), heard));
+            let without_events = Program::Bridge { binary, topics, limits: NO_LIMITS, is_heard: false };
             programs.push(("bridge, events off".to_owned(), without_events));
-            let narrow = Program::Bridge { binary, topics: "", sender: "connections = 64", limits: NO_LIMITS };
-            programs.push(("bridge, 64 connections".to_owned(), narrow));
         }
         if arguments.peers {
             programs.extend(peers());

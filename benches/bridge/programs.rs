@@ -44,8 +44,9 @@ pub enum Program {
     Bridge {
         binary: PathBuf,
         topics: &'static str,
-        sender: &'static str,
         limits: &'static str,
+        /// Whether somebody subscribes to its events.
+        is_heard: bool,
     },
 }
 
@@ -58,6 +59,7 @@ pub struct Rig {
     running: Process,
     broker: Process,
     _sender: Process,
+    _listener: Option<Process>,
     runs: u32,
 }
 
@@ -71,9 +73,25 @@ impl Rig {
         let (sender, mut output) = start_self(&["sender"], directory);
         let sender_port = read_line(&mut output).trim().parse().expect("a port");
         let url = format!("http://127.0.0.1:{sender_port}/gnapi/open");
+        let is_heard = matches!(program, Program::Bridge { is_heard: true, .. });
+        let listener = is_heard.then(|| {
+            let (listener, mut output) = start_self(&["listener", &broker_port.to_string()], directory);
+            read_line(&mut output);
+            listener
+        });
         let running = start_program(program, broker_port, &url, directory);
         let (program, directory) = (program.clone(), directory.to_path_buf());
-        let mut rig = Self { broker_port, sender_port, directory, program, running, broker, _sender: sender, runs: 0 };
+        let mut rig = Self {
+            broker_port,
+            sender_port,
+            directory,
+            program,
+            running,
+            broker,
+            _sender: sender,
+            _listener: listener,
+            runs: 0,
+        };
         rig.load(Pace::Probe, Duration::ZERO, Duration::ZERO);
         rig
     }
@@ -182,9 +200,9 @@ fn start_program(program: &Program, broker_port: u16, url: &str, directory: &Pat
             command.arg(script).arg(broker_port.to_string()).arg(url);
             spawn(command.stdin(Stdio::null()).stdout(log(directory)).stderr(log(directory)))
         }
-        Program::Bridge { binary, topics, sender, limits } => {
+        Program::Bridge { binary, topics, limits, is_heard: _ } => {
             let config = directory.join("sendbridge.toml");
-            let text = bridge_config(directory, broker_port, url, [topics, sender, limits]);
+            let text = bridge_config(directory, broker_port, url, [topics, limits]);
             std::fs::write(&config, text).expect("a file");
             let mut command = Command::new(binary);
             command.arg("run").arg("--config").arg(config);
@@ -281,13 +299,13 @@ fn free_port() -> u16 {
 }
 
 /// Every default but for the limits, which are what the bridge is for and would be all that is measured.
-fn bridge_config(directory: &Path, broker_port: u16, url: &str, [topics, sender, limits]: [&str; 3]) -> String {
+fn bridge_config(directory: &Path, broker_port: u16, url: &str, [topics, limits]: [&str; 2]) -> String {
     let mut text = String::new();
     let store = directory.join("sendbridge.db");
     write!(
         text,
         "[mqtt]\nurl = \"mqtt://127.0.0.1:{broker_port}\"\n[topics]\n{topics}\n\
-         [[senders]]\nname = \"main\"\nkind = \"quntool\"\nurl = \"{url}\"\napi_key = \"key\"\n{sender}\n\
+         [[senders]]\nname = \"main\"\nkind = \"quntool\"\nurl = \"{url}\"\napi_key = \"key\"\n\
          [limits]\n{limits}\n\
          [store]\npath = \"{}\"\n[http]\nlisten = \"127.0.0.1:{}\"\n",
         store.display(),

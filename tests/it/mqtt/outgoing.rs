@@ -130,8 +130,11 @@ async fn a_payload_over_the_brokers_limit_is_reported_once_and_ends_no_second_co
         outbox.outlet.publish(connection, publish("a", token, bytes), token).expect("room");
     }
     let too_large = PublishRefusal { reason: "PacketTooLarge".into(), retryable: false };
-    assert_eq!(outbox.event().await, OutgoingEvent::Acknowledged { token: 1, refusal: None });
-    assert_eq!(outbox.event().await, OutgoingEvent::Acknowledged { token: 2, refusal: Some(too_large) });
+    // Nobody subscribes to it, and the broker says so.
+    let taken = OutgoingEvent::Acknowledged { token: 1, refusal: None, is_unheard: true };
+    assert_eq!(outbox.event().await, taken);
+    let refused = OutgoingEvent::Acknowledged { token: 2, refusal: Some(too_large), is_unheard: false };
+    assert_eq!(outbox.event().await, refused);
     outbox.connected().await;
     assert_eq!(outbox.send(publish("a", 3, 10)).await, None);
     assert_eq!(outbox.connection, connection + 1);
