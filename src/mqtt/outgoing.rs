@@ -217,7 +217,7 @@ impl<F: FnMut(OutgoingEvent) + Send> OutgoingSide<F> {
         let Some(token) = token else { return Err(Lost::Inconsistent) };
         let refusal = refusal_of(puback.reason);
         let blocks = refusal.is_some() && state.collision.as_ref().is_some_and(|waiting| waiting.pkid == puback.pkid);
-        self.acknowledged(token, refusal, puback.reason == PubAckReason::NoMatchingSubscribers);
+        self.acknowledged(token, refusal, is_unheard(puback.reason));
         // A refusal does not release the publish that waits for this packet id: rumqttc would stand for two pings.
         if blocks { Err(Lost::Inconsistent) } else { Ok(()) }
     }
@@ -280,7 +280,8 @@ impl<F: FnMut(OutgoingEvent) + Send> Side for OutgoingSide<F> {
                         }
                     }
                     Event::Incoming(Received::PubAck(puback)) => {
-                        landed.extend(desk.flights.land(puback.pkid).map(|token| (token, refusal_of(puback.reason))));
+                        let said = (refusal_of(puback.reason), is_unheard(puback.reason));
+                        landed.extend(desk.flights.land(puback.pkid).map(|token| (token, said)));
                     }
                     Event::Incoming(_) | Event::Outgoing(_) => {}
                 }
@@ -288,7 +289,7 @@ impl<F: FnMut(OutgoingEvent) + Send> Side for OutgoingSide<F> {
             if let Lost::UnreadableReason { code } = *lost {
                 // Published again, it would end the next connection too. A broker must acknowledge in order, so the
                 // reason is about the oldest one.
-                landed.extend(desk.flights.land_oldest().map(|token| (token, Some(unreadable_refusal(code)))));
+                landed.extend(desk.flights.land_oldest().map(|token| (token, (Some(unreadable_refusal(code)), false))));
             }
             desk.flights.clear();
             desk.connection += 1;
@@ -296,8 +297,8 @@ impl<F: FnMut(OutgoingEvent) + Send> Side for OutgoingSide<F> {
             desk.was_full = false;
         }
         self.sys.lost();
-        for (token, refusal) in landed {
-            self.acknowledged(token, refusal, false);
+        for (token, (refusal, is_unheard)) in landed {
+            self.acknowledged(token, refusal, is_unheard);
         }
         (self.on_event)(OutgoingEvent::Disconnected { why: lost.clone() });
     }
@@ -325,6 +326,11 @@ fn refusal_of(reason: PubAckReason) -> Option<PublishRefusal> {
         PubAckReason::NotAuthorized | PubAckReason::TopicNameInvalid | PubAckReason::PayloadFormatInvalid => false,
     };
     Some(PublishRefusal { reason: format!("{reason:?}"), retryable })
+}
+
+/// Whether the broker says that nobody subscribes to the topic (MQTT 5.0, section 3.4.2.1).
+fn is_unheard(reason: PubAckReason) -> bool {
+    reason == PubAckReason::NoMatchingSubscribers
 }
 
 fn unreadable_refusal(code: u8) -> PublishRefusal {
