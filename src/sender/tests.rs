@@ -6,6 +6,8 @@ use crate::model::{Doubt, NotSent};
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+mod packed;
+
 const BODY: &[u8] = r#"{"wxId":"1688850407900545","content":"你好","n":9007199254740993,"x":1.0}"#.as_bytes();
 
 /// Long enough for a slow machine wherever the test does not wait for it to run out.
@@ -132,15 +134,6 @@ async fn a_request_that_breaks_off_is_a_doubt() {
     let verdict = sender(&settings(&server.url())).perform(Seq(7), 1, "text", body).await;
     assert_eq!(doubt(&verdict), Some(Doubt::Reset), "{verdict:?}");
     assert_eq!(server.requests(), Vec::<usize>::new());
-}
-
-#[tokio::test]
-async fn compressed_answers_are_not_unpacked() {
-    // An empty gzip member, and a stored one that holds {"code":0}.
-    let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00";
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", gzip.len());
-    let verdict = verdict_on(Step::Answer([head.as_bytes(), gzip].concat()), PATIENT, 1).await;
-    assert_eq!(doubt(&verdict), Some(Doubt::Unreadable));
 }
 
 #[tokio::test]
