@@ -136,6 +136,29 @@ async fn a_request_that_breaks_off_is_a_doubt() {
     assert_eq!(server.requests(), Vec::<usize>::new());
 }
 
+/// Whatever part of it the server read, nobody can say what it made of that.
+#[tokio::test]
+async fn a_request_that_is_read_up_to_any_of_its_bytes_is_a_doubt() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let sender = sender(&settings(&format!("http://{}/gnapi/open", listener.local_addr().expect("bound"))));
+    // Reads so many bytes, or else a whole request, and resets the connection.
+    let read = async |bytes: Option<usize>| {
+        let (mut stream, _) = listener.accept().await.expect("a client");
+        let mut received = Vec::new();
+        while !received.ends_with(BODY) && bytes != Some(received.len()) {
+            received.push(tokio::io::AsyncReadExt::read_u8(&mut stream).await.expect("a byte"));
+        }
+        let _ = stream.set_zero_linger();
+        received.len()
+    };
+    let (verdict, length) = tokio::join!(send(&sender, 7), read(None));
+    assert_eq!(doubt(&verdict), Some(Doubt::Reset), "{verdict:?}");
+    for bytes in 1..length {
+        let (verdict, _) = tokio::join!(send(&sender, 7), read(Some(bytes)));
+        assert_eq!(doubt(&verdict), Some(Doubt::Reset), "{bytes} of {length} bytes: {verdict:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_answer_without_end_is_cut_at_the_cap() {
     let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
