@@ -138,6 +138,30 @@ async fn a_callback_tells_what_became_of_a_message_whatever_the_case_of_its_id()
     scene.still_sends("1", "after").await;
 }
 
+/// What the sender does of its own accord is no repeat of ours, and is not called one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_the_sender_does_twice_is_one_attempt_and_two_reports() {
+    let scene = Scene::start(server(&["1"]), with_source).await;
+    let listener = Publisher::connect(scene.broker.port(), EVENTS).await;
+    scene.publisher.send(text("1", "twice", "twice")).await;
+    let id = scene.publisher.answer_to("twice").await["msgId"].as_str().expect("an id").to_owned();
+    let first = seen("1", "twice", &id, 0);
+    // Another message in the chat, which came of the same request.
+    let second = first.replace("seen-", "again-").replace("1012209", "1012210");
+    for callback in [&first, &second] {
+        assert_eq!(scene.bridge.post(&path(), callback).await, 200);
+    }
+    listener.wait("both reports", |seen| seen.on("sendbridge/event/message/sent").count() == 2).await;
+    scene.still_sends("1", "after").await;
+    let delivered = listener.seen().on("sendbridge/event/send/delivered").map(Heard::json).collect::<Vec<_>>();
+    assert_eq!(delivered.len(), 1, "{delivered:?}");
+    assert_eq!(delivered[0]["attempt"], 1, "{delivered:?}");
+    assert_ne!(delivered[0]["possiblyDuplicate"], true, "{delivered:?}");
+    assert_eq!(scene.publisher.seen().answers[r#""twice""#].len(), 1);
+    assert_eq!(scene.arrivals("twice"), 1);
+    scene.health().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_time_out_is_settled_by_the_callback_at_once_or_corrected_by_a_late_one() {
     let configure = |config: Config| {
