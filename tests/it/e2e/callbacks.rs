@@ -209,3 +209,33 @@ async fn an_account_that_logs_out_waits_also_over_a_kill_until_it_logs_in() {
     assert!(scene.publisher.answer_to("waits").await["msgId"].is_string());
     assert_eq!(scene.effects("waits"), 1);
 }
+
+/// A broker that does not let it in, or is gone, holds up nothing that was taken before.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_sent_while_the_broker_is_away() {
+    const MESSAGES: [&str; 3] = ["m0", "m1", "m2"];
+    let mut scene = Scene::start(server(&["1"]), with_source).await;
+    scene.still_sends("1", "before").await;
+    scene.sender.set_account(PretendAccount { online: false, ..PretendAccount::online("1", "corp") });
+    assert_eq!(scene.bridge.post(&path(), &callback("out", "user_offline", "1", &Value::Null)).await, 200);
+    for id in MESSAGES {
+        scene.publisher.send(text("1", id, id)).await;
+    }
+    let waiting = |report: &Value| report["reason"] == "offline" && report["queued"] == MESSAGES.len();
+    scene.publisher.ask_until("account/get", json!({ "account": "1" }), waiting).await;
+    let subscribed = scene.publisher.seen().subscribed;
+    tokio::task::block_in_place(|| scene.broker.stop());
+    scene.sender.set_account(PretendAccount::online("1", "corp"));
+    let login = callback("in", "user_login", "1", &json!({ "corp_id": "corp9", "user_id": "1" }));
+    assert_eq!(scene.bridge.post(&path(), &login).await, 200);
+    super::eventually("all are sent", || MESSAGES.iter().all(|id| scene.effects(id) == 1)).await;
+    scene.bridge.answers("/readyz", 503).await;
+    tokio::task::block_in_place(|| scene.broker.start_again());
+    scene.publisher.wait("the publisher is back", |seen| seen.subscribed > subscribed).await;
+    for id in MESSAGES {
+        // The answer may have come before the publisher was back.
+        scene.publisher.send(text("1", id, id)).await;
+        assert!(scene.publisher.answer_to(id).await["msgId"].is_string());
+        assert_eq!(scene.arrivals(id), 1);
+    }
+}
