@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use tokio::task::JoinSet;
 
+mod packed;
+
 const BODY: &[u8] = r#"{"wxId":"1688850407900545","content":"你好","n":9007199254740993,"x":1.0}"#.as_bytes();
 
 /// Long enough for a slow machine wherever the test does not wait for it to run out.
@@ -136,13 +138,27 @@ async fn a_request_that_breaks_off_is_a_doubt() {
     assert_eq!(server.requests(), Vec::<usize>::new());
 }
 
+/// Whatever part of it the server read, nobody can say what it made of that.
 #[tokio::test]
-async fn compressed_answers_are_not_unpacked() {
-    // An empty gzip member, and a stored one that holds {"code":0}.
-    let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00";
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", gzip.len());
-    let verdict = verdict_on(Step::Answer([head.as_bytes(), gzip].concat()), PATIENT, 1).await;
-    assert_eq!(doubt(&verdict), Some(Doubt::Unreadable));
+async fn a_request_that_is_read_up_to_any_of_its_bytes_is_a_doubt() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let sender = sender(&settings(&format!("http://{}/gnapi/open", listener.local_addr().expect("bound"))));
+    // Reads so many bytes, or else a whole request, and resets the connection.
+    let read = async |bytes: Option<usize>| {
+        let (mut stream, _) = listener.accept().await.expect("a client");
+        let mut received = Vec::new();
+        while !received.ends_with(BODY) && bytes != Some(received.len()) {
+            received.push(tokio::io::AsyncReadExt::read_u8(&mut stream).await.expect("a byte"));
+        }
+        let _ = stream.set_zero_linger();
+        received.len()
+    };
+    let (verdict, length) = tokio::join!(send(&sender, 7), read(None));
+    assert_eq!(doubt(&verdict), Some(Doubt::Reset), "{verdict:?}");
+    for bytes in 1..length {
+        let (verdict, _) = tokio::join!(send(&sender, 7), read(Some(bytes)));
+        assert_eq!(doubt(&verdict), Some(Doubt::Reset), "{bytes} of {length} bytes: {verdict:?}");
+    }
 }
 
 #[tokio::test]

@@ -109,15 +109,21 @@ impl Bridge {
     /// Writes its configuration and does not start it yet.
     pub fn prepare(config: &Config, launcher: Launcher) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let journal = directory.path().join("journal.db");
+        let log = watch::Sender::new(Vec::new());
+        let bridge = Self { directory, launcher, process: None, log, deaf: Arc::default() };
+        bridge.configure(config);
+        bridge
+    }
+
+    /// Writes another configuration for its next start, on the same journal.
+    pub fn configure(&self, config: &Config) {
         let mut config = config.clone();
         if !config.keys.get("store").is_some_and(|store| store.contains_key("path")) {
-            config = config.with("store.path", &format!("{:?}", journal.display().to_string()));
+            config = config.with("store.path", &format!("{:?}", self.path("journal.db").display().to_string()));
         }
         let text = config.text();
         canary::feed(text.as_bytes());
-        std::fs::write(directory.path().join("bridge.toml"), text).expect("the configuration");
-        Self { directory, launcher, process: None, log: watch::Sender::new(Vec::new()), deaf: Arc::default() }
+        std::fs::write(self.path("bridge.toml"), text).expect("the configuration");
     }
 
     /// From its next start on.

@@ -15,6 +15,9 @@ mod oracles;
 mod proxy;
 mod publisher;
 mod readme;
+#[path = "../root/report.rs"]
+#[allow(dead_code, reason = "shared with the tests that need root")]
+mod report;
 mod schema;
 mod security;
 mod send;

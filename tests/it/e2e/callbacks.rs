@@ -140,6 +140,30 @@ async fn a_callback_tells_what_became_of_a_message_whatever_the_case_of_its_id()
     scene.still_sends("1", "after").await;
 }
 
+/// What the sender does of its own accord is no repeat of ours, and is not called one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_the_sender_does_twice_is_one_attempt_and_two_reports() {
+    let scene = Scene::start(server(&["1"]), with_source).await;
+    let listener = Publisher::connect(scene.broker.port(), EVENTS).await;
+    scene.publisher.send(text("1", "twice", "twice")).await;
+    let id = scene.publisher.answer_to("twice").await["msgId"].as_str().expect("an id").to_owned();
+    let first = seen("1", "twice", &id, 0);
+    // Another message in the chat, which came of the same request.
+    let second = first.replace("seen-", "again-").replace("1012209", "1012210");
+    for callback in [&first, &second] {
+        assert_eq!(scene.bridge.post(&path(), callback).await, 200);
+    }
+    listener.wait("both reports", |seen| seen.on("sendbridge/event/message/sent").count() == 2).await;
+    scene.still_sends("1", "after").await;
+    let delivered = listener.seen().on("sendbridge/event/send/delivered").map(Heard::json).collect::<Vec<_>>();
+    assert_eq!(delivered.len(), 1, "{delivered:?}");
+    assert_eq!(delivered[0]["attempt"], 1, "{delivered:?}");
+    assert_ne!(delivered[0]["possiblyDuplicate"], true, "{delivered:?}");
+    assert_eq!(scene.publisher.seen().answers[r#""twice""#].len(), 1);
+    assert_eq!(scene.arrivals("twice"), 1);
+    scene.health().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_time_out_is_settled_by_the_callback_at_once_or_corrected_by_a_late_one() {
     let configure = |config: Config| {
@@ -186,4 +210,34 @@ async fn an_account_that_logs_out_waits_also_over_a_kill_until_it_logs_in() {
     assert_eq!(scene.bridge.post(&path(), &login).await, 200);
     assert!(scene.publisher.answer_to("waits").await["msgId"].is_string());
     assert_eq!(scene.effects("waits"), 1);
+}
+
+/// A broker that does not let it in, or is gone, holds up nothing that was taken before.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_sent_while_the_broker_is_away() {
+    const MESSAGES: [&str; 3] = ["m0", "m1", "m2"];
+    let mut scene = Scene::start(server(&["1"]), with_source).await;
+    scene.still_sends("1", "before").await;
+    scene.sender.set_account(PretendAccount { online: false, ..PretendAccount::online("1", "corp") });
+    assert_eq!(scene.bridge.post(&path(), &callback("out", "user_offline", "1", &Value::Null)).await, 200);
+    for id in MESSAGES {
+        scene.publisher.send(text("1", id, id)).await;
+    }
+    let waiting = |report: &Value| report["reason"] == "offline" && report["queued"] == MESSAGES.len();
+    scene.publisher.ask_until("account/get", json!({ "account": "1" }), waiting).await;
+    let subscribed = scene.publisher.seen().subscribed;
+    tokio::task::block_in_place(|| scene.broker.stop());
+    scene.sender.set_account(PretendAccount::online("1", "corp"));
+    let login = callback("in", "user_login", "1", &json!({ "corp_id": "corp9", "user_id": "1" }));
+    assert_eq!(scene.bridge.post(&path(), &login).await, 200);
+    super::eventually("all are sent", || MESSAGES.iter().all(|id| scene.effects(id) == 1)).await;
+    scene.bridge.answers("/readyz", 503).await;
+    tokio::task::block_in_place(|| scene.broker.start_again());
+    scene.publisher.wait("the publisher is back", |seen| seen.subscribed > subscribed).await;
+    for id in MESSAGES {
+        // The answer may have come before the publisher was back.
+        scene.publisher.send(text("1", id, id)).await;
+        assert!(scene.publisher.answer_to(id).await["msgId"].is_string());
+        assert_eq!(scene.arrivals(id), 1);
+    }
 }

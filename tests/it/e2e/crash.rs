@@ -233,6 +233,26 @@ async fn an_interrupt_stops_like_a_termination() {
     assert!(scene.bridge.wait().success());
 }
 
+/// There is nothing that a running bridge reads again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_stops_in_order_and_loses_nothing() {
+    const MESSAGES: usize = 10;
+    let accounts: Vec<String> = (0..MESSAGES).map(|number| format!("account-{number}")).collect();
+    let mut scene = Scene::start(slow(&accounts, 300..=600), |config| config).await;
+    for account in &accounts {
+        scene.publisher.send(text(account, account, account)).await;
+        let second = format!("{account}-second");
+        scene.publisher.send(text(account, &second, &second)).await;
+    }
+    eventually("requests in flight", || scene.sender.with_ledger(|ledger| ledger.in_flight) > 0).await;
+    scene.bridge.signal(Signal::SIGHUP);
+    let status = scene.bridge.wait();
+    assert!(status.success(), "{status}");
+    scene.bridge.start_again().await;
+    scene.publisher.wait("all answers", |seen| seen.answers.len() >= 2 * MESSAGES).await;
+    assert_eq!(judge(&verdicts(&scene), &scene.sender.ledger(), 2 * MESSAGES), BTreeSet::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_while_stopping_ends_it_at_once_and_loses_nothing() {
     let mut scene = Scene::start(server(&["1", "2"]), |config| config.with("senders.timeout", r#""60s""#)).await;

@@ -1,5 +1,6 @@
 //! What is on the bridge's disk, and a disk that is small enough to be filled.
 
+use crate::report::skipped;
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -42,7 +43,7 @@ pub(super) struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// `None`, with the reason on standard error, where the system does not let us mount.
+    /// `None`, with the reason in the report, where the system does not let us mount.
     pub(super) fn mount(mib: u64) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a directory");
         let mounted = Command::new("mount")
@@ -54,7 +55,7 @@ impl SmallDisk {
             Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
             Err(error) => error.to_string(),
         };
-        eprintln!("SKIPPED: a test of a full disk needs a file system of its own, and may not mount one: {reason}");
+        skipped("47, 79", "a full disk, which needs a file system of its own", &reason);
         None
     }
 

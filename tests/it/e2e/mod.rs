@@ -6,6 +6,7 @@ mod broker;
 mod callbacks;
 mod calls;
 mod commands;
+mod configured;
 mod crash;
 mod crash_points;
 mod disk;

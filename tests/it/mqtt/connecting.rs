@@ -84,17 +84,24 @@ impl Authority {
         Self { certificate, issuer: Issuer::new(params, key) }
     }
 
-    /// The PEM of a certificate for `name` and of its key.
+    /// The PEM of a certificate for `name`, at this machine's addresses, and of its key.
     fn certify(&self, name: &str) -> (String, String) {
+        self.certify_at(name, &["localhost", "127.0.0.1"])
+    }
+
+    fn certify_at(&self, name: &str, hosts: &[&str]) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let mut params = CertificateParams::new(names).expect("parameters");
+        let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(hosts).expect("parameters");
         params.distinguished_name.push(DnType::CommonName, name);
         (params.signed_by(&key, &self.issuer).expect("a certificate").pem(), key.serialize_pem())
     }
 
     fn write_broker_files(&self, directory: &Path) {
-        let (certificate, key) = self.certify("broker");
+        self.write_files_of(self.certify("broker"), directory);
+    }
+
+    fn write_files_of(&self, (certificate, key): (String, String), directory: &Path) {
         std::fs::write(directory.join("ca.pem"), self.certificate.pem()).expect("a file");
         std::fs::write(directory.join("broker.pem"), certificate).expect("a file");
         std::fs::write(directory.join("broker.key"), key).expect("a file");
@@ -141,6 +148,23 @@ async fn knows_the_broker_and_is_known_by_certificate() {
     distrustful.tls.ca_pem = Some(Authority::new().certificate.pem().into_bytes());
     let Lost::Broken { error } = Outbox::open(&distrustful).disconnected().await else { panic!("connected") };
     assert!(error.contains("invalid peer certificate"), "{error}");
+}
+
+/// By an authority that is trusted, for somebody else.
+#[tokio::test]
+async fn a_broker_with_the_certificate_of_another_host_is_refused_with_the_reason() {
+    let authority = Authority::new();
+    let directory = tempfile::tempdir().expect("a directory");
+    authority.write_files_of(authority.certify_at("broker", &["elsewhere.example", "192.0.2.1"]), directory.path());
+    let file = |option: &str, name: &str| format!("{option} {}", directory.path().join(name).display());
+    let lines = [file("certfile", "broker.pem"), file("keyfile", "broker.key")];
+    let broker = Mosquitto::start_in(directory, &lines.each_ref().map(String::as_str));
+    for host in ["127.0.0.1", "localhost"] {
+        let mut settings = settings(&format!("mqtts://{host}:{}", broker.port()), "bridge");
+        settings.tls.ca_pem = Some(authority.certificate.pem().into_bytes());
+        let Lost::Broken { error } = Outbox::open(&settings).disconnected().await else { panic!("connected") };
+        assert!(error.contains("not valid for name"), "{error}");
+    }
 }
 
 #[tokio::test]
