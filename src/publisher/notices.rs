@@ -12,13 +12,13 @@ impl Desk {
     pub(super) async fn publish_notices(&mut self, first: Publication, behind: &mut mpsc::Receiver<Publication>) {
         let mut next = Some(first);
         while let Some(notice) = next {
-            match notice {
-                Publication::Event { event, message } => {
-                    if self.connection.is_some() {
-                        self.audience.wait(event, message);
-                    }
+            if let Publication::Event { event, message } = notice {
+                // Without a connection it is lost, as all at QoS 0 is.
+                if self.connection.is_some() {
+                    self.audience.wait(event, message);
                 }
-                notice => self.publish(notice).await,
+            } else {
+                self.publish(notice).await;
             }
             let has_room = self.pending.is_empty() && self.audience.has_room();
             next = if has_room { behind.try_recv().ok() } else { None };

@@ -43,10 +43,11 @@ async fn body_read(step: Step) -> Vec<u8> {
     let server = Scripted::start([step]).await;
     let sender = sender(&settings(&server.url()));
     let request = sender.routes.send(Seq(7), 1, "text", Bytes::from_static(BODY)).expect("a path");
-    match sender.exchanger.exchange(request, ANSWER_BYTES_MAX).await {
-        Observed::Answer { status: 200, body: AnswerBody::Whole(body), .. } => body.to_vec(),
-        observed => panic!("{observed:?}"),
-    }
+    let observed = sender.exchanger.exchange(request, ANSWER_BYTES_MAX).await;
+    let Observed::Answer { status: 200, body: AnswerBody::Whole(body), .. } = &observed else {
+        panic!("{observed:?}");
+    };
+    body.to_vec()
 }
 
 /// Whoever unpacked it would read a success.
