@@ -55,14 +55,14 @@ async fn events_that_nobody_hears_are_left_out_and_whoever_listens_hears_all_of_
     tokio::time::timeout(DEADLINE, known).await.expect("the broker says which one it is");
 
     let last = Listener::connect(broker.port(), &["sendbridge/event/send/expired"]).await;
-    let before = proxy.from_clients();
+    let before = proxy.carried_up();
     for seq in 1..=MESSAGES {
         STATES.iter().for_each(|state| publisher.publish(event(seq, *state)));
     }
     // Events leave in their order, so whoever hears this one knows that the others have left, or never will.
     publisher.publish(event(MESSAGES, State::Expired));
     last.wait("the last event", |seen| !seen.all.is_empty()).await;
-    let sent = proxy.from_clients() - before;
+    let sent = proxy.carried_up() - before;
     assert!(sent < 20 * MESSAGES, "{sent} bytes were sent for what nobody hears");
 
     let listener = Listener::connect(broker.port(), &["sendbridge/event/send/+"]).await;

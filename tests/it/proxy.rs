@@ -49,7 +49,7 @@ impl Proxy {
     }
 
     /// How many bytes clients have sent so far.
-    pub fn from_clients(&self) -> u64 {
+    pub fn carried_up(&self) -> u64 {
         self.from_clients.load(Ordering::Relaxed)
     }
 }
