@@ -13,6 +13,7 @@ use crate::model::{CallJob, CallbackTicket, Input, Job, LOOKUPS_MAX, Link, Looku
 use crate::mqtt::broker::Broker;
 use crate::publisher::{self, Publisher};
 use crate::sender::Sender;
+use crate::supervisor::Supervisor;
 use crate::{mqtt, telemetry};
 use axum::Router;
 use std::collections::BTreeMap;
@@ -58,6 +59,7 @@ pub struct App {
     subscribed: watch::Receiver<bool>,
     commanded: watch::Receiver<bool>,
     publishing: watch::Receiver<bool>,
+    supervisor: Supervisor,
     // Ends last: the other parts speak through it.
     _broker: Option<Broker>,
 }
@@ -82,6 +84,7 @@ pub enum AppError {
         error: std::io::Error,
     },
     Thread(std::io::Error),
+    Supervisor(std::io::Error),
     Bridge(BridgeError),
     /// A stop could not write the last of what happened: the next start finds its attempts without an end.
     StopWithoutRoom,
@@ -98,6 +101,7 @@ impl AppError {
             | Self::Broker { .. }
             | Self::Http { .. }
             | Self::Thread(_)
+            | Self::Supervisor(_)
             | Self::Bridge(_)
             | Self::StopWithoutRoom => false,
         }
@@ -120,6 +124,7 @@ impl fmt::Display for AppError {
             Self::Broker { listen, error } => write!(f, "the built-in broker cannot listen on {listen}: {error}"),
             Self::Http { listen, error } => write!(f, "http.listen: cannot listen on {listen}: {error}"),
             Self::Thread(error) => write!(f, "no thread for questions to the journal: {error}"),
+            Self::Supervisor(error) => write!(f, "no socket to whoever supervises the process: {error}"),
             Self::Bridge(error) => error.fmt(f),
             Self::StopWithoutRoom => f.write_str(
                 "the journal could not be closed in time, because the disk has no room; what was acknowledged is kept",
@@ -135,7 +140,7 @@ impl App {
     ///
     /// # Errors
     /// [`AppError`], and then nothing runs.
-    pub async fn start(config: Config) -> Result<Self, AppError> {
+    pub async fn start(config: Config, supervisor: Supervisor) -> Result<Self, AppError> {
         let settings = parts::Settings::from(config)?;
         let broker = start_broker(settings.broker).await?;
         let journal = Journal::open(settings.journal).map_err(AppError::Journal)?;
@@ -169,6 +174,7 @@ impl App {
         let counted = publisher.clone();
         let (watchers, took, metrics) = bridge::watch(clock, move || counted.dropped());
         let taken = callbacks::Taken::default();
+        let mut heart = supervisor.heart().map_err(AppError::Supervisor)?;
         let edges = Edges {
             acknowledge: Box::new(move |ticket| acknowledgements.acknowledge(ticket)),
             send: perform_sends(&senders, inputs.clone(), clock, took),
@@ -184,6 +190,7 @@ impl App {
                     wanted.closings += u64::from(!open);
                 });
             }),
+            beat: Box::new(move |now| heart.beat(now)),
         };
         let readiness =
             Readiness { subscribed: subscribed.clone(), commanded: commanded.clone(), publishing: publishing.clone() };
@@ -201,6 +208,7 @@ impl App {
             subscribed,
             commanded,
             publishing,
+            supervisor,
             _broker: broker,
         })
     }
@@ -227,11 +235,13 @@ impl App {
     /// [`AppError::Bridge`] when the process has to end at once, [`AppError::StopWithoutRoom`] when a full disk kept it
     /// from a clean stop.
     pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
+        telemetry::told(self.supervisor.ready());
         tokio::select! {
             ended = &mut self.bridge => return bridge_ended(ended),
             () = stop => {}
         }
         telemetry::stopping();
+        telemetry::told(self.supervisor.stopping());
         // The bridge closes intake itself, once what it took is acknowledged. A bridge that is gone has said why.
         let stopped = async {
             let _ = self.inputs.send(Input::Stop).await;

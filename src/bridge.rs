@@ -80,6 +80,8 @@ pub struct Edges {
     pub call: Box<dyn FnMut(CallJob) + Send>,
     pub refresh_directory: Box<dyn FnMut(SenderName) + Send>,
     pub open_intake: Box<dyn FnMut(bool) + Send>,
+    /// Tells whoever supervises the process that the loop goes on.
+    pub beat: Box<dyn FnMut(Time) + Send>,
     /// `None` goes back to what was configured.
     pub set_log_level: Box<dyn FnMut(Option<LogLevel>) + Send>,
 }
@@ -189,6 +191,7 @@ impl Bridge {
         let mut is_first = true;
         loop {
             let now = self.clock.now();
+            (self.edges.beat)(now);
             let Some(ready) = contain::contained(|| self.engine.poll_ready(now)) else {
                 return Err(self.accuse(poison::Name::Nobody).await);
             };
@@ -365,6 +368,7 @@ impl Bridge {
                             "the disk is full: nothing is taken, sent or answered until there is room",
                         )?;
                     }
+                    (self.edges.beat)(begun_at);
                     tokio::time::sleep(FULL_WAIT).await;
                 }
                 Err(error) => return Err(BridgeError::Commit(error)),

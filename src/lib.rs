@@ -40,6 +40,7 @@ pub mod clock;
 pub mod contain;
 pub mod crash;
 pub mod dump;
+pub mod supervisor;
 pub mod telemetry;
 
 pub mod model;

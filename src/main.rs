@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use sendbridge::app::{self, App};
 use sendbridge::cli::stop::StopSignals;
 use sendbridge::config::{self, Config};
+use sendbridge::supervisor::Supervisor;
 use sendbridge::{cli, dump, telemetry};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -169,7 +170,14 @@ async fn serve(config: Config) -> ExitCode {
             return ExitCode::from(EXIT_FAILED);
         }
     };
-    let ended = match App::start(config).await {
+    let supervisor = match Supervisor::find(|name| std::env::var_os(name), std::process::id()) {
+        Ok(supervisor) => supervisor,
+        Err(error) => {
+            telemetry::failed(&format!("NOTIFY_SOCKET names no socket: {error}"));
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
+    let ended = match App::start(config, supervisor).await {
         Ok(app) => app.run_until(stop_requested(signals)).await,
         Err(error) => Err(error),
     };

@@ -300,6 +300,13 @@ pub fn stopping() {
     tracing::info!("stop requested: intake ends, requests in flight are waited for");
 }
 
+/// Whoever supervises the process was told something, or is deaf.
+pub fn told(told: std::io::Result<()>) {
+    if let Err(error) = told {
+        tracing::warn!(%error, "whoever supervises the process cannot be told");
+    }
+}
+
 /// A configuration that works and is odd.
 pub fn configuration_warning(warning: &str) {
     tracing::warn!(warning, "configuration");

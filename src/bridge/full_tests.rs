@@ -14,7 +14,7 @@ fn refused(body_bytes: usize) -> Input {
 
 /// What left the bridge: acknowledgements and the words of alarms. Somebody makes room at the first of them.
 fn edges(seen: mpsc::SyncSender<String>, limit_pages: impl Fn(i64) + Send + 'static) -> Edges {
-    let acknowledged = seen.clone();
+    let (acknowledged, beaten) = (seen.clone(), seen.clone());
     let say = |seen: &mpsc::SyncSender<String>, what: &str| seen.try_send(what.to_owned()).expect("room");
     Edges {
         acknowledge: Box::new(move |_| say(&acknowledged, "acknowledged")),
@@ -30,6 +30,7 @@ fn edges(seen: mpsc::SyncSender<String>, limit_pages: impl Fn(i64) + Send + 'sta
         call: Box::new(|_| {}),
         refresh_directory: Box::new(|_| {}),
         open_intake: Box::new(|_| {}),
+        beat: Box::new(move |_| say(&beaten, "goes on")),
         set_log_level: Box::new(|_| {}),
     }
 }
@@ -60,5 +61,5 @@ async fn a_full_disk_is_an_alarm_at_once_and_another_when_it_has_room() {
     let ready = bridge.engine.poll_ready(clock.now());
     let now = clock.now();
     bridge.carry_out(ready, now).await.expect("it waits for room");
-    assert_eq!(seen_by_us.try_iter().collect::<Vec<_>>(), ["storage_full", "storage_ok", "acknowledged"]);
+    assert_eq!(seen_by_us.try_iter().collect::<Vec<_>>(), ["storage_full", "goes on", "storage_ok", "acknowledged"]);
 }

@@ -64,6 +64,7 @@ fn edges(seen: std_mpsc::SyncSender<String>) -> Edges {
         call: Box::new(|_| {}),
         refresh_directory: Box::new(|_| {}),
         open_intake: Box::new(|_| {}),
+        beat: Box::new(|_| {}),
         set_log_level: Box::new(|_| {}),
     }
 }

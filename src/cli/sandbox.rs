@@ -9,6 +9,7 @@ use super::{print, print_error};
 use crate::app::{App, AppError};
 use crate::config::Problems;
 use crate::mqtt::broker::Broker;
+use crate::supervisor::Supervisor;
 use crate::telemetry;
 use std::fmt;
 use std::io;
@@ -104,7 +105,7 @@ async fn serve(options: Options) -> Result<(), SandboxError> {
     let sender_lines = format!("default_corp = \"{CORP}\"\n");
     let config =
         workbench::configuration(&bench, &sender_lines, &callbacks::sections()).map_err(SandboxError::Configuration)?;
-    let mut app = App::start(config).await.map_err(|error| {
+    let mut app = App::start(config, Supervisor::default()).await.map_err(|error| {
         if let AppError::Http { listen: address, error } = error {
             return SandboxError::Listen { flag: "--listen", address, error };
         }

@@ -127,7 +127,6 @@ impl Bridge {
     }
 
     /// From its next start on.
-    #[allow(dead_code, reason = "for the tests that need root")]
     pub fn launch_by(&mut self, launcher: Launcher) {
         self.launcher = launcher;
     }
@@ -182,10 +181,11 @@ impl Bridge {
         }
     }
 
-    /// Starts it to die at a crash point. It listens on `http`, which its configuration says.
+    /// Starts it to end at a crash point, by the variable that says how. It listens on `http`, which its configuration
+    /// says.
     #[allow(dead_code, reason = "not for the tests that need root")]
-    pub fn start_to_die(&mut self, point: &str, http: SocketAddr) {
-        let (child, reading) = self.spawn(self.command().env("SENDBRIDGE_CRASH_AT", point));
+    pub fn start_to_end(&mut self, variable: &str, point: &str, http: SocketAddr) {
+        let (child, reading) = self.spawn(self.command().env(variable, point));
         self.process = Some(Process { child, reading, http });
     }
 

@@ -26,6 +26,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "mqtt",
                 "publisher",
                 "sender",
+                "supervisor",
                 "telemetry",
             ][..],
         ),
@@ -42,6 +43,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("mqtt", &["clock", "crash", "model", "telemetry"]),
         ("publisher", &["clock", "contain", "model", "mqtt", "telemetry"]),
         ("sender", &["clock", "crash", "model", "telemetry"]),
+        ("supervisor", &["model"]),
         ("telemetry", &["engine", "model"]),
     ])
 }

@@ -2,6 +2,7 @@
 
 use crate::app::{App, AppError};
 use crate::config::Config;
+use crate::supervisor::Supervisor;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -52,7 +53,7 @@ impl Keeper {
 
 async fn keep(config: Config, mut turns: mpsc::Receiver<()>, reports: mpsc::Sender<Report>) {
     loop {
-        let ended = match App::start(config.clone()).await {
+        let ended = match App::start(config.clone(), Supervisor::default()).await {
             Ok(app) => run(app, &mut turns, &reports).await,
             Err(error) => Err(error),
         };
