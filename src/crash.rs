@@ -1,13 +1,18 @@
 //! Named points between two durable steps, at which a test build can be told to die.
 //!
 //! `SENDBRIDGE_CRASH_AT=written:accepted` ends the process where a message is written and not yet committed, the first
-//! time it gets there: nothing is unwound, flushed or closed, as with SIGKILL. A release build has no such points.
+//! time it gets there: nothing is unwound, flushed or closed, as with SIGKILL. With `SENDBRIDGE_PANIC_AT` the task or
+//! the thread that gets there panics instead, and the program does what it does about any panic. A release build has no
+//! such points.
 
 use crate::model::{Action, Outgoing, Record};
 use std::sync::OnceLock;
 
-/// What names the point.
-const VARIABLE: &str = "SENDBRIDGE_CRASH_AT";
+/// What names the point at which the process dies.
+pub const CRASH_AT: &str = "SENDBRIDGE_CRASH_AT";
+
+/// What names the point at which a part of it panics.
+pub const PANIC_AT: &str = "SENDBRIDGE_PANIC_AT";
 
 /// Records that a turn can write. What is only replayed is none of them.
 const RECORDS: [&str; 21] = [
@@ -38,7 +43,13 @@ const RECORDS: [&str; 21] = [
 const ACTIONS: [&str; 7] = ["acknowledge", "send", "answer", "refusal", "event", "reply", "callback_taken"];
 
 /// Points with a place of their own.
-const PLACES: [&str; 11] = [
+const PLACES: [&str; 19] = [
+    "folder_syncing",
+    "folder_synced",
+    "tables_written",
+    "tables_durable",
+    "upgrade_written",
+    "upgrade_durable",
     "restored",
     "message_received",
     "request_begun",
@@ -48,6 +59,8 @@ const PLACES: [&str; 11] = [
     "callback_received",
     "prune_written",
     "prune_durable",
+    "writing_back",
+    "written_back",
     "closing",
     "closed",
 ];
@@ -63,23 +76,31 @@ pub fn points() -> Vec<String> {
     points
 }
 
-/// The point at which this process dies, if it is to die at one.
+/// The variable that names a point of this process, if there is one, and the point.
 ///
 /// # Panics
 /// When there is no such point: a test that waits for it would wait for ever.
-fn wanted() -> Option<&'static str> {
-    static WANTED: OnceLock<Option<String>> = OnceLock::new();
+fn wanted() -> Option<&'static (&'static str, String)> {
+    static WANTED: OnceLock<Option<(&str, String)>> = OnceLock::new();
+    let read = |variable| Some((variable, std::env::var(variable).ok()?));
     let wanted = WANTED.get_or_init(|| {
-        let point = std::env::var(VARIABLE).ok().filter(|_| cfg!(debug_assertions))?;
-        assert!(points().contains(&point), "{VARIABLE}: there is no point {point:?}");
-        Some(point)
+        let (variable, point) = read(CRASH_AT).or_else(|| read(PANIC_AT)).filter(|_| cfg!(debug_assertions))?;
+        assert!(points().contains(&point), "{variable}: there is no point {point:?}");
+        Some((variable, point))
     });
-    wanted.as_deref()
+    wanted.as_ref()
 }
 
 /// Passes a point of [`PLACES`].
+///
+/// # Panics
+/// Where a test wants it to.
 pub fn at(place: &str) {
-    if cfg!(debug_assertions) && wanted() == Some(place) {
+    if cfg!(debug_assertions)
+        && let Some((variable, point)) = wanted()
+        && point == place
+    {
+        assert!(*variable != PANIC_AT, "panic point {place}");
         die(place);
     }
 }

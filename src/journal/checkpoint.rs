@@ -8,6 +8,7 @@
 //! only makes it longer, and it is tried again when it has grown by as much once more. Any other failure is a disk that
 //! cannot be relied on, and the writer stops.
 
+use crate::crash;
 use rusqlite::{Connection, ErrorCode};
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -50,10 +51,13 @@ impl Log {
 
     /// Writes back what no reader still needs and nobody else is writing back. `None` where that has to wait.
     fn write_back(connection: &Connection) -> Result<Option<Self>, rusqlite::Error> {
-        match Self::ask(connection, "PRAGMA wal_checkpoint(PASSIVE)") {
-            Err(error) if can_wait(&error) => Ok(None),
-            log => log.map(Some),
-        }
+        crash::at("writing_back");
+        let log = match Self::ask(connection, "PRAGMA wal_checkpoint(PASSIVE)") {
+            Err(error) if can_wait(&error) => return Ok(None),
+            log => log?,
+        };
+        crash::at("written_back");
+        Ok(Some(log))
     }
 
     fn ask(connection: &Connection, sql: &str) -> Result<Self, rusqlite::Error> {

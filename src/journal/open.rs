@@ -2,6 +2,7 @@
 
 use super::codec::{span_out, time_out, unsigned};
 use super::{Anchor, OpenError, Suspect, mark, poison, schema};
+use crate::crash;
 use crate::model::LastNumbers;
 use crate::model::Seq;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -138,8 +139,11 @@ fn create_file(path: &Path) -> Result<(), OpenError> {
 /// A name that is not durable is lost with all that is behind it.
 fn sync_directory(path: &Path) -> Result<(), OpenError> {
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    crash::at("folder_syncing");
     let synced = File::open(directory.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all());
-    synced.map_err(|error| OpenError::File { path: path.to_owned(), error })
+    synced.map_err(|error| OpenError::File { path: path.to_owned(), error })?;
+    crash::at("folder_synced");
+    Ok(())
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -152,26 +156,29 @@ fn is_empty(connection: &Connection) -> Result<bool, rusqlite::Error> {
     connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
 }
 
-/// Makes all tables or none: a crash in between leaves an empty file, which the next open fills.
 fn create_tables(connection: &Connection) -> Result<(), rusqlite::Error> {
-    let (application_id, version) = (schema::APPLICATION_ID, schema::VERSION);
-    connection.execute_batch(&format!(
-        "PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {} {} PRAGMA application_id = {application_id}; \
-         PRAGMA user_version = {version}; COMMIT;",
-        schema::TABLES,
-        schema::STEPS.concat()
-    ))
+    let sql =
+        format!("{} {} PRAGMA application_id = {};", schema::TABLES, schema::STEPS.concat(), schema::APPLICATION_ID);
+    change_schema(connection, &sql, ["tables_written", "tables_durable"])
 }
 
-/// Takes the steps that a file of this version lacks, all or none: a crash in between leaves it as it was.
+/// Takes the steps that a file of this version lacks.
 fn upgrade(connection: &Connection, version: i64) -> Result<(), rusqlite::Error> {
     let taken = usize::try_from(version).unwrap_or_default().saturating_sub(1);
     let Some(steps) = schema::STEPS.get(taken..).filter(|steps| !steps.is_empty()) else { return Ok(()) };
+    change_schema(connection, &steps.concat(), ["upgrade_written", "upgrade_durable"])
+}
+
+/// Makes the file one of our version, all or nothing: a crash in between leaves it as it was, for the next open.
+fn change_schema(connection: &Connection, sql: &str, [written, durable]: [&str; 2]) -> Result<(), rusqlite::Error> {
+    let version = schema::VERSION;
     connection.execute_batch(&format!(
-        "PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {} PRAGMA user_version = {}; COMMIT;",
-        steps.concat(),
-        schema::VERSION
-    ))
+        "PRAGMA synchronous = FULL; BEGIN IMMEDIATE; {sql} PRAGMA user_version = {version};"
+    ))?;
+    crash::at(written);
+    connection.execute_batch("COMMIT;")?;
+    crash::at(durable);
+    Ok(())
 }
 
 /// Returns the version of its schema.

@@ -27,7 +27,9 @@ const COMMAND_REPEATS: u32 = 20;
 pub struct Message {
     pub topic: String,
     pub payload: Bytes,
+    /// QoS 0, or else, if not QoS 2, QoS 1.
     pub weak: bool,
+    pub exactly_once: bool,
     pub retain: bool,
     pub response_topic: Option<String>,
     pub correlation: Option<Bytes>,
@@ -72,7 +74,7 @@ pub struct Seen {
     pub all: Vec<Heard>,
     /// What came on the answer topics, by the JSON text of the id.
     pub answers: BTreeMap<String, Vec<Heard>>,
-    /// Publishes that the broker has acknowledged.
+    /// Publishes that the broker has acknowledged, those with QoS 2 to the end.
     pub acknowledged: u64,
     /// The first payload that was not as its schema says.
     pub invalid: Option<String>,
@@ -169,15 +171,23 @@ impl Publisher {
     /// Hands a message to the client, which waits when the window is full.
     pub async fn publish(&self, message: Message) {
         canary::feed(&message.payload);
-        let Message { topic, payload, weak, retain, response_topic, correlation, expiry_s } = message;
+        let Message { topic, payload, weak, exactly_once, retain, response_topic, correlation, expiry_s } = message;
         match &self.client {
             Client::Three(client) => {
                 assert!(response_topic.is_none() && correlation.is_none() && expiry_s.is_none(), "MQTT 3.1.1 has none");
-                let qos = if weak { rumqttc::QoS::AtMostOnce } else { rumqttc::QoS::AtLeastOnce };
+                let qos = match (weak, exactly_once) {
+                    (true, _) => rumqttc::QoS::AtMostOnce,
+                    (false, true) => rumqttc::QoS::ExactlyOnce,
+                    (false, false) => rumqttc::QoS::AtLeastOnce,
+                };
                 client.publish(topic, qos, retain, payload).await.expect("it polls");
             }
             Client::Five(client) => {
-                let qos = if weak { v5::mqttbytes::QoS::AtMostOnce } else { v5::mqttbytes::QoS::AtLeastOnce };
+                let qos = match (weak, exactly_once) {
+                    (true, _) => v5::mqttbytes::QoS::AtMostOnce,
+                    (false, true) => v5::mqttbytes::QoS::ExactlyOnce,
+                    (false, false) => v5::mqttbytes::QoS::AtLeastOnce,
+                };
                 let properties = packets::PublishProperties {
                     response_topic,
                     correlation_data: correlation,
@@ -362,7 +372,9 @@ async fn poll_five(
                 client.try_subscribe_many(topics.iter().map(filter)).expect("room");
             }
             Ok(v5::Event::Incoming(Packet::SubAck(_))) => seen.send_modify(|seen| seen.subscribed += 1),
-            Ok(v5::Event::Incoming(Packet::PubAck(_))) => seen.send_modify(|seen| seen.acknowledged += 1),
+            Ok(v5::Event::Incoming(Packet::PubAck(_) | Packet::PubComp(_))) => {
+                seen.send_modify(|seen| seen.acknowledged += 1);
+            }
             Ok(v5::Event::Incoming(Packet::Publish(publish))) => {
                 let topic = String::from_utf8_lossy(&publish.topic).into_owned();
                 let correlation = publish.properties.and_then(|properties| properties.correlation_data);
@@ -392,7 +404,9 @@ async fn poll_three(
                 client.try_subscribe_many(topics.iter().map(filter)).expect("room");
             }
             Ok(rumqttc::Event::Incoming(Packet::SubAck(_))) => seen.send_modify(|seen| seen.subscribed += 1),
-            Ok(rumqttc::Event::Incoming(Packet::PubAck(_))) => seen.send_modify(|seen| seen.acknowledged += 1),
+            Ok(rumqttc::Event::Incoming(Packet::PubAck(_) | Packet::PubComp(_))) => {
+                seen.send_modify(|seen| seen.acknowledged += 1);
+            }
             Ok(rumqttc::Event::Incoming(Packet::Publish(publish))) => {
                 let heard =
                     Heard { topic: publish.topic, payload: publish.payload, correlation: None, retain: publish.retain };

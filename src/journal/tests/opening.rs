@@ -122,14 +122,7 @@ async fn an_old_backup_is_refused_and_left_alone_until_somebody_insists() {
 
 /// Takes a file back to what version 1 wrote.
 fn as_version_one(path: &Path) {
-    let back =
-        "DROP TABLE block; DROP TABLE retry; DROP TABLE limit_override; ALTER TABLE command DROP COLUMN fingerprint;
-        DROP TABLE callback; DROP TABLE event; DROP TABLE proof; DROP TABLE presence; DROP TABLE cool_down;
-        ALTER TABLE progress DROP COLUMN event; ALTER TABLE message DROP COLUMN shown;
-        ALTER TABLE outcome DROP COLUMN receipt_at; ALTER TABLE outcome DROP COLUMN receipt_error;
-        ALTER TABLE outcome DROP COLUMN receipt_text; ALTER TABLE history DROP COLUMN receipt_at;
-        ALTER TABLE history DROP COLUMN receipt_error; ALTER TABLE history DROP COLUMN receipt_text;
-        PRAGMA user_version = 1;";
+    let back = include_str!("../../../tests/data/journal/back-to-version-1.sql");
     Connection::open(path).and_then(|file| file.execute_batch(back)).expect("an older file");
 }
 

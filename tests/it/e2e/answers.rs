@@ -168,6 +168,44 @@ async fn old_publishers_and_qos_0_are_served_too() {
     assert_eq!(weak["weak"], true);
 }
 
+/// The publisher's handshake is with the broker alone, which delivers with the QoS that the bridge has subscribed with.
+#[tokio::test(flavor = "multi_thread")]
+async fn qos_2_is_taken_like_qos_1_whether_the_bridge_is_there_or_not() {
+    const HEARD: &[&str] = &["SendMessageResp", "sendbridge/event/send/queued"];
+    let mut scene = Scene::start(server(&["1"]), |config| config).await;
+    let port = scene.broker.port();
+    let publishers = [Publisher::connect_three(port, HEARD).await, Publisher::connect(port, HEARD).await];
+    for (life, is_there) in [("there", true), ("away", false)] {
+        if !is_there {
+            // In order: what the journal has not closed would be answered again.
+            assert!(scene.bridge.terminate().success());
+        }
+        for (version, publisher) in ["three", "five"].iter().zip(&publishers) {
+            let id = format!("{life}-{version}");
+            let acknowledged = publisher.look(|seen| seen.acknowledged);
+            publisher.publish(Message { exactly_once: true, ..Message::send(text("1", &id, &id)) }).await;
+            publisher.wait("the end of the handshake", |seen| seen.acknowledged == acknowledged + 1).await;
+        }
+        if !is_there {
+            scene.bridge.start_again().await;
+        }
+        for id in ["three", "five"].map(|version| format!("{life}-{version}")) {
+            assert!(scene.publisher.answer_to(&id).await["msgId"].is_string());
+            let queued = |heard: &Heard| {
+                (heard.topic == "sendbridge/event/send/queued" && heard.json()["id"] == *id).then(|| heard.json())
+            };
+            let queued = publishers[0].find("its event", queued).await;
+            assert_ne!(queued["weak"], true, "{queued}");
+        }
+    }
+    scene.publisher.ask_until("health", json!({}), |health| health["answersOpen"] == 0).await;
+    for (id, answers) in scene.publisher.seen().answers {
+        assert_eq!(answers.len(), 1, "{id}");
+    }
+    let ledger = scene.sender.ledger();
+    assert_eq!((ledger.arrivals, ledger.effects, ledger.repeated().count()), (4, 4, 0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_is_answered_again_and_sent_once() {
     let scene = Scene::start(server(&["1", "2"]), |config| config).await;

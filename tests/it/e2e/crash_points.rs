@@ -2,18 +2,21 @@
 //! each point, on one journal, while everything that a bridge does goes on. At the end all is answered, and
 //! `sendbridge audit` compares the journal with what the server saw.
 
-use super::{Scene, eventually, server, text};
+use super::{Scene, disk, eventually, server, text};
 use crate::bridge::{Config, DEADLINE};
 use crate::canary;
 use crate::mosquitto::free_port;
 use crate::publisher::{Message, Seen};
 use nix::sys::signal::Signal;
+use rusqlite::{Connection, OpenFlags};
 use sendbridge::cli::pretend::{Act, Behaviour, Faults, Happening, Ledger, PretendAccount, Report, Settings, When};
 use sendbridge::clock::Clock;
+use sendbridge::crash::CRASH_AT;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -58,9 +61,10 @@ async fn traffic(scene: &Scene, round: u64) {
         let id = format!("{account}-{round}");
         publisher.send(text(account, &id, &id)).await;
     }
-    // A repeat: of something live, or over and answered again.
-    let earlier = format!("good-{}", round.saturating_sub(4));
-    publisher.send(text("good", &earlier, &earlier)).await;
+    // A repeat of something that is over, and is answered again.
+    if let Some(over) = publisher.look(last_answered) {
+        publisher.send(text("good", &over, &over)).await;
+    }
     publisher.send(json!({ "wxId": "good", "id": format!("bad-{round}") }).to_string()).await;
     // Somebody new, in the first rounds.
     let new = format!("new-{round}");
@@ -86,6 +90,13 @@ async fn traffic(scene: &Scene, round: u64) {
     scene.sender.happen(&Happening::Login { account, corp: None }, &Report::USUAL);
 }
 
+/// The last message to the account `good` that has an answer.
+fn last_answered(seen: &Seen) -> Option<String> {
+    let number = |id: &String| id.strip_prefix("\"good-")?.strip_suffix('"')?.parse::<u64>().ok();
+    let last = seen.answers.keys().filter_map(number).max()?;
+    Some(format!("good-{last}"))
+}
+
 /// The number of the block that was made last.
 fn last_block(seen: &Seen) -> Option<u64> {
     let replies = seen.all.iter().rev().filter(|heard| heard.topic == "sendbridge/response/message/cancel");
@@ -109,17 +120,33 @@ fn refused(seen: &Seen) -> Vec<String> {
     refused.take(5).map(|heard| format!("{}: {}", heard.topic, heard.text())).collect()
 }
 
-/// All points, with those first that only a fresh journal passes.
+/// Points that only the journal of an older version passes.
+const OF_AN_UPGRADE: [&str; 2] = ["upgrade_written", "upgrade_durable"];
+
+/// All points but these, with those first that only a fresh journal passes: one without tables, and one without
+/// accounts.
 fn points() -> Vec<String> {
     let mut points = sendbridge::crash::points();
-    points.sort_by_key(|point| !point.ends_with(":located"));
+    points.retain(|point| !OF_AN_UPGRADE.contains(&point.as_str()));
+    points.sort_by_key(|point| (!point.starts_with("tables_"), !point.ends_with(":located")));
     points
+}
+
+/// Takes the journal away. Nothing is in it yet.
+fn forget(scene: &Scene) {
+    let journal = scene.bridge.path("journal.db");
+    assert!(disk::accepted(&journal).is_empty(), "messages would be lost");
+    for name in ["journal.db", "journal.db-wal", "journal.db-shm"] {
+        // The companions are there or not, as the end before left them.
+        let _ = std::fs::remove_file(scene.bridge.path(name));
+    }
+    assert!(!journal.exists());
 }
 
 /// Lets the bridge die at a point, while traffic goes on. Returns the number of the last round.
 async fn die_at(scene: &mut Scene, point: &str, http: SocketAddr, mut round: u64) -> u64 {
     let earlier = scene.bridge.log().len();
-    scene.bridge.start_to_die(point, http);
+    scene.bridge.start_to_end(CRASH_AT, point, http);
     if matches!(point, "closing" | "closed") {
         // A signal before that would end it as it ends any program.
         scene.bridge.logged(earlier, |line| line.contains("address").then_some(())).await;
@@ -133,11 +160,16 @@ async fn die_at(scene: &mut Scene, point: &str, http: SocketAddr, mut round: u64
         round += 1;
         tokio::time::timeout(DEADLINE, traffic(scene, round)).await.expect("the broker takes it");
     }
+    died_at(scene, point, earlier);
+    round
+}
+
+/// It has died, or is about to, at this point and nowhere else.
+fn died_at(scene: &mut Scene, point: &str, earlier: usize) {
     let status = scene.bridge.wait();
     assert_eq!(status.signal(), Some(Signal::SIGABRT as i32), "{point}: {status}");
     let said = format!("crash point {point}");
     assert!(scene.bridge.log()[earlier..].contains(&said), "it did not die at {point}");
-    round
 }
 
 /// A person looks into each chat, and says what is there, until so many messages are answered. Some are only sent, and
@@ -171,7 +203,7 @@ fn judge(seen: &Seen, ledger: &Ledger, may_repeat: bool) {
 }
 
 /// The exit code of `sendbridge audit` beside the server's ledger, and its report.
-async fn audit(scene: &Scene) -> (Option<i32>, Value) {
+pub(super) async fn audit(scene: &Scene) -> (Option<i32>, Value) {
     let mut stream = tokio::net::TcpStream::connect(scene.sender.address()).await.expect("it listens");
     let request = "GET /sandbox/requests HTTP/1.1\r\nhost: sender\r\nconnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).await.expect("it reads");
@@ -189,7 +221,7 @@ async fn audit(scene: &Scene) -> (Option<i32>, Value) {
 }
 
 /// A bridge that was killed once, with callbacks and all kinds of trouble at its sender, and where it listens.
-async fn begin(policy: &str, configure: impl FnOnce(Config) -> Config) -> (Scene, SocketAddr) {
+pub(super) async fn begin(policy: &str, configure: impl FnOnce(Config) -> Config) -> (Scene, SocketAddr) {
     let http = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     let server = Settings { admin: true, ..server(&[&ACCOUNTS[..], &["quiet"]].concat()) };
     let mut scene = Scene::start(server, |config| {
@@ -235,6 +267,7 @@ async fn end(mut scene: Scene, policy: &str, round: u64) {
 /// One life for each point.
 async fn dies_everywhere(policy: &str) {
     let (mut scene, http) = begin(policy, |config| config).await;
+    forget(&scene);
     let mut round = 0;
     for point in points() {
         round = die_at(&mut scene, &point, http, round).await;
@@ -255,6 +288,45 @@ async fn a_crash_at_every_point_is_survived_where_doubts_are_sent_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_every_point_is_survived_where_doubts_are_held() {
     dies_everywhere("hold").await;
+}
+
+/// The version of the schema of a journal.
+fn version(journal: &Path) -> i64 {
+    let file = Connection::open_with_flags(journal, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("a journal");
+    file.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a version")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_in_the_middle_of_an_upgrade_leaves_the_old_journal_or_the_new_one() {
+    let (mut scene, http) = begin("report", |config| config).await;
+    let journal = scene.bridge.path("journal.db");
+    let newest = version(&journal);
+    scene.bridge.start_again().await;
+    scene.still_sends("good", "sent").await;
+    scene.publisher.ask("pause", json!({ "account": "good", "reason": "test" })).await;
+    scene.publisher.send(text("good", "waits", "waits")).await;
+    scene.publisher.ask_until("account/get", json!({ "account": "good" }), |data| data["queued"] == 1).await;
+    assert!(scene.bridge.terminate().success());
+    let back = include_str!("../../data/journal/back-to-version-1.sql");
+    Connection::open(&journal).and_then(|file| file.execute_batch(back)).expect("an older journal");
+
+    for (point, left) in OF_AN_UPGRADE.iter().zip([1, newest]) {
+        assert_eq!(version(&journal), 1, "{point}");
+        let earlier = scene.bridge.log().len();
+        scene.bridge.start_to_end(CRASH_AT, point, http);
+        died_at(&mut scene, point, earlier);
+        assert_eq!(version(&journal), left, "{point}");
+    }
+    scene.bridge.start_again().await;
+    scene.publisher.ask("resume", json!({ "account": "good" })).await;
+    assert!(scene.publisher.answer_to("waits").await["msgId"].is_string());
+    scene.publisher.ask_until("health", json!({}), |health| health["answersOpen"] == 0).await;
+    assert_eq!((scene.effects("sent"), scene.effects("waits")), (1, 1));
+    scene.still_sends("good", "after").await;
+    assert!(scene.bridge.terminate().success());
+    judge(&scene.publisher.seen(), &scene.sender.ledger(), false);
+    let (code, report) = audit(&scene).await;
+    assert_eq!((code, &report["held"]), (Some(0), &json!(true)), "{report:#}");
 }
 
 /// Between two rounds of the soak.
