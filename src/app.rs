@@ -184,12 +184,7 @@ impl App {
             call: make_calls(&senders, orders.clone()),
             refresh_directory: refresh_through(senders),
             set_log_level: Box::new(telemetry::log_from),
-            open_intake: Box::new(move |open| {
-                intake_switch.send_modify(|wanted| {
-                    wanted.open = open;
-                    wanted.closings += u64::from(!open);
-                });
-            }),
+            open_intake: switch_intake(intake_switch),
             beat: Box::new(move |now| heart.beat(now)),
         };
         let readiness =
@@ -274,6 +269,15 @@ struct Wanted {
     /// How often it was to be closed. What came meanwhile was not acknowledged, and comes again over a new connection
     /// only; so none may be missed, however soon intake was to be opened again.
     closings: u64,
+}
+
+fn switch_intake(switch: watch::Sender<Wanted>) -> Box<dyn FnMut(bool) + Send> {
+    Box::new(move |open| {
+        switch.send_modify(|wanted| {
+            wanted.open = open;
+            wanted.closings += u64::from(!open);
+        });
+    })
 }
 
 async fn start_broker(listen: Option<SocketAddr>) -> Result<Option<Broker>, AppError> {
