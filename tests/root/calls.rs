@@ -62,14 +62,6 @@ impl Campaign {
         format!("{}:error={}:when={number}{onwards}", self.call, self.error)
     }
 
-    /// A page that was read stays in memory for as long as the process lives.
-    async fn forget_what_was_read(&self, scene: &mut Scene) {
-        if self.call == "pread64" {
-            scene.bridge.kill();
-            scene.bridge.start_again().await;
-        }
-    }
-
     /// How many calls a run makes, and how many were made to fail.
     async fn fight(&self) -> (usize, usize) {
         let messages = if self.thread == "journal" { MESSAGES } else { MESSAGES_FOR_A_LONG_LOG };
@@ -77,13 +69,11 @@ impl Campaign {
         // The first second after a start sends nothing, and what it writes is not what a run writes.
         scene.send_next().await;
         scene.all_answered().await;
-        self.forget_what_was_read(&mut scene).await;
         let tracer = Tracer::attach(thread_named(scene.bridge.id(), self.thread), &self.rule(NEVER));
         run_of_messages(&mut scene, messages).await.expect("nothing fails");
         let (calls, _) = tokio::task::block_in_place(|| tracer.detach());
         let mut failed = 0;
         for number in chosen(calls) {
-            self.forget_what_was_read(&mut scene).await;
             let tracer = Tracer::attach(thread_named(scene.bridge.id(), self.thread), &self.rule(number));
             let ended = run_of_messages(&mut scene, messages).await;
             let (_, injected) = tokio::task::block_in_place(|| tracer.detach());
@@ -111,7 +101,7 @@ impl Campaign {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs strace"]
-async fn a_sync_a_write_or_a_read_that_fails_ends_the_process_and_the_disk_decides() {
+async fn a_sync_or_a_write_that_fails_ends_the_process_and_the_disk_decides() {
     if let Err(why) = is_allowed() {
         return skipped("48, 49", "failing system calls", &why);
     }
@@ -120,8 +110,6 @@ async fn a_sync_a_write_or_a_read_that_fails_ends_the_process_and_the_disk_decid
         ("journal", "fsync", true),
         ("journal", "pwrite64", false),
         ("journal", "pwrite64", true),
-        ("journal", "pread64", false),
-        ("journal", "pread64", true),
         ("checkpoint", "fsync", false),
         ("checkpoint", "pwrite64", false),
     ];
