@@ -117,6 +117,12 @@ impl Mosquitto {
         assert!(log.wait_until(DEADLINE, |lines| count(lines, "Saving in-memory database") > saved), "it did not save");
     }
 
+    /// Returns once it has told this of its present run. It logs every packet of everybody.
+    pub fn wait_for(&self, text: &str) {
+        let log = &self.process.as_ref().expect("running").log;
+        assert!(log.wait_until(DEADLINE, |lines| count(lines, text) > 0), "it never said {text:?}");
+    }
+
     fn signal(&self, signal: Signal) {
         let id = self.process.as_ref().expect("running").child.id();
         kill(Pid::from_raw(i32::try_from(id).expect("a process id")), signal).expect("it is ours");

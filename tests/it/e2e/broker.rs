@@ -119,6 +119,8 @@ async fn a_broker_that_forgets_the_session_costs_nothing_when_ids_are_repeated()
                 scene.broker.kill();
                 scene.broker.start_again();
             });
+            // It forgot who subscribed: what is published before the bridge has again is lost.
+            tokio::task::block_in_place(|| scene.broker.wait_for("Sending SUBACK to sendbridge-in"));
             reconnected(&scene, subscribed).await;
         }
     }

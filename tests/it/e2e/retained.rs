@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 #[tokio::test(flavor = "multi_thread")]
 async fn the_info_says_what_there_is_and_no_secret() {
     let scene = Scene::start(server(&["1"]), |config| config.with("topics.events", r#""final""#)).await;
+    // What one is told who listened before, the broker has stored for those who come.
+    let observer = scene._observer.as_ref().expect("it listens");
+    observer.wait("the info", |seen| seen.on("sendbridge/info").next().is_some()).await;
     let late = Publisher::connect(scene.broker.port(), &["sendbridge/info"]).await;
     late.wait("the info", |seen| !seen.all.is_empty()).await;
     let heard = late.seen().all[0].clone();
@@ -43,11 +46,13 @@ async fn the_list_of_holds_of_an_earlier_life_is_replaced() {
     let mut bridge = Bridge::start_ready(&Config::new(&broker, &sender)).await;
     listener.wait("no hold", |seen| holds(seen) == Some(json!([]))).await;
     let hold = publisher.ask("pause", json!({ "account": "1", "reason": "r" })).await;
+    let kept = |seen: &Seen| holds(seen).is_some_and(|holds| holds[0]["id"] == hold["hold"]);
+    // Before it dies, so that nothing of this life comes behind what follows.
+    listener.wait("the hold", kept).await;
     bridge.kill();
     publisher.publish(Message { retain: true, ..Message::new("sendbridge/hold", stale.to_string()) }).await;
     listener.wait("the stale one again", |seen| holds(seen) == Some(stale["holds"].clone())).await;
     bridge.start_again().await;
-    let kept = |seen: &Seen| holds(seen).is_some_and(|holds| holds[0]["id"] == hold["hold"]);
     listener.wait("the hold that was kept", kept).await;
     let before = listener.seen().all.len();
     // It never said that there is none.
@@ -133,16 +138,20 @@ async fn every_status_is_right_after_a_crash_and_cleared_when_nothing_is_left_of
     shows(&live, "sendbridge/state", |state| state["state"] == "online").await;
     // Nobody sends, asks or changes anything: what is said now it says because it started.
     shows(&live, ACCOUNT, |account| is_after(account, &before)).await;
-    // Whoever comes late is told all of it by the broker.
+    let shows_all = async |listener: &Publisher| {
+        shows(listener, "sendbridge/state", |state| state["state"] == "online").await;
+        shows(listener, ACCOUNT, |account| is_held(account) && is_after(account, &before)).await;
+        shows(listener, "sendbridge/hold", |holds| holds["holds"][0]["id"] == hold["hold"]).await;
+        let is_counted = |corp: &Value| corp["queued"].as_u64() >= Some(1) && corp["counts"]["balanced"] == true;
+        shows(listener, "sendbridge/corp/corp", |corp| is_counted(corp) && is_after(corp, &before)).await;
+        let is_well = |health: &Value| health["balanced"] == true && health["holds"] == 1;
+        shows(listener, "sendbridge/health", |health| is_well(health) && is_after(health, &before)).await;
+        shows(listener, "sendbridge/info", |info| info["version"] == env!("CARGO_PKG_VERSION")).await;
+    };
+    shows_all(&live).await;
+    // Whoever comes late is told all of it by the broker, which has it by now.
     let late = Publisher::connect(scene.broker.port(), &["sendbridge/#"]).await;
-    shows(&late, "sendbridge/state", |state| state["state"] == "online").await;
-    shows(&late, ACCOUNT, |account| is_held(account) && is_after(account, &before)).await;
-    shows(&late, "sendbridge/hold", |holds| holds["holds"][0]["id"] == hold["hold"]).await;
-    let is_counted = |corp: &Value| corp["queued"].as_u64() >= Some(1) && corp["counts"]["balanced"] == true;
-    shows(&late, "sendbridge/corp/corp", |corp| is_counted(corp) && is_after(corp, &before)).await;
-    let is_well = |health: &Value| health["balanced"] == true && health["holds"] == 1;
-    shows(&late, "sendbridge/health", |health| is_well(health) && is_after(health, &before)).await;
-    shows(&late, "sendbridge/info", |info| info["version"] == env!("CARGO_PKG_VERSION")).await;
+    shows_all(&late).await;
     for topic in ["state", "account/1", "corp/corp", "health", "hold", "info"].map(|name| format!("sendbridge/{name}"))
     {
         assert!(late.seen().on(&topic).next().is_some_and(|heard| heard.retain), "{topic} is retained");
