@@ -113,7 +113,9 @@ fn silent() -> Faults {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_callback_tells_what_became_of_a_message_whatever_the_case_of_its_id() {
-    let scene = Scene::start(server(&["1"]), with_source).await;
+    // The account must still cool down when it is asked about.
+    let cools = |config: Config| with_source(config).with("limits.cool_down", r#""5s""#);
+    let scene = Scene::start(server(&["1"]), cools).await;
     let listener = Publisher::connect(scene.broker.port(), EVENTS).await;
     scene.publisher.send(text("1", "good", "good")).await;
     let good = scene.publisher.answer_to("good").await["msgId"].as_str().expect("an id").to_uppercase();

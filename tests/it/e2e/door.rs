@@ -197,10 +197,13 @@ async fn slow_ones_are_cut_off_and_keep_nobody_out() {
             "POST {target} HTTP/1.1\r\nhost: h\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 10\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).await.expect("it reads");
+        half.push(stream);
+    }
+    // All are asked before any is heard: one after the other could take longer than the first has for its body.
+    for stream in &mut half {
         let mut goes_on = [0; 25];
         stream.read_exact(&mut goes_on).await.expect("it wants the body");
         assert_eq!(&goes_on, b"HTTP/1.1 100 Continue\r\n\r\n");
-        half.push(stream);
     }
     let (status, head, _) = ask(&scene.bridge, &Request::post("q1", quntool("no room"))).await;
     assert_eq!(status, 503, "{head}");

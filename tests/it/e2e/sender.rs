@@ -49,7 +49,8 @@ async fn a_sender_that_was_gone_gets_everything_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_is_said_to_be_unknown_and_nothing_is_repeated() {
     let scene = Scene::start(server(&["1", "2"]), |config| {
-        config.with("senders.timeout", r#""1s""#).with("senders.connect_timeout", r#""500ms""#)
+        // Long enough for every answer that comes at all.
+        config.with("senders.timeout", r#""3s""#).with("senders.connect_timeout", r#""2s""#)
     })
     .await;
     let acts = [Act::Silence, Act::Reset, Act::Cut, Act::Html, Act::Status { status: 502, retry_after: None }];
@@ -110,9 +111,14 @@ async fn a_held_doubt_stays_open_across_a_crash() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_account_waits_and_is_then_said_to_be_unknown() {
     let scene = Scene::start(server(&["1"]), |config| config.with("messages.unknown_account_grace", r#""2s""#)).await;
+    let watcher = Publisher::connect(scene.broker.port(), &["sendbridge/account/nobody"]).await;
     scene.publisher.send(text("nobody", "lost", "lost")).await;
-    let waits = |data: &Value| data["reason"] == "unknown_account";
-    scene.publisher.ask_until("account/get", json!({ "account": "nobody" }), waits).await;
+    // Said by itself, so that nobody has to ask before the grace is over.
+    let waits = |heard: &crate::publisher::Heard| {
+        let account = heard.json();
+        (account["reason"] == "unknown_account" && account["queued"] == 1).then_some(())
+    };
+    watcher.find("that it waits", waits).await;
     let answer = scene.publisher.answer_to("lost").await;
     assert_eq!((code(&answer), &answer["error"]["retryable"]), ("UNKNOWN_ACCOUNT", &json!(true)));
     assert_eq!(scene.arrivals("lost"), 0);
@@ -158,7 +164,8 @@ async fn a_refused_key_holds_the_sender_and_burns_no_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_account_that_is_too_fast_cools_down_alone() {
-    let scene = Scene::start(server(&["1", "2"]), |config| config.with("limits.cool_down", r#""1500ms""#)).await;
+    // Longer than all that others send meanwhile takes.
+    let scene = Scene::start(server(&["1", "2"]), |config| config.with("limits.cool_down", r#""5s""#)).await;
     let listener = Publisher::connect(scene.broker.port(), EVENTS).await;
     let busy = Behaviour::refuse(Act::Status { status: 429, retry_after: None });
     let rule = Rule { account: Some(Box::from("1")), ..Rule::always(busy).times(1) };

@@ -150,7 +150,7 @@ async fn one_message_is_sent_and_answered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_there_is_told_from_no_answer_yet() {
     let mut scene = Scene::start(1, Duration::ZERO, |config| config).await;
-    let message = ["--account", "account-0", "--to", "S:1_2", "--text", "x", "--id", "m1", "--wait", "1s"];
+    let message = ["--account", "account-0", "--to", "S:1_2", "--text", "x", "--id", "m1", "--wait", "3s"];
     scene.bridge.kill();
     let (code, _, said) = scene.sent(&message);
     assert_eq!(code, Some(75), "{said}");
