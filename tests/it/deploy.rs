@@ -2,9 +2,9 @@
 //!
 //! Where Mosquitto or systemd is not installed these tests say so and pass: they are about those programs.
 
+use crate::mosquitto::free_port;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -45,7 +45,8 @@ impl Broker {
     fn start(file: &str, users: &[&str]) -> Option<Self> {
         let mosquitto = program("mosquitto")?;
         let folder = tempfile::tempdir().expect("a folder");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+        // One of those that the system gives away could be gone before the broker has it, or while it restarts.
+        let port = free_port();
         let configuration = configuration(file, port, folder.path());
         fs::write(folder.path().join("mosquitto.conf"), configuration).expect("write");
         fs::write(folder.path().join("acl"), deploy("mosquitto/acl")).expect("write");
