@@ -226,12 +226,19 @@ impl Publisher {
         self.seen.borrow().clone()
     }
 
-    /// Returns once `is_there` holds of what was heard.
+    /// Returns once `is_there` holds of what was heard. As long as more messages are answered a slow machine has time.
     pub async fn wait(&self, what: &str, mut is_there: impl FnMut(&Seen) -> bool) {
         let mut seen = self.seen.clone();
-        let is_there = |seen: &Seen| seen.invalid.is_some() || is_there(seen);
-        // What it returns is a lock: whoever reads again under it waits for the writer that waits for it.
-        let was_heard = tokio::time::timeout(DEADLINE, seen.wait_for(is_there)).await.is_ok();
+        let mut is_there = |seen: &Seen| seen.invalid.is_some() || is_there(seen);
+        let answers = || self.look(|seen| seen.answers.len());
+        let was_heard = loop {
+            let before = answers();
+            // What it returns is a lock: whoever reads again under it waits for the writer that waits for it.
+            let was_heard = tokio::time::timeout(DEADLINE, seen.wait_for(&mut is_there)).await.is_ok();
+            if was_heard || answers() == before {
+                break was_heard;
+            }
+        };
         self.assert_valid();
         if !was_heard {
             let seen = self.seen();

@@ -10,9 +10,6 @@ use std::time::Duration;
 
 const ROWS: usize = 2000;
 const ACCOUNTS: usize = 20;
-/// An hour with room for all that the interruptions wait for and not for the whole list, which so never ends before
-/// them, however late they come.
-const SHORT_HOUR: u32 = 1800;
 
 /// Returns when the server has seen that many messages.
 async fn effects(scene: &Scene, least: u64) {
@@ -25,17 +22,20 @@ async fn effects(scene: &Scene, least: u64) {
     tokio::time::timeout(DEADLINE, looking).await.unwrap_or_else(|_| panic!("{least} effects: not in time"));
 }
 
-/// Somebody who makes the hour short, or gives it back.
+/// Somebody who gives out the hour in parts. So a run ends no earlier than it is interrupted, and what the next
+/// interruption waits for is more than this run can have published: the next one has then, and listens to signals.
 struct Operator(Publisher);
 
 impl Operator {
     async fn of(scene: &Scene) -> Self {
-        let operator = Self(Publisher::connect(scene.broker.port(), TOPICS).await);
-        operator.0.ask("limits/set", json!({ "corp": "corp", "perHour": SHORT_HOUR })).await;
-        operator
+        Self(Publisher::connect(scene.broker.port(), TOPICS).await)
     }
 
-    async fn lets_it_end(&self) {
+    async fn gives(&self, places: u32) {
+        self.0.ask("limits/set", json!({ "corp": "corp", "perHour": places })).await;
+    }
+
+    async fn gives_all(&self) {
         self.0.ask("limits/set", json!({ "corp": "corp", "reset": true })).await;
     }
 }
@@ -56,6 +56,7 @@ async fn a_list_that_is_killed_and_interrupted_is_sent_once() {
     let arguments = ["--file", "list.csv", "--results", "results.csv", "--window", "300"];
     let start = |scene: &Scene| scene.send(&arguments).spawn().expect("the program");
 
+    operator.gives(600).await;
     let child = start(&scene);
     effects(&scene, 400).await;
     // A second run on the same results is kept out.
@@ -65,14 +66,16 @@ async fn a_list_that_is_killed_and_interrupted_is_sent_once() {
     let (code, _) = killed(child, Signal::SIGKILL);
     assert_eq!(code, None, "killed");
 
+    operator.gives(1200).await;
     let child = start(&scene);
     effects(&scene, 900).await;
     let (code, said) = killed(child, Signal::SIGINT);
     assert_eq!(code, Some(130), "{said}");
     assert!(said.contains("going on: ") && said.contains("the same command goes on"), "{said}");
 
+    operator.gives(1900).await;
     let child = start(&scene);
-    effects(&scene, 1300).await;
+    effects(&scene, 1500).await;
     // The bridge and the broker may go too. The broker keeps nothing, so what is published before the bridge has
     // subscribed again is lost, and repeated after two minutes only: the list sleeps until then.
     signal(&child, Signal::SIGSTOP);
@@ -82,7 +85,7 @@ async fn a_list_that_is_killed_and_interrupted_is_sent_once() {
     scene.bridge.start_again().await;
     scene.bridge.ready().await;
     signal(&child, Signal::SIGCONT);
-    operator.lets_it_end().await;
+    operator.gives_all().await;
     let (code, _, said) = read(output(child));
     let ended = results(&scene.path("results.csv"));
     assert_eq!(ended.len(), ROWS, "{said}");
@@ -110,13 +113,14 @@ async fn a_list_that_is_interrupted_twice_has_every_row_sent_exactly_once() {
             .await;
     scene.write_list("list.csv", ROWS, ACCOUNTS);
     let operator = Operator::of(&scene).await;
-    for (least, by, ended) in [(500, Signal::SIGKILL, None), (1200, Signal::SIGTERM, Some(130))] {
+    for (places, least, by, ended) in [(600, 500, Signal::SIGKILL, None), (1900, 1700, Signal::SIGTERM, Some(130))] {
+        operator.gives(places).await;
         let child = scene.send(&["--file", "list.csv", "--results", "r.csv"]).spawn().expect("the program");
         effects(&scene, least).await;
         let (code, said) = killed(child, by);
         assert_eq!(code, ended, "{said}");
     }
-    operator.lets_it_end().await;
+    operator.gives_all().await;
     let (code, _, said) = scene.sent(&["--file", "list.csv", "--results", "r.csv", "--resume"]);
     assert_eq!(code, Some(0), "{said}");
     scene.assert_each_once(ROWS);
