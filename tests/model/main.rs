@@ -79,7 +79,7 @@ fn describe(found: &Counterexample) -> String {
     format!("{:?} is broken after {} steps: {}", found.promise, steps.len(), steps.join(", "))
 }
 
-/// What it took: by the clock, and of all processors together.
+/// What it took: by the clock, and of the processors, which the tests beside it use too.
 #[allow(clippy::disallowed_methods, reason = "a measurement reads the real clock")]
 fn seconds_of<T>(work: impl FnOnce() -> T) -> (T, String) {
     let (began, used) = (Instant::now(), processor_time());
