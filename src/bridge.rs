@@ -258,6 +258,9 @@ impl Bridge {
             if let Some(about) = poison {
                 self.perform(Action::Alarm(poison::alarm(about, now)))?;
             }
+            if let Input::Called { result, .. } = &input {
+                self.gauges.called(result.is_ok());
+            }
             let name = poison::Name::of(&input);
             if contain::contained(|| self.engine.handle(input, now)).is_none() {
                 return Err(self.accuse(name).await);

@@ -1,7 +1,9 @@
 //! What only the process around the engine can measure: how long things take, and what they cost.
 
 use crate::journal::Space;
-use crate::model::{Alarm, LatencyReport, NotSent, Percentiles, ProcessReport, Record, Seq, State, Time, Verdict};
+use crate::model::{
+    Alarm, Callback, LatencyReport, NotSent, Percentiles, ProcessReport, Record, Seq, State, Time, Verdict,
+};
 use hdrhistogram::Histogram;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -107,6 +109,12 @@ pub(super) struct Tallies {
     /// By result and reason.
     pub(super) attempts: BTreeMap<(&'static str, &'static str), u64>,
     pub(super) alarms: BTreeMap<&'static str, u64>,
+    /// By the configured name of the source.
+    pub(super) callback_events: BTreeMap<String, u64>,
+    pub(super) receipts: BTreeMap<&'static str, u64>,
+    pub(super) proven: u64,
+    /// By result.
+    pub(super) calls: BTreeMap<&'static str, u64>,
     pub(super) answered: u64,
 }
 
@@ -125,7 +133,15 @@ impl Tallies {
         let mut attempts: BTreeMap<_, _> = not_sent.map(|why| (("not_sent", why.as_str()), 0)).into();
         attempts.extend(["confirmed", "refused"].map(|result| ((result, ""), 0)));
         attempts.extend(["timeout", "reset", "unreadable", "status", "crash", "code"].map(|why| (("unknown", why), 0)));
-        Self { finished: finished.collect(), attempts, ..Self::default() }
+        let receipts = [State::Delivered, State::Undelivered].map(|state| (state.as_str(), 0));
+        let calls = ["done", "failed"].map(|result| (result, 0));
+        Self {
+            finished: finished.collect(),
+            attempts,
+            receipts: receipts.into(),
+            calls: calls.into(),
+            ..Self::default()
+        }
     }
 }
 
@@ -181,6 +197,11 @@ impl Gauges {
                 }
             }
             Record::RefusalAnswered { .. } => self.tallies.answered += 1,
+            Record::Reported { callback, .. } => self.reported(callback),
+            Record::Receipt { receipt, .. } => {
+                *self.tallies.receipts.entry(receipt.state.as_str()).or_default() += 1;
+            }
+            Record::Proven { .. } => self.tallies.proven += 1,
             Record::Accepted(_)
             | Record::Attempted { .. }
             | Record::Readdressed { again: false, .. }
@@ -191,15 +212,26 @@ impl Gauges {
             | Record::LimitSet(_)
             | Record::Located { .. }
             | Record::Commanded { .. }
-            | Record::Reported { .. }
             | Record::EventPublished { .. }
             | Record::EventOpen { .. }
-            | Record::Receipt { .. }
-            | Record::Proven { .. }
             | Record::Presence { .. }
             | Record::CooledDown { .. }
             | Record::Spent { .. } => {}
         }
+    }
+
+    fn reported(&mut self, callback: &Callback) {
+        for event in &callback.events {
+            match self.tallies.callback_events.get_mut(&event.source) {
+                Some(count) => *count += 1,
+                None => drop(self.tallies.callback_events.insert(event.source.clone(), 1)),
+            }
+        }
+    }
+
+    /// A call of the sender's API ended.
+    pub(super) fn called(&mut self, is_done: bool) {
+        *self.tallies.calls.entry(if is_done { "done" } else { "failed" }).or_default() += 1;
     }
 
     /// An answer goes to the broker.

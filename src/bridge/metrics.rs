@@ -193,6 +193,19 @@ impl Page {
         writer.counter("sendbridge_answers_acknowledged", help, tallies.answered)?;
         let alarms = tallies.alarms.iter().map(|(what, count)| ([("what", *what)], *count));
         writer.counters("sendbridge_alarms", "Alarms and their all-clears, by word", alarms)?;
+        let events = tallies.callback_events.iter().map(|(source, count)| ([("source", source.as_str())], *count));
+        writer.counters("sendbridge_callback_events", "Events of callbacks that were kept, by source", events)?;
+        let receipts = tallies.receipts.iter().map(|(state, count)| ([("state", *state)], *count));
+        let help = "Messages of which a callback told what became of them, by that";
+        writer.counters("sendbridge_receipts", help, receipts)?;
+        let help = "Doubts that a callback proved to be sent";
+        writer.counter("sendbridge_doubts_proven", help, tallies.proven)?;
+        let calls = tallies.calls.iter().map(|(result, count)| ([("result", *result)], *count));
+        writer.counters(
+            "sendbridge_calls",
+            "Calls of senders' APIs that somebody asked for, by how they ended",
+            calls,
+        )?;
         let help = "Events and replies dropped because the broker did not take them fast enough";
         writer.counter("sendbridge_notices_dropped", help, self.snapshot.health.process.notices_dropped)
     }

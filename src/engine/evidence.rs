@@ -13,9 +13,8 @@
 //! - What is seen counts only when it came through the API, has an id of its own, and shows its content.
 
 use super::sabotage::Sabotage;
-use super::tables::{AccountKey, ShownKey};
+use super::tables::{AccountKey, IdDigest, ShownKey, id_digest};
 use crate::model::{Seq, Time};
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -40,16 +39,6 @@ const GROUP_MAX: usize = 64;
 
 /// What two messages have in common that cannot be told apart in a chat: account, conversation, content.
 pub(super) type Look = (AccountKey, u64, ShownKey);
-
-/// A digest of a sender's message id, whatever its case.
-pub(super) type IdDigest = u128;
-
-pub(super) fn id_digest(id: &str) -> IdDigest {
-    let bytes: [u8; 32] = Sha256::digest(id.trim().to_ascii_lowercase()).into();
-    let mut key = [0; 16];
-    key.copy_from_slice(&bytes[..16]);
-    u128::from_le_bytes(key)
-}
 
 /// How an attempt stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +138,7 @@ impl Evidence {
 
     /// Takes note of something seen. False when it is known.
     pub(super) fn see(&mut self, mut sight: Sight) -> bool {
-        let key = id_digest(&sight.id);
+        let key = id_digest(sight.account, &sight.id);
         let apart = sight.heard_at.since(sight.at).max(sight.at.since(sight.heard_at));
         sight.look = sight.look.filter(|_| apart <= HEARD_WITHIN);
         if self.seen.contains_key(&key) {
@@ -170,8 +159,15 @@ impl Evidence {
     }
 
     /// The message has this id, by its answer or by a proof. Returns what was seen of it.
-    pub(super) fn claim(&mut self, id: &str, seq: Seq, now: Time, by_answer: bool) -> Option<&Sight> {
-        let key = id_digest(id);
+    pub(super) fn claim(
+        &mut self,
+        account: AccountKey,
+        id: &str,
+        seq: Seq,
+        now: Time,
+        by_answer: bool,
+    ) -> Option<&Sight> {
+        let key = id_digest(account, id);
         // The first one that it is said of keeps it.
         if self.ids.contains_key(&key) {
             return None;
@@ -184,8 +180,8 @@ impl Evidence {
     }
 
     /// Whose message this is, as far as anybody said.
-    pub(super) fn owner(&self, id: &str) -> Option<Seq> {
-        self.ids.get(&id_digest(id)).copied()
+    pub(super) fn owner(&self, account: AccountKey, id: &str) -> Option<Seq> {
+        self.ids.get(&id_digest(account, id)).copied()
     }
 
     /// Messages of this look whose fate is not clear.
@@ -388,13 +384,24 @@ mod tests {
     fn what_an_answer_claims_proves_nothing_else() {
         let mut evidence = evidence(&[(1, 100)]);
         evidence.see(sight("x", 102));
-        assert!(evidence.claim("X", Seq(7), at(103), true).is_some());
+        assert!(evidence.claim(LOOK.0, "X", Seq(7), at(103), true).is_some());
         assert_eq!(proven(&evidence, 1), None);
         // Also when the answer comes first, and for whoever claims it later.
-        assert!(evidence.claim("y", Seq(8), at(103), true).is_none());
+        assert!(evidence.claim(LOOK.0, "y", Seq(8), at(103), true).is_none());
         evidence.see(sight("Y", 104));
-        assert!(evidence.claim("y", Seq(9), at(103), true).is_none());
-        assert_eq!((proven(&evidence, 1), evidence.owner("Y")), (None, Some(Seq(8))));
+        assert!(evidence.claim(LOOK.0, "y", Seq(9), at(103), true).is_none());
+        assert_eq!((proven(&evidence, 1), evidence.owner(LOOK.0, "Y")), (None, Some(Seq(8))));
+    }
+
+    #[test]
+    fn the_same_id_of_another_account_is_another_message() {
+        let mut evidence = evidence(&[(1, 100)]);
+        let other = AccountKey(LOOK.0.0 + 1);
+        assert!(evidence.see(Sight { account: other, look: None, ..sight("x", 101) }));
+        assert!(evidence.claim(other, "x", Seq(7), at(101), true).is_some());
+        assert!(evidence.see(sight("x", 102)), "it was not seen of this account");
+        assert_eq!((evidence.owner(other, "X"), evidence.owner(LOOK.0, "X")), (Some(Seq(7)), None));
+        assert_eq!(proven(&evidence, 1), Some(Some("x".to_owned())));
     }
 
     #[test]
@@ -438,7 +445,7 @@ mod tests {
     fn everything_is_forgotten_in_the_end() {
         let mut evidence = evidence(&[(1, 100), (2, 200)]);
         evidence.see(sight("x", 102));
-        evidence.claim("z", Seq(1), at(100), true);
+        evidence.claim(LOOK.0, "z", Seq(1), at(100), true);
         evidence.forget(at(100 + 3600 + 50), Duration::ZERO);
         assert_eq!((evidence.unclear(&LOOK), evidence.ids.len(), evidence.seen.len()), (vec![Seq(2)], 0, 0));
         evidence.forget(at(20_000), Duration::ZERO);
@@ -469,8 +476,8 @@ mod tests {
     fn everything_is_kept_until_its_time_is_over_and_not_longer() {
         let mut evidence = evidence(&[(1, 0)]);
         assert!(evidence.see(Sight { heard_at: at(0), ..sight("x", 0) }));
-        assert!(evidence.claim("y", Seq(2), at(0), true).is_none());
-        let kept = |evidence: &Evidence| (evidence.looks().len(), evidence.seen.len(), evidence.owner("y"));
+        assert!(evidence.claim(LOOK.0, "y", Seq(2), at(0), true).is_none());
+        let kept = |evidence: &Evidence| (evidence.looks().len(), evidence.seen.len(), evidence.owner(LOOK.0, "y"));
         evidence.forget(at(0) + SEEN_KEPT, Duration::ZERO);
         assert_eq!(kept(&evidence), (1, 1, Some(Seq(2))));
         evidence.forget(at(0) + SEEN_KEPT + INSTANT, Duration::ZERO);
@@ -480,10 +487,10 @@ mod tests {
         evidence.forget(at(0) + EVIDENCE_KEPT + INSTANT, Duration::ZERO);
         assert_eq!(kept(&evidence), (0, 0, None));
         // Ids live as long as the messages that have them.
-        assert!(evidence.claim("z", Seq(3), at(0), true).is_none());
+        assert!(evidence.claim(LOOK.0, "z", Seq(3), at(0), true).is_none());
         evidence.forget(at(0) + 2 * EVIDENCE_KEPT, 2 * EVIDENCE_KEPT);
-        assert_eq!(evidence.owner("z"), Some(Seq(3)));
+        assert_eq!(evidence.owner(LOOK.0, "z"), Some(Seq(3)));
         evidence.forget(at(0) + 2 * EVIDENCE_KEPT + INSTANT, 2 * EVIDENCE_KEPT);
-        assert_eq!(evidence.owner("z"), None);
+        assert_eq!(evidence.owner(LOOK.0, "z"), None);
     }
 }

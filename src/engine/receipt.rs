@@ -30,7 +30,7 @@ impl Engine {
         if !self.evidence.see(sight.clone()) {
             return;
         }
-        let owner = self.evidence.owner(&id);
+        let owner = self.evidence.owner(account, &id);
         if let Some(seq) = owner {
             self.receive(seq, &sight);
         } else if let Some(look) = look {
@@ -108,9 +108,9 @@ impl Engine {
     fn prove(&mut self, seq: Seq, found: Option<Sight>) {
         let msg_id = found.as_ref().map(|sight| sight.id.clone());
         self.record(Record::Proven { seq, at: self.now, msg_id: msg_id.clone() });
-        if let Some(id) = &msg_id {
+        if let Some(Sight { account, id, .. }) = &found {
             // It goes on explaining what was seen, by the attempt that made it.
-            self.evidence.claim(id, seq, self.now, false);
+            self.evidence.claim(*account, id, seq, self.now, false);
         }
         if self.live.contains_key(&seq) {
             self.end(seq, State::Sent, msg_id, None);
@@ -127,7 +127,8 @@ impl Engine {
         if !self.has_callbacks {
             return;
         }
-        if let Some(sight) = self.evidence.claim(id, seq, self.now, true).cloned() {
+        let Some(account) = self.past.get(&seq).map(|past| past.account) else { return };
+        if let Some(sight) = self.evidence.claim(account, id, seq, self.now, true).cloned() {
             self.receive(seq, &sight);
             if let Some(look) = sight.look {
                 // What it no longer explains may leave another doubt as the only one, or as none.
@@ -139,7 +140,7 @@ impl Engine {
     /// The system tells what became of a message that was sent. Told once.
     fn receive(&mut self, seq: Seq, sight: &Sight) {
         let Some(past) = self.past.get_mut(&seq) else { return };
-        if past.state != State::Sent || past.account != sight.account {
+        if past.state != State::Sent {
             return;
         }
         let before = *past;

@@ -36,8 +36,8 @@ impl Engine {
             Record::Ended { seq, attempt, at, verdict } => self.replay_ended(seq, attempt, at, &verdict),
             Record::Finished { seq, outcome } => {
                 self.replay_finished(seq, outcome.state, outcome.at);
-                if let Some(id) = &outcome.msg_id {
-                    self.evidence.claim(id, seq, self.aged(outcome.at), true);
+                if let Some((id, past)) = outcome.msg_id.as_ref().zip(self.past.get(&seq)) {
+                    self.evidence.claim(past.account, id, seq, self.aged(outcome.at), true);
                 }
             }
             Record::Readdressed { seq, again, .. } => {

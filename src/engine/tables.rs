@@ -6,6 +6,7 @@ use super::forecast::AnswerTime;
 use super::hour::Minutes;
 use super::lanes::{Entry, Lanes, Open};
 use crate::model::{Account, Corp, Message, OnDoubt, SenderName, Seq, Shown, State, Time};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
@@ -47,6 +48,18 @@ pub(super) type ShownKey = NonZeroU64;
 
 pub(super) fn shown_key(shown: Shown) -> ShownKey {
     NonZeroU64::new(half(shown)).unwrap_or(NonZeroU64::MIN)
+}
+
+/// A digest of a sender's message id, whatever its case, and of the account it is said to have left: what is said of
+/// another account is about another message, whatever id that has.
+pub(super) type IdDigest = u128;
+
+pub(super) fn id_digest(account: AccountKey, id: &str) -> IdDigest {
+    let id = id.trim().to_ascii_lowercase();
+    let bytes: [u8; 32] = Sha256::new().chain_update(account.0.to_le_bytes()).chain_update(id).finalize().into();
+    let mut key = [0; 16];
+    key.copy_from_slice(&bytes[..16]);
+    u128::from_le_bytes(key)
 }
 
 /// The first half of a digest.

@@ -437,5 +437,7 @@ pub struct TopicReport {
     pub corp: String,
     pub hold: String,
     pub send_event: String,
+    /// Where an event of a callback is told, if any callback is configured.
+    pub event: String,
     pub alarm: String,
 }

@@ -226,6 +226,7 @@ impl Topics {
             corp: own("corp/{corpId}"),
             hold: self.hold(),
             send_event: self.send_event("{state}"),
+            event: self.event("{event}"),
             alarm: self.alarm(),
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use tokio::task::JoinSet;
 
+mod idle;
 mod packed;
 
 const BODY: &[u8] = r#"{"wxId":"1688850407900545","content":"你好","n":9007199254740993,"x":1.0}"#.as_bytes();

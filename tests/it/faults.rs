@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const ROWS: usize = 82;
 
 /// What stands right behind the name of a test that `cargo test` passes over: who runs it.
-const MARKS: [&str; 2] = [" (root", " (last)"];
+const MARKS: [&str; 3] = [" (root", " (last)", " (release)"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -129,6 +129,7 @@ fn a_row_that_shows_nothing_is_found() {
         "`rare` (root)",
         "`usual`, `rare` (root; the long form)",
         "`rare` (last)",
+        "`rare` (release)",
         "**Open**: nothing yet",
         "Not tried: floods, because there are none",
         "`usual`. Not tried: floods, because there are none",

@@ -1,6 +1,7 @@
 //! Tests of the room: everything through the public surface, but for the lack of room, which needs the store.
 
 mod audit;
+mod damage;
 mod effects;
 mod generate;
 mod histories;

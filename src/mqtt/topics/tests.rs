@@ -102,6 +102,7 @@ fn names_all_of_them() {
     assert_eq!(report["send"], serde_json::json!(["SendMessage", "SendMessage/+"]));
     assert_eq!(report["account"], "sendbridge/account/{wxId}");
     assert_eq!(report["sendEvent"], "sendbridge/event/send/{state}");
+    assert_eq!(report["event"], "sendbridge/event/{event}");
 }
 
 #[test]

@@ -137,6 +137,15 @@ async fn a_callback_tells_what_became_of_a_message_whatever_the_case_of_its_id()
     assert_eq!(listener.find("the alarm", alarm).await, "account_too_frequent");
     let states = &scene.health().await["states"];
     assert_eq!((&states["delivered"], &states["undelivered"], &states["sent"]), (&json!(1), &json!(1), &json!(0)));
+    let undelivered = r#"sendbridge_receipts_total{state="undelivered"} 1"#;
+    let (_, metrics) = super::metrics::showing(&scene, "*/*", undelivered).await;
+    for line in [
+        r#"sendbridge_receipts_total{state="delivered"} 1"#,
+        r#"sendbridge_callback_events_total{source="main"} 2"#,
+        "sendbridge_doubts_proven_total 0",
+    ] {
+        assert!(metrics.lines().any(|shown| shown == line), "{line} is not in\n{metrics}");
+    }
     scene.still_sends("1", "after").await;
 }
 
@@ -189,6 +198,7 @@ async fn a_time_out_is_settled_by_the_callback_at_once_or_corrected_by_a_late_on
     assert_eq!(corrected, json!({ "id": "late", "msgId": "b142fe5f-0220" }));
     assert_eq!((late.arrivals("late"), late.effects("late")), (1, 1));
     assert_eq!(late.health().await["states"]["delivered"], 1);
+    super::metrics::showing(&late, "*/*", "sendbridge_doubts_proven_total 1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,6 +60,9 @@ async fn what_the_api_knows_can_be_asked_and_changed_once() {
     assert_eq!(code(&refused), "REFUSED", "{refused}");
     let words = json!({ "http": 200, "code": 400, "msg": "contactId is missing" });
     assert_eq!(refused["error"]["sender"], words, "{refused}");
+    let failed = r#"sendbridge_calls_total{result="failed"} 1"#;
+    let (_, metrics) = super::metrics::showing(&scene, "*/*", failed).await;
+    assert!(metrics.contains(r#"sendbridge_calls_total{result="done"} 4"#), "{metrics}");
 
     // The same transaction again, also in another life: told, and not made.
     let mut repeated = remark;

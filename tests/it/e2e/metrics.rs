@@ -31,16 +31,20 @@ async fn busy() -> Scene {
     scene
 }
 
-/// The metrics once they show all of that: what is asked for within a second shows what was seen last.
+/// The metrics once they show all of that.
 async fn settled(scene: &Scene, accept: &str) -> (String, String) {
+    showing(scene, accept, "sendbridge_answers_acknowledged_total 6").await
+}
+
+/// The metrics once this line is in them: what is asked for within a second shows what was seen last.
+pub(super) async fn showing(scene: &Scene, accept: &str, wanted: &str) -> (String, String) {
     let mut looks = tokio::time::interval(Duration::from_millis(100));
     let looking = async {
         loop {
             looks.tick().await;
             let (status, head, body) = scene.bridge.get_as("/metrics", accept).await;
             assert_eq!(status, 200);
-            let is_settled = |line: &str| line == "sendbridge_answers_acknowledged_total 6";
-            if body.lines().any(is_settled) {
+            if body.lines().any(|line| line == wanted) {
                 return (head, body);
             }
         }
