@@ -3,7 +3,7 @@
 use super::rarely::Rarely;
 use super::{PacketMeta, Settings, parse_command, parse_request};
 use crate::contain;
-use crate::model::{Code, Fault, Input, Link, Origin, Refusal, Ticket};
+use crate::model::{BrokerFact, Code, Fault, Input, Link, Origin, Refusal, Ticket};
 use crate::mqtt::topics::{self, Topics};
 use crate::mqtt::{self, Acknowledger, Doorway, Incoming, Packet, Receive, Session, Task, TlsError};
 use crate::telemetry;
@@ -173,6 +173,10 @@ impl Receive for Reception {
 
     fn receive(&mut self, event: Incoming) {
         match event {
+            // Commands are for those who wait for a reply, and ask again.
+            Incoming::Connected { session_present: false, .. } if self.opened & COMMANDS_BIT == 0 => {
+                self.pass_on(Input::Broker(BrokerFact::NewSession));
+            }
             Incoming::Connected { .. } | Incoming::SubscribeRefused { .. } => {}
             Incoming::Subscribed => self.set_subscribed(true),
             Incoming::Disconnected { .. } => self.set_subscribed(false),

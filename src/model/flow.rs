@@ -117,6 +117,8 @@ pub enum BrokerFact {
     Clients(u64),
     /// Memory that it uses.
     HeapBytes(u64),
+    /// It knew nothing of our session for messages, and began a new one.
+    NewSession,
     /// What it does not grant, in words, of all that the bridge relies on. Empty when all is well.
     Shortcomings(Vec<Box<str>>),
 }

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 
 /// Every word that an alarm may have as its `what`.
-pub const ALARMS: [&str; 29] = [
+pub const ALARMS: [&str; 30] = [
     "account_kicked",
     "account_list_missing",
     "account_list_read",
@@ -21,6 +21,7 @@ pub const ALARMS: [&str; 29] = [
     "broker_clients",
     "broker_clients_ok",
     "broker_drops",
+    "broker_forgot",
     "broker_grants",
     "broker_limits",
     "broker_memory",

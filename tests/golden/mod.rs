@@ -384,6 +384,7 @@ fn broker_fact(line: &Line<'_>) -> BrokerFact {
         "retained" => BrokerFact::Retained(number(line.word(2))),
         "clients" => BrokerFact::Clients(number(line.word(2))),
         "heap" => BrokerFact::HeapBytes(number(line.word(2))),
+        "session" => BrokerFact::NewSession,
         _ => BrokerFact::Shortcomings(line.words[2..].iter().copied().map(Box::from).collect()),
     }
 }

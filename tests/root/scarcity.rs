@@ -25,7 +25,6 @@ fn vain_attempts(scene: &Scene) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs prlimit"]
 async fn without_descriptors_requests_wait_and_nothing_is_in_doubt() {
     const MESSAGES: usize = 200;
     let latency = Duration::from_millis(200);

@@ -4,7 +4,7 @@
 
 use crate::engine::Engine;
 use crate::engine::status::{Edge, Latch};
-use crate::model::{BrokerFact, BrokerReport, Time};
+use crate::model::{BrokerFact, BrokerReport, Seq, Time};
 use std::time::Duration;
 
 /// Between two alarms about what the broker throws away.
@@ -91,8 +91,22 @@ impl Engine {
                 broker.heap_bytes = Some(bytes);
                 self.judge_memory(bytes);
             }
+            BrokerFact::NewSession => self.notice_new_session(),
             BrokerFact::Shortcomings(shortcomings) => self.judge_shortcomings(shortcomings),
         }
+    }
+
+    /// Before the first message there was none to forget.
+    fn notice_new_session(&mut self) {
+        if self.last.seq == Seq::default() {
+            return;
+        }
+        let message =
+            "the broker does not know the bridge's session any more: messages that it had acknowledged and not \
+             delivered are lost, unless their publishers repeat them; let it keep sessions over a restart (Mosquitto: \
+             persistence true), and do not let them expire"
+                .to_owned();
+        self.alarm("broker_forgot", "broker", message);
     }
 
     pub(super) fn tell_drops(&mut self) {

@@ -126,6 +126,8 @@ async fn a_broker_that_forgets_the_session_costs_nothing_when_ids_are_repeated()
     }
     repeat_until_answered(&scene, MESSAGES).await;
     assert_all_sent_once(&scene, MESSAGES).await;
+    // Whoever looks after the broker is told.
+    scene.bridge.logged(0, |line| line.contains("broker_forgot").then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
