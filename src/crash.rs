@@ -14,33 +14,80 @@ pub const CRASH_AT: &str = "SENDBRIDGE_CRASH_AT";
 /// What names the point at which a part of it panics.
 pub const PANIC_AT: &str = "SENDBRIDGE_PANIC_AT";
 
-/// Records that a turn can write. What is only replayed is none of them.
-const RECORDS: [&str; 21] = [
-    "accepted",
-    "refused",
-    "attempted",
-    "ended",
-    "finished",
-    "readdressed",
-    "answered",
-    "refusal_answered",
-    "held",
-    "released",
-    "blocked",
-    "unblocked",
-    "limit_set",
-    "located",
-    "commanded",
-    "reported",
-    "event_published",
-    "receipt",
-    "proven",
-    "presence",
-    "cooled_down",
-];
+/// Gives each of these variants its name, and lists the names: none can have one and be missing from the list. The
+/// others have none, and are written down too, so that a new variant does not compile before somebody has decided.
+macro_rules! names {
+    ($(#[$about:meta])* $names:ident, $(#[$about_one:meta])* $visible:vis fn $name_of:ident($of:ident) {
+        $($pattern:pat => $name:literal,)*
+    } without { $without:pat }) => {
+        $(#[$about])*
+        const $names: &[&str] = &[$($name),*];
 
-/// What leaves after a commit, and must be able to leave again after a crash.
-const ACTIONS: [&str; 7] = ["acknowledge", "send", "answer", "refusal", "event", "reply", "callback_taken"];
+        $(#[$about_one])*
+        $visible fn $name_of(named: &$of) -> Option<&'static str> {
+            match named {
+                $($pattern => Some($name),)*
+                $without => None,
+            }
+        }
+    };
+}
+
+names! {
+    /// Records that a turn can write. What is only replayed is none of them.
+    RECORDS,
+    fn name_of_record(Record) {
+        Record::Accepted(_) => "accepted",
+        Record::Refused { .. } => "refused",
+        Record::Attempted { .. } => "attempted",
+        Record::Ended { .. } => "ended",
+        Record::Finished { .. } => "finished",
+        Record::Readdressed { .. } => "readdressed",
+        Record::Answered { .. } => "answered",
+        Record::RefusalAnswered { .. } => "refusal_answered",
+        Record::Held(_) => "held",
+        Record::Released { .. } => "released",
+        Record::Blocked(_) => "blocked",
+        Record::Unblocked { .. } => "unblocked",
+        Record::LimitSet(_) => "limit_set",
+        Record::Located { .. } => "located",
+        Record::Commanded { .. } => "commanded",
+        Record::Reported { .. } => "reported",
+        Record::EventPublished { .. } => "event_published",
+        Record::Receipt { .. } => "receipt",
+        Record::Proven { .. } => "proven",
+        Record::Presence { .. } => "presence",
+        Record::CooledDown { .. } => "cooled_down",
+    } without {
+        Record::EventOpen { .. } | Record::Spent { .. }
+    }
+}
+
+names! {
+    /// What leaves after a commit: it must be able to leave again after a crash, or, as a call, be known to have left.
+    ACTIONS,
+    /// The name of such an action, where it has one.
+    pub fn name_of_action(Action) {
+        Action::Acknowledge(_) => "acknowledge",
+        Action::Send { .. } => "send",
+        Action::Publish(Outgoing::Answer(_)) => "answer",
+        Action::Publish(Outgoing::Refusal(_)) => "refusal",
+        Action::Publish(Outgoing::Event(_)) => "event",
+        Action::Reply(_) => "reply",
+        Action::CallbackTaken(_) => "callback_taken",
+        Action::Call(_) => "call",
+    } without {
+        Action::CallbackRefused(_)
+            | Action::Event(_)
+            | Action::Lookup(_)
+            | Action::Holds(..)
+            | Action::Status(_)
+            | Action::LogLevel(_)
+            | Action::Alarm(_)
+            | Action::RefreshDirectory { .. }
+            | Action::Intake { .. }
+    }
+}
 
 /// Points with a place of their own.
 const PLACES: [&str; 19] = [
@@ -70,8 +117,8 @@ pub fn points() -> Vec<String> {
     let staged = |stages: [&str; 2], names: &[&str]| -> Vec<String> {
         names.iter().flat_map(|name| stages.map(|stage| format!("{stage}:{name}"))).collect()
     };
-    let mut points = staged(["written", "durable"], &RECORDS);
-    points.extend(staged(["performing", "performed"], &ACTIONS));
+    let mut points = staged(["written", "durable"], RECORDS);
+    points.extend(staged(["performing", "performed"], ACTIONS));
     points.extend(PLACES.map(str::to_owned));
     points
 }
@@ -117,29 +164,6 @@ pub fn at_records(stage: &str, records: &[Record]) {
     }
 }
 
-/// The name of an action that must be able to leave again, where it has one.
-pub fn name_of_action(action: &Action) -> Option<&'static str> {
-    match action {
-        Action::Acknowledge(_) => Some("acknowledge"),
-        Action::Send { .. } => Some("send"),
-        Action::Publish(Outgoing::Answer(_)) => Some("answer"),
-        Action::Publish(Outgoing::Refusal(_)) => Some("refusal"),
-        Action::Publish(Outgoing::Event(_)) => Some("event"),
-        Action::Reply(_) => Some("reply"),
-        Action::CallbackTaken(_) => Some("callback_taken"),
-        Action::CallbackRefused(_)
-        | Action::Event(_)
-        | Action::Lookup(_)
-        | Action::Holds(..)
-        | Action::Status(_)
-        | Action::LogLevel(_)
-        | Action::Alarm(_)
-        | Action::RefreshDirectory { .. }
-        | Action::Intake { .. }
-        | Action::Call(_) => None,
-    }
-}
-
 /// Passes the point of a stage for this action.
 pub fn at_action(stage: &str, action: Option<&'static str>) {
     if cfg!(debug_assertions)
@@ -147,33 +171,6 @@ pub fn at_action(stage: &str, action: Option<&'static str>) {
         && let Some(name) = action
     {
         at(&format!("{stage}:{name}"));
-    }
-}
-
-fn name_of_record(record: &Record) -> Option<&'static str> {
-    match record {
-        Record::Accepted(_) => Some("accepted"),
-        Record::Refused { .. } => Some("refused"),
-        Record::Attempted { .. } => Some("attempted"),
-        Record::Ended { .. } => Some("ended"),
-        Record::Finished { .. } => Some("finished"),
-        Record::Readdressed { .. } => Some("readdressed"),
-        Record::Answered { .. } => Some("answered"),
-        Record::RefusalAnswered { .. } => Some("refusal_answered"),
-        Record::Held(_) => Some("held"),
-        Record::Released { .. } => Some("released"),
-        Record::Blocked(_) => Some("blocked"),
-        Record::Unblocked { .. } => Some("unblocked"),
-        Record::LimitSet(_) => Some("limit_set"),
-        Record::Located { .. } => Some("located"),
-        Record::Commanded { .. } => Some("commanded"),
-        Record::Reported { .. } => Some("reported"),
-        Record::EventPublished { .. } => Some("event_published"),
-        Record::Receipt { .. } => Some("receipt"),
-        Record::Proven { .. } => Some("proven"),
-        Record::Presence { .. } => Some("presence"),
-        Record::CooledDown { .. } => Some("cooled_down"),
-        Record::EventOpen { .. } | Record::Spent { .. } => None,
     }
 }
 

@@ -17,10 +17,10 @@ pub(super) const BEFORE_TABLES: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA
 
 /// What the write connection needs.
 ///
-/// 4 MB of cache hold the hot ends of all tables. `secure_delete = FAST` overwrites erased bodies wherever that costs
-/// no extra write. When the log is written back says [`Checkpoints`](super::checkpoint::Checkpoints).
+/// 4 MB of cache hold the hot ends of all tables. `secure_delete` overwrites erased bodies, also in pages that are free
+/// after it: `FAST` would leave those as they were. When the log is written back says [`Checkpoints`](super::checkpoint::Checkpoints).
 pub(super) const FOR_WRITER: &str = "PRAGMA synchronous = FULL; PRAGMA cache_size = -4000; \
-     PRAGMA wal_autocheckpoint = 0; PRAGMA secure_delete = FAST; PRAGMA temp_store = MEMORY; \
+     PRAGMA wal_autocheckpoint = 0; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; \
      PRAGMA foreign_keys = OFF;";
 
 /// What the connection needs that writes the log back: the log is synced before and the database after it.

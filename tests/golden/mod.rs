@@ -397,6 +397,41 @@ fn first_difference(script: &str, played: &str) -> String {
     }
 }
 
+/// Who writes the same twice under two ids wants it twice. That a message comes again, its id alone says.
+#[test]
+fn one_content_under_two_ids_is_sent_twice_and_under_one_id_once() {
+    let mut engine = Engine::new(parse::default_settings(), START, crate::model::LastNumbers::default());
+    engine.start(START);
+    let account = crate::model::Account::new("a");
+    let corp = Some(crate::model::Corp::new("c"));
+    let entries = vec![crate::model::DirectoryEntry { account, corp, online: Some(true) }];
+    engine.handle(Input::Directory { sender: SenderName::new("main"), entries }, START);
+    let (first, other, again) = (request_of("a", 1), request_of("a", 2), request_of("a", 1));
+    assert_eq!((&first.body, first.fingerprint, first.shown), (&other.body, other.fingerprint, other.shown));
+    for request in [first, other, again] {
+        engine.handle(Input::Request { ticket: None, request: Box::new(request) }, START);
+    }
+    let (mut now, mut accepted, mut sent) = (START, Vec::new(), Vec::new());
+    // Far more rounds than two messages take, so that a third one would be seen.
+    for _ in 0..50 {
+        let ready = engine.poll_ready(now);
+        accepted.extend(ready.records.iter().filter_map(|record| match record {
+            crate::model::Record::Accepted(message) => Some((message.seq, message.request.id.as_json().to_owned())),
+            _ => None,
+        }));
+        for action in ready.actions {
+            if let Action::Send { seq, attempt, .. } = action {
+                sent.push(seq);
+                let verdict = Verdict::Confirmed { msg_id: None };
+                engine.handle(Input::Ended { seq, attempt, at: now, verdict }, now);
+            }
+        }
+        now = now + Duration::from_millis(100);
+    }
+    assert_eq!(accepted, [(Seq(1), "1".to_owned()), (Seq(2), "2".to_owned())]);
+    assert_eq!(sent, [Seq(1), Seq(2)]);
+}
+
 /// One decision takes every account into view without looking at each: only that it works is asserted here.
 #[test]
 fn a_hundred_thousand_accounts_are_served_in_turn() {

@@ -36,6 +36,18 @@ pub const CALLED: &str = "canary-called-7f3a";
 pub const WORDS: &str = "canary-words-7f3a";
 /// The conversation of every message: to whom it is.
 pub const RECIPIENT: &str = "S:1_canary-recipient";
+/// What a publisher calls its message by.
+pub const TAG: &str = "canary-tag-7f3a";
+/// Why an operator ordered something.
+pub const REASON: &str = "canary-reason-7f3a";
+/// Who ordered it.
+pub const BY: &str = "canary-by-7f3a";
+/// By what an order is known to whoever gave it.
+pub const TRANSACTION: &str = "canary-transaction-7f3a";
+/// In the topic to which an answer is asked for, one that is allowed.
+pub const REPLY: &str = "canary-reply-7f3a";
+/// What goes along with that answer.
+pub const CORRELATION: &str = "canary-correlation-7f3a";
 /// An account.
 pub const ACCOUNT: &str = "canary-account";
 
@@ -53,11 +65,15 @@ enum Class {
     Words,
     /// On topics, and not in what counts or warns.
     Recipient,
+    /// The same: what people write beside a message or an order, for those who read of it there.
+    Note,
+    /// In no words at all: it says where words go.
+    Route,
     /// Everywhere but in metrics and health checks.
     Account,
 }
 
-const CANARIES: [(&str, Class); 12] = [
+const CANARIES: [(&str, Class); 18] = [
     (API_KEY, Class::Secret),
     (PASSWORD, Class::Secret),
     (PATH_SECRET, Class::Secret),
@@ -69,6 +85,12 @@ const CANARIES: [(&str, Class); 12] = [
     (CALLED, Class::Called),
     (WORDS, Class::Words),
     (RECIPIENT, Class::Recipient),
+    (TAG, Class::Note),
+    (REASON, Class::Note),
+    (BY, Class::Note),
+    (TRANSACTION, Class::Note),
+    (REPLY, Class::Route),
+    (CORRELATION, Class::Route),
     (ACCOUNT, Class::Account),
 ];
 

@@ -1,4 +1,4 @@
-//! The table of faults names tests that there are, and leaves no number out.
+//! The table of faults names tests and dialogues that there are, and leaves no number out.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,10 @@ const ROWS: usize = 82;
 
 /// What stands right behind the name of a test that `cargo test` passes over: who runs it.
 const MARKS: [&str; 3] = [" (root", " (last)", " (release)"];
+
+/// The test that plays every dialogue there is. What it shows depends on which there are, so whoever rests on it names
+/// them.
+const DIALOGUES: &str = "the_engine_decides_as_written";
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -66,11 +70,32 @@ fn quoted_and_behind(row: &str) -> impl Iterator<Item = (&str, &str)> {
     (1..parts.len()).step_by(2).map(move |at| (parts[at], parts.get(at + 1).copied().unwrap_or_default()))
 }
 
+/// What is wrong with how a cell rests on the dialogues of `tests/data/engine`: it names those that it means, by their
+/// files, and each is there and decides something.
+pub fn mistakes_about_dialogues(shown: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let named: Vec<&str> = quoted(shown).filter(|name| is_dialogue(name)).collect();
+    if quoted(shown).any(|name| name == DIALOGUES) == named.is_empty() {
+        wrong.push(format!("{DIALOGUES} and the dialogues that are meant are to be named together"));
+    }
+    for name in named {
+        let text = std::fs::read_to_string(root().join("tests/data/engine").join(name)).unwrap_or_default();
+        if !text.lines().any(|line| line.starts_with("    ")) {
+            wrong.push(format!("{name} is no dialogue in which the engine decides something"));
+        }
+    }
+    wrong
+}
+
+pub fn is_dialogue(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "txt")
+}
+
 /// What is wrong with the last cell of a row.
 fn mistakes(shown: &str, tests: &BTreeSet<Test>) -> Vec<String> {
-    let mut wrong = Vec::new();
+    let mut wrong = mistakes_about_dialogues(shown);
     let mut names_tests = false;
-    for (name, behind) in quoted_and_behind(shown) {
+    for (name, behind) in quoted_and_behind(shown).filter(|(name, _)| !is_dialogue(name)) {
         let is_marked = MARKS.iter().any(|mark| behind.starts_with(mark));
         match tests.iter().find(|test| test.name == name) {
             None => wrong.push(format!("{name} is no test")),
@@ -123,11 +148,12 @@ fn the_reader_of_tests_sees_marked_functions_only() {
 #[test]
 fn a_row_that_shows_nothing_is_found() {
     let test = |name: &str, is_ignored| Test { name: name.to_owned(), is_ignored };
-    let tests = BTreeSet::from([test("usual", false), test("rare", true)]);
+    let tests = BTreeSet::from([test("usual", false), test("rare", true), test(DIALOGUES, false)]);
     for good in [
         "`usual`, seeded",
         "`rare` (root)",
         "`usual`, `rare` (root; the long form)",
+        "`the_engine_decides_as_written` (`dedup.txt`, `crash.txt`), seeded",
         "`rare` (last)",
         "`rare` (release)",
         "**Open**: nothing yet",
@@ -145,6 +171,9 @@ fn a_row_that_shows_nothing_is_found() {
         "`usual` (root)",
         "open",
         "`usual`. Not tried: floods",
+        "`the_engine_decides_as_written`, seeded",
+        "`the_engine_decides_as_written` (`no such dialogue.txt`)",
+        "`usual`, `dedup.txt`",
     ] {
         assert_ne!(mistakes(bad, &tests), [""; 0], "{bad}");
     }

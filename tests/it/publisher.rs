@@ -171,6 +171,8 @@ impl Publisher {
     /// Hands a message to the client, which waits when the window is full.
     pub async fn publish(&self, message: Message) {
         canary::feed(&message.payload);
+        canary::feed(message.response_topic.as_deref().unwrap_or_default().as_bytes());
+        canary::feed(message.correlation.as_deref().unwrap_or_default());
         let Message { topic, payload, weak, exactly_once, retain, response_topic, correlation, expiry_s } = message;
         match &self.client {
             Client::Three(client) => {

@@ -1,6 +1,7 @@
 //! What the virtual platform reports: messages that it saw, late, early, twice or never, people who write the same in
 //! the client, logins and logouts. And what the bridge may make of it, held against what the server knows.
 
+use super::kinds::Kind;
 use super::promises::{Promise, Violation, broken};
 use super::scenario::sender_name;
 use super::world::{Event, World};
@@ -55,6 +56,7 @@ impl World {
         let Some(request) = self.disk.messages.get(&seq).map(|kept| kept.message.request.clone()) else { return };
         let Some(sender) = self.sender_of(&request.account) else { return };
         if self.random.percent(15) && !self.calm {
+            self.trace.counts.count(Kind::CallbackNever);
             return;
         }
         let signal = self.seen(&request, platform_id(seq, attempt), error_of(seq, attempt), true);
@@ -62,20 +64,26 @@ impl World {
         let after = match self.random.below(10) {
             0..=5 => self.random.millis(0, 300),
             6..=8 => self.random.seconds(1, 60),
-            _ => self.random.seconds(60, 900),
+            _ => {
+                self.trace.counts.count(Kind::CallbackLate);
+                self.random.seconds(60, 900)
+            }
         };
         if self.random.percent(20) {
+            self.trace.counts.count(Kind::CallbackAgain);
             let again = after + self.random.seconds(0, 30);
             self.schedule(again, Event::Callback(callback.clone()));
         }
         if self.random.percent(10) {
             // The same message in another envelope.
+            self.trace.counts.count(Kind::CallbackInAnotherEnvelope);
             let other = self.callback(sender, signal, "message/sent");
             let again = after + self.random.seconds(0, 300);
             self.schedule(again, Event::Callback(other));
         }
         if self.random.percent(5) {
             // Another message in the same envelope, which must change nothing.
+            self.trace.counts.count(Kind::CallbackForged);
             let forged = self.seen(&request, format!("forged-{seq}-{attempt}"), 0, true);
             let forged = Box::new(Callback { signals: vec![forged], ..Callback::clone(&callback) });
             let again = after + self.random.seconds(1, 30);
@@ -91,6 +99,7 @@ impl World {
         if self.calm || !self.random.percent(15) {
             return;
         }
+        self.trace.counts.count(Kind::SomebodyWrote);
         let signal = self.seen(&request, format!("gui-{}", self.callback_last), 0, false);
         let callback = self.callback(sender, signal, "message/sent");
         let after = self.random.seconds(0, 20);
@@ -103,6 +112,7 @@ impl World {
         let Some(sender) = self.sender_of(&truth.name) else { return };
         if self.random.percent(50) {
             let account = truth.name;
+            self.trace.counts.count(if truth.online { Kind::LoginReported } else { Kind::LogoutReported });
             let (signal, event) = if truth.online {
                 (Signal::Online { account, corp: Some(truth.corp) }, "account/login")
             } else {
@@ -132,6 +142,7 @@ impl World {
 
     fn bring_again(&mut self, callback: Box<Callback>) {
         if self.random.percent(50) {
+            self.trace.counts.count(Kind::CallbackBroughtAgain);
             self.schedule(Duration::from_secs(5), Event::Callback(callback));
         }
     }

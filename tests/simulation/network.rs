@@ -1,6 +1,7 @@
 //! The virtual edges: broker, publishers and account lists, and what every action does to them.
 
 use super::disk::may_resend;
+use super::kinds::Kind;
 use super::orders::order;
 use super::promises::{Promise, Violation, broken};
 use super::scenario::{FaultKind, Mood, Payload, sender_name};
@@ -151,7 +152,11 @@ impl World {
     fn deliver(&mut self, packet: usize) {
         let ticket =
             (!self.is_weak(packet)).then_some(Ticket { generation: self.broker.incoming, packet: packet as u16 });
-        let input = match self.packets[packet].1.clone() {
+        let payload = &self.packets[packet].1;
+        let is_known =
+            matches!(payload, Payload::Request { request, .. } if self.disk.same_as(request).next().is_some());
+        self.trace.counts.delivered(payload, is_known);
+        let input = match payload.clone() {
             Payload::Request { request, .. } => Input::Request { ticket, request },
             Payload::Bad(refusal) => Input::Refused { ticket, refusal },
             Payload::Command { command, transaction } => {
@@ -165,6 +170,7 @@ impl World {
     fn publish_arrives(&mut self, generation: u64, what: Outgoing) {
         let refused = !self.calm && self.random.percent(2);
         if refused {
+            self.trace.counts.count(Kind::PublishRefused);
             self.broker.refused.insert(what);
         } else {
             *self.broker.answers.entry(what).or_default() += 1;
@@ -175,6 +181,7 @@ impl World {
 
     fn fault(&mut self, fault: FaultKind) {
         self.trace.line(self.now, || format!("fault {fault:?}"));
+        self.trace.counts.fault(&fault);
         match fault {
             FaultKind::Crash(steps) => self.crash_soon(steps),
             FaultKind::DropIncoming => self.drop_incoming(),
@@ -366,6 +373,7 @@ impl World {
         let faultless = self.calm || self.now > self.ends;
         let fate = fate(&mut self.random, seq, attempt, self.moods[sender], online, faultless);
         self.trace.line(self.now, || format!("fate {fate:?}"));
+        self.trace.counts.fate(&fate);
         let request = self.server.requests.len();
         if let Some(after) = fate.arrives_after {
             self.server.under_way += 1;

@@ -1,5 +1,6 @@
 //! Many worlds on all cores. Each that breaks a promise, or panics, is named by its seed, with how to run it again.
 
+use super::kinds::Counts;
 use super::promises::{Promise, Violation, broken};
 use super::world::World;
 use std::any::Any;
@@ -13,6 +14,8 @@ pub struct Run {
     pub trace: String,
     /// How often a callback was taken for what became of a message.
     pub attributions: u64,
+    /// What made it hard.
+    pub counts: Counts,
 }
 
 /// Runs a world to its end.
@@ -25,7 +28,9 @@ pub fn run_and(mut world: World, look: impl FnOnce(&World) -> Result<(), Violati
     // Of a world that panicked nothing is used but what it had told before.
     let ended = catch_unwind(AssertUnwindSafe(|| world.run().and_then(|()| look(&world))));
     let result = ended.unwrap_or_else(|panic| broken(Promise::Progress, format!("panicked: {}", words(&*panic))));
-    Run { result, trace: world.trace.text(), attributions: world.attributions }
+    let mut counts = world.trace.counts;
+    counts.accounts(&world.accounts);
+    Run { result, trace: world.trace.text(), attributions: world.attributions, counts }
 }
 
 fn words(panic: &(dyn Any + Send)) -> &str {
@@ -34,9 +39,11 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// What so many seeds showed.
-#[derive(Default)]
-struct Tally {
-    attributions: u64,
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// How many callbacks were attributed.
+    pub attributions: u64,
+    pub counts: Counts,
     /// What broke, by seed, with the end of the trace.
     broken: BTreeMap<u64, (String, String)>,
 }
@@ -44,6 +51,7 @@ struct Tally {
 impl Tally {
     fn add(mut self, seed: u64, run: Run) -> Self {
         self.attributions += run.attributions;
+        self.counts.add(&run.counts);
         if let Err(violation) = run.result {
             self.broken.insert(seed, (violation.to_string(), run.trace));
         }
@@ -52,16 +60,17 @@ impl Tally {
 
     fn merge(mut self, mut other: Self) -> Self {
         self.attributions += other.attributions;
+        self.counts.add(&other.counts);
         self.broken.append(&mut other.broken);
         self
     }
 }
 
-/// Runs the worlds of all these seeds, and returns how many callbacks were attributed.
+/// Runs the worlds of all these seeds, and returns what they showed.
 ///
 /// # Errors
 /// Names every seed that broke a promise.
-pub fn hold(seeds: &[u64], run: impl Fn(u64) -> Run + Sync) -> Result<u64, String> {
+pub fn hold(seeds: &[u64], run: impl Fn(u64) -> Run + Sync) -> Result<Tally, String> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let run = &run;
     let tally = std::thread::scope(|scope| {
@@ -73,7 +82,7 @@ pub fn hold(seeds: &[u64], run: impl Fn(u64) -> Run + Sync) -> Result<u64, Strin
         let ended = running.into_iter().map(|worker| worker.join().expect("a seed holds or breaks a promise"));
         ended.fold(Tally::default(), Tally::merge)
     });
-    let Some((seed, (_, trace))) = tally.broken.first_key_value() else { return Ok(tally.attributions) };
+    let Some((seed, (_, trace))) = tally.broken.first_key_value() else { return Ok(tally) };
     let lines: Vec<String> = tally.broken.iter().map(|(seed, (what, _))| format!("seed {seed}: {what}")).collect();
     Err(format!("{trace}\n{}\nrun one again with SENDBRIDGE_SEED={seed}", lines.join("\n")))
 }

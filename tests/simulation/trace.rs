@@ -1,5 +1,6 @@
-//! What happened: the last lines of it, or all.
+//! What happened: the last lines of it, or all; and how often what.
 
+use super::kinds::Counts;
 use crate::model::Time;
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -10,11 +11,13 @@ const KEPT: usize = 60;
 pub struct Trace {
     kept: usize,
     lines: VecDeque<String>,
+    /// Of what makes a promise hard to keep.
+    pub counts: Counts,
 }
 
 impl Default for Trace {
     fn default() -> Self {
-        Self { kept: KEPT, lines: VecDeque::new() }
+        Self { kept: KEPT, lines: VecDeque::new(), counts: Counts::default() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The loop of the bridge over virtual edges, one event at a time, with a crash possible between any two steps.
 
 use super::disk::Disk;
+use super::kinds::Kind;
 use super::network::Broker;
 use super::orders::Orders;
 use super::promises::{Promise, Receiver, Violation, broken};
@@ -26,7 +27,7 @@ pub struct World {
     pub(super) accounts: Vec<AccountTruth>,
     pub(super) packets: Vec<(Time, Payload)>,
     pub(super) calm: bool,
-    clocks: bool,
+    pub(super) clocks: bool,
     pub(super) ends: Time,
     sabotage: Option<Sabotage>,
     pub(super) random: Random,
@@ -43,7 +44,7 @@ pub struct World {
     /// When this life began.
     pub(super) lived_since: Time,
     /// What the bridge's clock shows beyond the true time.
-    wall_nanos: i128,
+    pub(super) wall_nanos: i128,
     crash_in: Option<u32>,
     /// What a commit broke of which nobody heard that it was durable.
     failed: Option<Violation>,
@@ -425,12 +426,14 @@ impl World {
 
     fn crash(&mut self) {
         self.trace.line(self.now, || "crash".to_owned());
+        self.trace.counts.count(Kind::Crash);
         let committing = self.bridge.take().and_then(|bridge| bridge.committing);
         if let Some(ready) = committing
             && self.random.percent(50)
         {
             // A commit under way may be durable although nobody heard of it.
             self.trace.line(self.now, || "the commit was durable".to_owned());
+            self.trace.counts.count(Kind::CommitDurableAtCrash);
             self.failed = self.append(&ready.records).err();
         }
         // Events are not kept: those of a life that ended here are never said.
@@ -469,31 +472,5 @@ impl World {
         self.reconnect();
         self.schedule(Duration::ZERO, Event::DirectoryTick { life });
         Ok(())
-    }
-
-    /// What may happen to clocks between two lives; returns how much time the bridge believes to have passed.
-    fn turn_the_wall_clock(&mut self) -> Duration {
-        let Some((shown, at)) = self.disk.anchor else { return Duration::ZERO };
-        let since = self.now.since(at);
-        if !self.clocks {
-            return since;
-        }
-        match self.random.below(10) {
-            // Another boot: only the wall clock tells, and it went back or ran on.
-            0 | 1 => {
-                let back = if self.random.percent(50) { self.random.seconds(0, 5000) } else { Duration::ZERO };
-                self.wall_nanos -= back.as_nanos() as i128;
-                self.clock().since(shown)
-            }
-            2 => {
-                self.wall_nanos -= self.random.seconds(0, 3600).as_nanos() as i128;
-                since
-            }
-            3 => {
-                self.wall_nanos += self.random.seconds(0, 3600).as_nanos() as i128;
-                since
-            }
-            _ => since,
-        }
     }
 }

@@ -406,3 +406,19 @@ fn the_message_expiry_is_a_lifetime() {
     assert_eq!(both.message_expiry, Some(Duration::from_secs(60)));
     assert!(matches!(both.lifetime, Some(Lifetime::Until(_))));
 }
+
+/// What tells two messages from one that comes again is the id. The fingerprint is about the content: it tells a repeat
+/// from an id that is used for something else.
+#[test]
+fn one_content_under_two_ids_is_two_requests_of_one_fingerprint() {
+    let payload = |id: &str, content: &str| {
+        accepted(&format!(r#"{{"wxId":"1","conversationId":"S:1","content":"{content}","type":"text","id":"{id}"}}"#))
+    };
+    let (first, other) = (payload("a", "hello"), payload("b", "hello"));
+    assert_ne!(first.id, other.id);
+    assert_eq!((first.fingerprint, &first.body), (other.fingerprint, &other.body));
+    let (again, changed) = (payload("a", "hello"), payload("a", "hello!"));
+    assert_eq!((&again.id, again.fingerprint), (&first.id, first.fingerprint));
+    assert_eq!(changed.id, first.id);
+    assert_ne!(changed.fingerprint, first.fingerprint);
+}

@@ -148,7 +148,7 @@ async fn damage_anywhere_is_refused_or_loses_nothing_that_the_log_had() {
     }
     assert!(refused > count / 4 && the_same > count / 20, "of {count}, {refused} refused and {the_same} as before");
     assert!(others <= count / 100, "{others} of {count} were taken for another journal");
-    println!(
+    eprintln!(
         "figure: damaged-journals = {count}: {refused} refused, {the_same} with the same messages, {others} with others"
     );
 }

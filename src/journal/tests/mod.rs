@@ -3,6 +3,7 @@
 mod audit;
 mod damage;
 mod effects;
+mod erasing;
 mod generate;
 mod histories;
 mod judging;

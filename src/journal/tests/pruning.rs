@@ -8,6 +8,7 @@ use crate::model::{
     Selection, Seq, Time, Verdict,
 };
 use rusqlite::Connection;
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -278,12 +279,22 @@ async fn the_file_shrinks_after_a_flood_and_commits_go_on_meanwhile() {
     let now = START + 2 * HOUR;
     journal.start_pruning(now);
     // A second request joins the pass that is running, and commits are served in between.
-    let (pruned, ()) = tokio::join!(journal.prune(now), async {
+    let committed = Cell::new(0);
+    let pass = async {
+        let pruned = journal.prune(now).await.expect("a pass");
+        (pruned, committed.get())
+    };
+    let commits = async {
         for seq in count + 1..count + 50 {
             commit(&journal, life(seq, now)).await;
+            committed.set(committed.get() + 1);
         }
-    });
-    assert_eq!(pruned.expect("a pass").messages_moved, count);
+    };
+    let ((pruned, meanwhile), ()) = tokio::join!(pass, commits);
+    // The first is asked for before the pass has done anything, and may be back although all others had to wait for the
+    // end: each of them is asked for once the one before is back.
+    assert!(meanwhile > 1, "{meanwhile} of 49 commits before the pass was over");
+    assert_eq!(pruned.messages_moved, count);
     assert_eq!(replayed(&journal, now).len(), 49 * 5);
     journal.close().await.expect("a clean end");
     let bytes = std::fs::metadata(settings(directory.path()).path).expect("the file").len();

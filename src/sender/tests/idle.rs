@@ -71,5 +71,5 @@ async fn a_server_that_closes_idle_connections_leaves_few_doubts() {
     let (seen, accepted) = (seen.load(Ordering::Relaxed), accepted.load(Ordering::Relaxed));
     assert!(seen >= SENDS - doubts.len() as u64 && seen <= SENDS, "{seen} requests, {} doubts", doubts.len());
     assert!(accepted > SENDERS && accepted < SENDS, "{accepted} connections: they were to be used again, and closed");
-    println!("figure: own-doubts = {} of {SENDS} sends, over {accepted} connections", doubts.len());
+    eprintln!("figure: own-doubts = {} of {SENDS} sends, over {accepted} connections", doubts.len());
 }

@@ -37,11 +37,11 @@ struct Searched {
 fn may_be(class: Class, way: Way, topic: &str) -> bool {
     let is_topic = way == Way::Topic;
     match class {
-        Class::Secret => false,
+        Class::Secret | Class::Route => false,
         Class::Said => is_topic && topic.contains("/event/") && !topic.contains("/event/send/"),
         Class::Called => is_topic && topic.ends_with("/response/sender/call"),
         Class::Words => is_topic,
-        Class::Recipient => {
+        Class::Recipient | Class::Note => {
             is_topic && !["/health", "/info", "/state", "/alarm"].iter().any(|end| topic.ends_with(end))
         }
         Class::Account => way != Way::Http,
@@ -180,13 +180,17 @@ fn a_leak_is_found_on_every_way_out_and_in_every_form() {
 
 #[test]
 fn what_may_be_said_is_no_leak() {
-    use super::{CALLED, HEARD, RECIPIENT, TEXT, WORDS};
+    use super::{BY, CALLED, CORRELATION, HEARD, REASON, RECIPIENT, REPLY, TAG, TEXT, TRANSACTION, WORDS};
     for (topic, canary) in [
         ("sendbridge/event/message/received", HEARD),
         ("sendbridge/event/message/sent", TEXT),
         ("sendbridge/response/sender/call", CALLED),
         ("SendMessageResp/shop", WORDS),
         ("sendbridge/hold", RECIPIENT),
+        ("sendbridge/hold", REASON),
+        ("sendbridge/hold", BY),
+        ("sendbridge/event/send/queued", TAG),
+        ("sendbridge/response/pause", TRANSACTION),
     ] {
         assert!(judge(&search(kept(&[(Way::Topic, topic, canary)]).path())).is_ok(), "{canary} on {topic}");
     }
@@ -196,6 +200,10 @@ fn what_may_be_said_is_no_leak() {
         ("sendbridge/event/send/failed", TEXT),
         ("SendMessageResp", TEXT),
         ("sendbridge/health", RECIPIENT),
+        ("sendbridge/alarm", REASON),
+        ("sendbridge/health", BY),
+        ("sendbridge/event/send/queued", REPLY),
+        ("SendMessageResp", CORRELATION),
     ] {
         assert!(judge(&search(kept(&[(Way::Topic, topic, canary)]).path())).is_err(), "{canary} on {topic}");
     }

@@ -2,13 +2,15 @@
 //! each point, on one journal, while everything that a bridge does goes on. At the end all is answered, and
 //! `sendbridge audit` compares the journal with what the server saw.
 
+mod calls;
+mod upgrade;
+
 use super::{Scene, disk, eventually, server, text};
 use crate::bridge::{Config, DEADLINE};
 use crate::canary;
 use crate::mosquitto::free_port;
 use crate::publisher::{Message, Seen};
 use nix::sys::signal::Signal;
-use rusqlite::{Connection, OpenFlags};
 use sendbridge::cli::pretend::{Act, Behaviour, Faults, Happening, Ledger, PretendAccount, Report, Settings, When};
 use sendbridge::clock::Clock;
 use sendbridge::crash::CRASH_AT;
@@ -16,8 +18,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -33,6 +36,11 @@ const ACCOUNTS: [&str; 6] = ["good", "cut", "lost", "fast", "moody", "busy"];
 const BLOCKED_FOR: &str = "1m";
 /// How the transactions begin that end a block.
 const UNBLOCK: &str = "unblock";
+
+/// What may be done about a doubt.
+const POLICIES: [&str; 3] = ["report", "resend", "hold"];
+/// Under which policy this process has seen the program die at which point.
+static DEATHS: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
 
 /// What each account's messages meet, by the name of the account.
 fn faults() -> Faults {
@@ -77,7 +85,7 @@ async fn traffic(scene: &Scene, round: u64) {
         order["transaction"] = json!(format!("{what}-{round}"));
         publisher.publish(Message::new(&format!("sendbridge/request/{name}"), order.to_string()))
     };
-    order("pause", json!({ "account": "quiet", "reason": "test" })).await;
+    order("pause", json!({ "account": "quiet", "reason": canary::REASON, "by": canary::BY })).await;
     order("resume", json!({ "account": "quiet" })).await;
     order("limits/set", json!({ "account": "busy", "interval": format!("{}ms", 10 + round % 50) })).await;
     order("message/cancel", json!({ "account": "quiet", "tag": new, "blockFor": BLOCKED_FOR })).await;
@@ -143,8 +151,8 @@ fn forget(scene: &Scene) {
     assert!(!journal.exists());
 }
 
-/// Lets the bridge die at a point, while traffic goes on. Returns the number of the last round.
-async fn die_at(scene: &mut Scene, point: &str, http: SocketAddr, mut round: u64) -> u64 {
+/// Lets the bridge die at a point in one of its lives, while traffic goes on. Returns the number of the last round.
+async fn die_at(scene: &mut Scene, point: &str, life: usize, http: SocketAddr, mut round: u64) -> u64 {
     let earlier = scene.bridge.log().len();
     scene.bridge.start_to_end(CRASH_AT, point, http);
     if matches!(point, "closing" | "closed") {
@@ -158,7 +166,11 @@ async fn die_at(scene: &mut Scene, point: &str, http: SocketAddr, mut round: u64
         assert!(round < last, "it never came to {point}; refused: {:?}", scene.publisher.look(refused));
         rounds.tick().await;
         round += 1;
-        tokio::time::timeout(DEADLINE, traffic(scene, round)).await.expect("the broker takes it");
+        let publishing = async {
+            traffic(scene, round).await;
+            calls::order(scene, life, point).await;
+        };
+        tokio::time::timeout(DEADLINE, publishing).await.expect("the broker takes it");
     }
     died_at(scene, point, earlier);
     round
@@ -170,6 +182,16 @@ fn died_at(scene: &mut Scene, point: &str, earlier: usize) {
     assert_eq!(status.signal(), Some(Signal::SIGABRT as i32), "{point}: {status}");
     let said = format!("crash point {point}");
     assert!(scene.bridge.log()[earlier..].contains(&said), "it did not die at {point}");
+}
+
+/// Counts a death. Tells the figures once all tests of this process together have seen each point under each policy.
+fn count_death(policy: &str, point: &str) {
+    let mut deaths = DEATHS.lock().unwrap_or_else(PoisonError::into_inner);
+    deaths.insert((policy.to_owned(), point.to_owned()));
+    let points = sendbridge::crash::points().len();
+    if deaths.len() == points * POLICIES.len() {
+        eprintln!("figure: crash-points = {points}, runs = {}", deaths.len());
+    }
 }
 
 /// A person looks into each chat, and says what is there, until so many messages are answered. Some are only sent, and
@@ -243,8 +265,9 @@ pub(super) async fn begin(policy: &str, configure: impl FnOnce(Config) -> Config
     (scene, http)
 }
 
-/// One more life, in which everything ends, and the judgement. `round` is the last one of traffic.
-async fn end(mut scene: Scene, policy: &str, round: u64) {
+/// One more life, in which everything ends, and the judgement. `round` is the last one of traffic, and `lives` are
+/// those with calls: before which round each began.
+async fn end(mut scene: Scene, policy: &str, round: u64, lives: &[u64]) {
     scene.bridge.start_again().await;
     scene.sender.happen(&Happening::Login { account: Box::from("moody"), corp: None }, &Report::USUAL);
     let published = usize::try_from(round).expect("few") * (ACCOUNTS.len() + 2);
@@ -255,6 +278,9 @@ async fn end(mut scene: Scene, policy: &str, round: u64) {
     scene.publisher.wait("all answers", |seen| seen.answers.len() >= published).await;
     let health = scene.publisher.ask_until("health", json!({}), |health| health["answersOpen"] == 0).await;
     assert_eq!(health["balanced"], true, "{health}");
+    if !lives.is_empty() {
+        calls::judge(&scene, lives, round).await;
+    }
     assert!(scene.publisher.look(unblocked) > 0, "no block was ended: {:?}", scene.publisher.look(refused));
     assert!(scene.bridge.terminate().success());
     judge(&scene.publisher.seen(), &scene.sender.ledger(), policy == "resend");
@@ -268,11 +294,15 @@ async fn end(mut scene: Scene, policy: &str, round: u64) {
 async fn dies_everywhere(policy: &str) {
     let (mut scene, http) = begin(policy, |config| config).await;
     forget(&scene);
-    let mut round = 0;
-    for point in points() {
-        round = die_at(&mut scene, &point, http, round).await;
+    let (points, mut lives, mut round) = (points(), Vec::new(), 0);
+    for (life, point) in points.iter().enumerate() {
+        lives.push(round);
+        round = die_at(&mut scene, point, life, http, round).await;
     }
-    end(scene, policy, round).await;
+    end(scene, policy, round, &lives).await;
+    for point in points {
+        count_death(policy, &point);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -290,43 +320,34 @@ async fn a_crash_at_every_point_is_survived_where_doubts_are_held() {
     dies_everywhere("hold").await;
 }
 
-/// The version of the schema of a journal.
-fn version(journal: &Path) -> i64 {
-    let file = Connection::open_with_flags(journal, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("a journal");
-    file.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a version")
+/// No run dies at a place that the list does not have, and nothing else would say so.
+#[test]
+fn every_place_in_the_code_is_one_of_the_points() {
+    let (mut folders, mut places) = (vec![PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))], BTreeSet::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("text");
+                let passed = text.split("crash::at(\"").skip(1).filter_map(|rest| rest.split('"').next());
+                places.extend(passed.map(str::to_owned));
+            }
+        }
+    }
+    let points = sendbridge::crash::points();
+    let unknown: Vec<&String> = places.iter().filter(|place| !points.contains(place)).collect();
+    assert!(places.len() > 10 && unknown.is_empty(), "of {places:?} these are no points: {unknown:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crash_in_the_middle_of_an_upgrade_leaves_the_old_journal_or_the_new_one() {
-    let (mut scene, http) = begin("report", |config| config).await;
-    let journal = scene.bridge.path("journal.db");
-    let newest = version(&journal);
-    scene.bridge.start_again().await;
-    scene.still_sends("good", "sent").await;
-    scene.publisher.ask("pause", json!({ "account": "good", "reason": "test" })).await;
-    scene.publisher.send(text("good", "waits", "waits")).await;
-    scene.publisher.ask_until("account/get", json!({ "account": "good" }), |data| data["queued"] == 1).await;
-    assert!(scene.bridge.terminate().success());
-    let back = include_str!("../../data/journal/back-to-version-1.sql");
-    Connection::open(&journal).and_then(|file| file.execute_batch(back)).expect("an older journal");
-
-    for (point, left) in OF_AN_UPGRADE.iter().zip([1, newest]) {
-        assert_eq!(version(&journal), 1, "{point}");
-        let earlier = scene.bridge.log().len();
-        scene.bridge.start_to_end(CRASH_AT, point, http);
-        died_at(&mut scene, point, earlier);
-        assert_eq!(version(&journal), left, "{point}");
-    }
-    scene.bridge.start_again().await;
-    scene.publisher.ask("resume", json!({ "account": "good" })).await;
-    assert!(scene.publisher.answer_to("waits").await["msgId"].is_string());
-    scene.publisher.ask_until("health", json!({}), |health| health["answersOpen"] == 0).await;
-    assert_eq!((scene.effects("sent"), scene.effects("waits")), (1, 1));
-    scene.still_sends("good", "after").await;
-    assert!(scene.bridge.terminate().success());
-    judge(&scene.publisher.seen(), &scene.sender.ledger(), false);
-    let (code, report) = audit(&scene).await;
-    assert_eq!((code, &report["held"]), (Some(0), &json!(true)), "{report:#}");
+#[test]
+fn the_document_says_how_many_points_and_lives_there_are() {
+    let points = sendbridge::crash::points().len();
+    let says = format!("each of {points} named points between two durable steps, under each of three policies");
+    let lives = format!("{} lives", points * POLICIES.len());
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/RELIABILITY.md")).expect("the document");
+    assert!(text.contains(&says) && text.contains(&lives), "it is: {says}, {lives}");
 }
 
 /// Between two rounds of the soak.
@@ -430,7 +451,7 @@ async fn kills_at_random_moments_cost_nothing_and_a_round_leaves_little_in_memor
         random ^= random << 17;
         lives.push(live_and_die(&mut scene, &mut round, random).await);
     }
-    end(scene, "report", round).await;
+    end(scene, "report", round, &[]).await;
     let memory: Vec<_> = lives.iter().map(|life| (life.round, life.memory_kib)).collect();
     eprintln!("rounds and KiB resident before each kill: {memory:?}");
     eprintln!("figure: soak-minutes = {minutes}");

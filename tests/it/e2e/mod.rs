@@ -18,6 +18,7 @@ mod links;
 mod load;
 mod messages;
 mod metrics;
+mod notes;
 mod operator;
 mod panics;
 mod retained;
