@@ -26,6 +26,7 @@ mod sender;
 mod space;
 mod supervised;
 mod sys;
+mod unwilling;
 mod vendors;
 mod watch;
 
