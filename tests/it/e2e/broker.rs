@@ -4,6 +4,7 @@ use super::{LOOSE, Scene, server, start_server, text};
 use crate::bridge::{Bridge, Config};
 use crate::mosquitto::Mosquitto;
 use crate::publisher::{Heard, Publisher, TOPICS};
+use nix::sys::signal::Signal;
 use sendbridge::cli::pretend::{Behaviour, Faults, Settings};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -100,6 +101,40 @@ async fn a_broker_that_crashes_in_a_burst_costs_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_restarts_in_a_burst_costs_nothing() {
     burst_with(async |broker| tokio::task::block_in_place(|| broker.restart())).await;
+}
+
+/// The broker takes messages for the bridge's session, stops in order and starts again. Nobody repeats anything, so a
+/// bridge that came back without its session would lose what was kept for it there.
+async fn restarts_with_messages_for(leave: impl FnOnce(&mut Bridge), come_back: impl AsyncFnOnce(&mut Bridge)) {
+    const MESSAGES: usize = 200;
+    // Far fewer than there are: most have not even been delivered when the broker stops.
+    let mut scene = Scene::start(slow_server(), |config| config.with("mqtt.receive_maximum", "10")).await;
+    leave(&mut scene.bridge);
+    for number in 0..MESSAGES {
+        let id = format!("m{number}");
+        scene.publisher.send(text(&account(number), &id, &id)).await;
+    }
+    scene.publisher.wait("all is with the broker", |seen| seen.acknowledged == MESSAGES as u64).await;
+    let subscribed = scene.publisher.seen().subscribed;
+    tokio::task::block_in_place(|| scene.broker.restart());
+    // An answer that nobody subscribes to is lost, and none is given twice here.
+    scene.publisher.wait("a new subscription", |seen| seen.subscribed > subscribed).await;
+    assert_eq!(scene.sender.ledger().arrivals, 0, "it was not away");
+    come_back(&mut scene.bridge).await;
+    scene.publisher.wait("all answers", |seen| seen.answers.len() == MESSAGES).await;
+    assert_all_sent_once(&scene, MESSAGES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_keeps_while_the_bridge_is_down_is_not_lost_by_its_restart() {
+    restarts_with_messages_for(Bridge::kill, async |bridge| bridge.start_again().await).await;
+}
+
+/// It holds its connections and acknowledges nothing, until it finds them gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_keeps_before_the_bridge_acknowledges_is_not_lost_by_its_restart() {
+    restarts_with_messages_for(|bridge| bridge.signal(Signal::SIGSTOP), async |bridge| bridge.signal(Signal::SIGCONT))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

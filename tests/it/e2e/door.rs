@@ -9,9 +9,11 @@ use super::vendors::{
 use super::{Scene, server, space};
 use crate::bridge::{Bridge, Config};
 use crate::publisher::Publisher;
+use sendbridge::cli::pretend::{Behaviour, Faults};
 use serde_json::Value;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -227,36 +229,58 @@ async fn slow_ones_are_cut_off_and_keep_nobody_out() {
     assert_eq!(ask(&scene.bridge, &Request::post("q1", quntool("room again"))).await.0, 200);
 }
 
+/// Brings callbacks until it is over; how many were taken and how many put off. `all_taken` counts those of all guests.
+async fn guest(
+    address: SocketAddr,
+    number: usize,
+    over: Arc<AtomicBool>,
+    all_taken: Arc<AtomicUsize>,
+) -> (usize, usize) {
+    let (mut taken, mut put_off) = (0, 0);
+    for index in 0.. {
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+        let source = if number.is_multiple_of(2) { "q1" } else { "g1" };
+        let id = format!("flood-{number}-{index}");
+        let body = if source == "q1" { quntool(&id) } else { guid(&id) };
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(&Request::post(source, body).bytes()).await.expect("it reads");
+        match answer(&mut stream).await.0 {
+            200 => {
+                taken += 1;
+                all_taken.fetch_add(1, Ordering::Relaxed);
+            }
+            503 => put_off += 1,
+            status => panic!("{status}"),
+        }
+    }
+    (taken, put_off)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_delays_no_send_and_what_was_answered_is_an_event_once() {
     const GUESTS: usize = 48;
+    /// On its way a message comes to the loop four times (taken, tried, done, acknowledged), each time behind one
+    /// callback of each guest at most: four rounds of the guests between two sends. Ten times as many are for a machine
+    /// that is slow with everything else on that way. Rounds and not seconds, because a slow machine makes both longer.
+    const ROUNDS_MAX: usize = 40;
     let scene = Scene::start(server(&["1"]), with_sources).await;
     let listener = Publisher::connect(scene.broker.port(), EVENTS).await;
-    let address = scene.bridge.http();
     // As long as it takes: whoever is held up by it waits for ever.
-    let over = Arc::new(AtomicBool::new(false));
-    let guest = move |number: usize, over: Arc<AtomicBool>| async move {
-        let (mut taken, mut put_off) = (0, 0);
-        for index in 0.. {
-            if over.load(Ordering::Relaxed) {
-                break;
-            }
-            let source = if number.is_multiple_of(2) { "q1" } else { "g1" };
-            let id = format!("flood-{number}-{index}");
-            let body = if source == "q1" { quntool(&id) } else { guid(&id) };
-            let mut stream = TcpStream::connect(address).await.expect("it listens");
-            stream.write_all(&Request::post(source, body).bytes()).await.expect("it reads");
-            match answer(&mut stream).await.0 {
-                200 => taken += 1,
-                503 => put_off += 1,
-                status => panic!("{status}"),
-            }
+    let (over, taken_so_far) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    // How many callbacks were taken when each send arrived.
+    let (seen_taken, marks) = (Arc::clone(&taken_so_far), Arc::new(Mutex::new(Vec::new())));
+    scene.sender.set_faults(Faults::script({
+        let marks = Arc::clone(&marks);
+        move |_| {
+            marks.lock().expect("not poisoned").push(seen_taken.load(Ordering::Relaxed));
+            Behaviour::answer()
         }
-        (taken, put_off)
-    };
+    }));
     let mut flood = tokio::task::JoinSet::new();
     for number in 0..GUESTS {
-        flood.spawn(guest(number, Arc::clone(&over)));
+        flood.spawn(guest(scene.bridge.http(), number, Arc::clone(&over), Arc::clone(&taken_so_far)));
     }
     for number in 0..40 {
         scene.still_sends("1", &format!("m{number}")).await;
@@ -267,6 +291,10 @@ async fn a_flood_delays_no_send_and_what_was_answered_is_an_event_once() {
     let (taken, put_off) = counts.iter().fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
     eprintln!("{taken} callbacks taken and {put_off} put off during 40 sends");
     assert!(taken > 40, "no flood: {taken}");
+    let marks = marks.lock().expect("not poisoned").clone();
+    let between: Vec<usize> = marks.windows(2).map(|two| two[1] - two[0]).collect();
+    assert_eq!(between.len(), 39);
+    assert!(between.iter().all(|taken| *taken <= ROUNDS_MAX * GUESTS), "a send was held up: {between:?}");
     let is_event = |heard: &crate::publisher::Heard| heard.topic == "sendbridge/event/message/received";
     listener.wait("all events", |seen| seen.all.iter().filter(|heard| is_event(heard)).count() >= taken).await;
     let last = Request::post("q2", quntool("the last one"));

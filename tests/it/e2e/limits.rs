@@ -1,6 +1,6 @@
 //! Both limits, measured where they count: at the server. And what publishers can wish for: order and lifetime.
 
-use super::{Scene, server, text, text_with};
+use super::{LOOSE, Scene, server, text, text_with};
 use crate::publisher::Message;
 use sendbridge::cli::pretend::{Limits, PretendAccount, Settings};
 use sendbridge::clock::wall;
@@ -44,6 +44,40 @@ async fn no_gap_is_below_the_interval_whatever_the_latency_and_across_a_crash() 
         assert!(history.is_sorted_by_key(|arrived| number(&arrived.message)), "not in order: {history:?}");
     }
     scene.health().await;
+}
+
+/// Two at once would keep the interval and not the order: what came second could be seen first.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_has_one_request_at_a_time_where_an_answer_takes_longer_than_the_interval() {
+    const ACCOUNTS: usize = 4;
+    const MESSAGES: usize = 6;
+    const LATENCY: Duration = Duration::from_millis(300);
+    let limits = Limits { account_interval: INTERVAL, ..LOOSE };
+    let accounts: Vec<String> = (0..ACCOUNTS).map(|number| format!("account-{number}")).collect();
+    let names: Vec<&str> = accounts.iter().map(String::as_str).collect();
+    let scene = Scene::start(Settings { limits, latency: LATENCY..=LATENCY, ..server(&names) }, |config| {
+        config.with("limits.account_interval", r#""100ms""#)
+    })
+    .await;
+    for message in 0..MESSAGES {
+        for account in &accounts {
+            let id = format!("{account}-{message}");
+            scene.publisher.send(text(account, &id, &id)).await;
+        }
+    }
+    scene.publisher.wait("all answers", |seen| seen.answers.len() == ACCOUNTS * MESSAGES).await;
+    let ledger = scene.sender.ledger();
+    for account in &accounts {
+        let history = &ledger.accounts[account.as_str()].history;
+        assert_eq!(history.len(), MESSAGES, "{history:?}");
+        for two in history.windows(2) {
+            // So long the first was under way, however slow the machine is: its answer leaves no sooner.
+            let gap = two[1].at.since(two[0].at);
+            assert!(gap >= LATENCY, "{} came {gap:?} after {}, which had no answer", two[1].message, two[0].message);
+        }
+    }
+    assert!(ledger.in_flight_max <= ACCOUNTS as u64, "{} at once", ledger.in_flight_max);
+    assert_eq!((ledger.violations(), ledger.repeated().count()), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

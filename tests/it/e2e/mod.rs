@@ -27,6 +27,7 @@ mod sender;
 mod space;
 mod supervised;
 mod sys;
+mod unwilling;
 mod vendors;
 mod watch;
 

@@ -54,20 +54,10 @@ async fn no_token_is_acknowledged_falsely_over_a_connection_that_is_cut_again_an
     }
 }
 
-#[tokio::test]
-async fn a_full_window_is_refused_and_room_is_told() {
-    let broker = Mosquitto::start(&["max_inflight_messages 5"]);
-    let mut outbox = Outbox::open(&settings(&broker.url(), "bridge"));
-    let OutgoingEvent::Connected { window, .. } = outbox.event().await else { panic!("not connected") };
-    assert_eq!(window, 5);
-    // The task that would make room runs on this thread, and does not until we wait.
-    for token in 0..5 {
-        assert_eq!(outbox.outlet.publish(outbox.connection, publish("a", token, 1), token), Ok(()));
-    }
-    assert_eq!(outbox.outlet.publish(outbox.connection, publish("a", 5, 1), 5), Err(Refused::Full));
-    let mut tokens = Vec::new();
-    let mut rooms = 0;
-    while tokens.len() < 5 || rooms < 1 {
+/// The next acknowledgements of so many publishes, and how often room was told of until both are there.
+async fn acknowledged_and_room(outbox: &mut Outbox, publishes: usize) -> (Vec<u64>, usize) {
+    let (mut tokens, mut rooms) = (Vec::new(), 0);
+    while tokens.len() < publishes || rooms < 1 {
         match outbox.event().await {
             OutgoingEvent::Acknowledged { token, .. } => tokens.push(token),
             OutgoingEvent::Room => rooms += 1,
@@ -76,7 +66,31 @@ async fn a_full_window_is_refused_and_room_is_told() {
             | OutgoingEvent::Broker(_)) => panic!("{event:?}"),
         }
     }
-    assert_eq!((tokens, rooms), (vec![0, 1, 2, 3, 4], 1));
+    (tokens, rooms)
+}
+
+#[tokio::test]
+async fn a_full_window_is_refused_and_room_is_told() {
+    for wanted in [1_u16, 5] {
+        let broker = Mosquitto::start(&[&format!("max_inflight_messages {wanted}")]);
+        let mut outbox = Outbox::open(&settings(&broker.url(), "bridge"));
+        let OutgoingEvent::Connected { window, .. } = outbox.event().await else { panic!("not connected") };
+        assert_eq!(window, wanted);
+        let size = u64::from(window);
+        // Again and again, because the same packet ids are used again.
+        for first in [0, size, 2 * size] {
+            let tokens = first..first + size;
+            // The task that would make room runs on this thread, and does not until we wait.
+            for token in tokens.clone() {
+                assert_eq!(outbox.outlet.publish(outbox.connection, publish("a", token, 1), token), Ok(()));
+            }
+            let too_many = first + size;
+            let refused = outbox.outlet.publish(outbox.connection, publish("a", too_many, 1), too_many);
+            assert_eq!(refused, Err(Refused::Full));
+            let seen = acknowledged_and_room(&mut outbox, window.into()).await;
+            assert_eq!(seen, (tokens.collect(), 1), "a window of {window}");
+        }
+    }
 }
 
 #[tokio::test]

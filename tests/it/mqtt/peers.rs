@@ -1,7 +1,8 @@
 //! Peers that behave as no real broker can be made to.
 
 use super::{Inbox, Outbox, settings};
-use sendbridge::mqtt::{Incoming, Lost, Publish, Refused, Settings, Stored};
+use sendbridge::clock::Clock;
+use sendbridge::mqtt::{Incoming, Lost, OutgoingEvent, Publish, Refused, Settings, Stored};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -54,6 +55,123 @@ async fn a_client_id_is_left_to_whoever_took_it_over() {
     socket.write_all(&[0xE0, 2, 0x8E, 0]).await.expect("written");
     assert_eq!(inbox.disconnected().await, Lost::TakenOver);
     inbox.close().await;
+}
+
+/// The broker takes the second one's word for who has the id. Coming back at once would throw that one out, and so on.
+#[tokio::test]
+async fn whoever_was_taken_over_comes_back_no_sooner_than_after_half_of_the_longest_wait() {
+    let peer = Peer::new().await;
+    let mut settings = peer.settings();
+    settings.retry_delay_max = Duration::from_secs(3600);
+    let mut inbox = Inbox::open(&settings, "SendMessage");
+    let clock = Clock::start();
+    // A connection that is closed for another reason is made anew soon, so it is the reason that counts.
+    for (reason, waits) in [(0x8B, false), (0x8E, true)] {
+        let mut socket = peer.accept().await;
+        socket.write_all(&CONNACK).await.expect("written");
+        inbox.connected().await;
+        let closed_at = clock.now();
+        socket.write_all(&[0xE0, 2, reason, 0]).await.expect("written");
+        assert_eq!(inbox.disconnected().await == Lost::TakenOver, waits);
+        if waits {
+            // From here on time passes by itself whenever all wait.
+            tokio::time::pause();
+            let longest = settings.retry_delay_max + Duration::from_secs(1);
+            // The connection is what the other process would feel, whatever is said over it.
+            let next = tokio::time::timeout(longest, peer.listener.accept()).await;
+            next.expect("it does come back").expect("a connection");
+            let waited = clock.now().since(closed_at);
+            assert!(waited >= settings.retry_delay_max / 2, "it came back after {waited:?}");
+        }
+    }
+}
+
+/// A connection over which two publishes are under way.
+async fn two_under_way(peer: &Peer, outbox: &mut Outbox) -> TcpStream {
+    let mut socket = peer.accept().await;
+    socket.write_all(&CONNACK).await.expect("written");
+    outbox.connected().await;
+    for (token, payload) in [(10, b'1'), (20, b'2')] {
+        assert_eq!(outbox.outlet.publish(outbox.connection, Publish::new("b", vec![payload]), token), Ok(()));
+    }
+    for (id, payload) in [(1, b'1'), (2, b'2')] {
+        assert_eq!(read_packet(&mut socket).await, [0x32, 0, 1, b'b', 0, id, 0, payload]);
+    }
+    socket
+}
+
+/// What a broker may not say while the packets 1 and 2 are under way. None of it is about either.
+fn lies() -> Vec<(&'static str, Vec<u8>)> {
+    let puback = |id: u16| [&[0x40, 2][..], &id.to_be_bytes()].concat();
+    vec![
+        ("an id that was never used", puback(3)),
+        ("no id", puback(0)),
+        ("an id beyond all that are ever used", puback(7777)),
+        ("the acknowledgement of another QoS, for an id that was never used", vec![0x50, 2, 0, 9]),
+        ("a packet of a kind that there is not", vec![0x00, 0]),
+        ("a length that does not end", vec![0x40, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
+        ("another protocol", b"220 mail.example ESMTP ready\r\n".repeat(4)),
+        ("an AUTH that nobody began", vec![0xF0, 2, 0x18, 0]),
+        ("what only clients send", vec![0xC0, 0]),
+        ("a second CONNACK that refuses", vec![0x20, 3, 0, 0x87, 0]),
+    ]
+}
+
+#[tokio::test]
+async fn a_peer_that_lies_is_left_and_what_was_under_way_goes_out_again() {
+    for (what, lie) in lies() {
+        let peer = Peer::new().await;
+        let mut outbox = Outbox::open(&peer.settings());
+        let mut socket = two_under_way(&peer, &mut outbox).await;
+        socket.write_all(&lie).await.expect("written");
+        // Neither is taken for acknowledged, which would be an event before this one.
+        let event = outbox.event().await;
+        let OutgoingEvent::Disconnected { why } = &event else { panic!("{what}: {event:?}") };
+        assert!(matches!(why, Lost::Broken { .. } | Lost::Inconsistent), "{what}: {why:?}");
+
+        // A new connection, over which both are published again, and now acknowledged: the second one first.
+        let mut socket = two_under_way(&peer, &mut outbox).await;
+        socket.write_all(&[0x40, 2, 0, 2, 0x40, 2, 0, 1]).await.expect("written");
+        for token in [20, 10] {
+            let acknowledged = OutgoingEvent::Acknowledged { token, refusal: None, is_unheard: false };
+            assert_eq!(outbox.event().await, acknowledged, "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_packet_that_is_acknowledged_twice_counts_once_and_ends_the_connection() {
+    let peer = Peer::new().await;
+    let mut outbox = Outbox::open(&peer.settings());
+    let mut socket = two_under_way(&peer, &mut outbox).await;
+    socket.write_all(&[0x40, 2, 0, 1, 0x40, 2, 0, 1]).await.expect("written");
+    let acknowledged = OutgoingEvent::Acknowledged { token: 10, refusal: None, is_unheard: false };
+    assert_eq!(outbox.event().await, acknowledged);
+    let event = outbox.event().await;
+    assert!(matches!(event, OutgoingEvent::Disconnected { why: Lost::Broken { .. } }), "{event:?}");
+    two_under_way(&peer, &mut outbox).await;
+}
+
+/// The session is the broker's memory of what was not acknowledged: it must be asked for, and not begun anew.
+#[tokio::test]
+async fn a_peer_that_sends_garbage_to_the_session_is_left_and_the_session_asked_for_again() {
+    let peer = Peer::new().await;
+    let mut inbox = Inbox::open(&peer.settings(), "SendMessage");
+    for (round, (what, lie)) in (1..).zip(lies()) {
+        let (mut socket, _) = peer.listener.accept().await.expect("a connection");
+        let connect = read_packet(&mut socket).await;
+        // Behind the name and the version of the protocol; its second bit would begin a session anew.
+        assert_eq!((connect[0], connect[8] & 0b10), (0x10, 0), "{what}: {connect:?}");
+        socket.write_all(&CONNACK).await.expect("written");
+        assert_eq!(read_packet(&mut socket).await[0], 0x82);
+        socket.write_all(&[0x32, 6, 0, 1, b'a', 0, 7, 0]).await.expect("written");
+        let packet = inbox.packet().await;
+        let ticket = packet.ticket.expect("QoS 1");
+        assert_eq!(ticket.generation, round, "{what}: one connection more");
+        socket.write_all(&lie).await.expect("written");
+        let why = inbox.disconnected().await;
+        assert!(matches!(why, Lost::Broken { .. }), "{what}: {why:?}");
+    }
 }
 
 #[tokio::test]
