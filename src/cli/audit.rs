@@ -1,7 +1,7 @@
 //! `sendbridge audit`: is the journal sound, and does it show the promises kept?
 
 use crate::config;
-use crate::journal::{self, Audit, AuditLimits, Effects, Ledger, Reader};
+use crate::journal::{self, Audit, AuditLimits, Effects, Ledger, OpenError, Reader};
 use crate::model::{Account, Corp, Seq, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -62,14 +62,11 @@ pub fn audit(
     let interval = |account: &Account| limits.accounts.get(account).copied().unwrap_or(limits.account_interval);
     let per_hour = |corp: &Corp| limits.corps.get(corp).unwrap_or(&limits.corp).per_hour;
     let from_request = limits.measured_from == config::MeasuredFrom::Request;
-    let reader = Reader::open(&config.store.path);
-    // A start looks through small files alone.
-    if reader.is_ok()
-        && let Err(error) = journal::check(&config.store.path)
-    {
+    // A start looks through small files alone. What else may be wrong the reader says.
+    if let Err(error @ OpenError::Damaged { .. }) = journal::check(&config.store.path) {
         return (format!("{error}\n"), EXIT_UNREADABLE);
     }
-    let found = reader.and_then(|reader| {
+    let found = Reader::open(&config.store.path).and_then(|reader| {
         let mut found = reader.audit(&AuditLimits { interval: &interval, per_hour: &per_hour, from_request })?;
         if let Some(ledger) = &ledger {
             reader.audit_effects(ledger, &mut found)?;

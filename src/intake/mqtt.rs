@@ -175,7 +175,8 @@ impl Receive for Reception {
         match event {
             // Commands are for those who wait for a reply, and ask again.
             Incoming::Connected { session_present: false, .. } if self.opened & COMMANDS_BIT == 0 => {
-                self.pass_on(Input::Broker(BrokerFact::NewSession));
+                // Room is only taken for what comes over a connection that is up; where there is none, it is in the log.
+                let _ = self.inputs.put(Input::Broker(BrokerFact::NewSession));
             }
             Incoming::Connected { .. } | Incoming::SubscribeRefused { .. } => {}
             Incoming::Subscribed => self.set_subscribed(true),

@@ -85,6 +85,19 @@ pub(super) enum Phase {
     Closed,
 }
 
+impl Phase {
+    /// A connection came up.
+    ///
+    /// # Errors
+    /// One is up already: the broker welcomes us twice.
+    pub(super) fn rise(&mut self) -> Result<(), Lost> {
+        match std::mem::replace(self, Self::Up) {
+            Self::Down => Ok(()),
+            Self::Up | Self::Closing | Self::Closed => Err(Lost::Inconsistent),
+        }
+    }
+}
+
 /// Locks what the senders and the polling task share.
 pub(super) fn lock<T>(desk: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing done inside the lock can panic half way.

@@ -10,15 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Debug, Default)]
 pub(super) struct Flights {
     handed: VecDeque<u64>,
-    flying: BTreeMap<u16, Flight>,
-    /// How many were taken so far, which puts the flights in order.
-    taken: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Flight {
-    order: u64,
-    token: u64,
+    flying: BTreeMap<u16, u64>,
 }
 
 impl Flights {
@@ -32,20 +24,12 @@ impl Flights {
     #[must_use]
     pub(super) fn take(&mut self, packet: u16) -> bool {
         let Some(token) = self.handed.pop_front() else { return false };
-        self.taken += 1;
-        self.flying.insert(packet, Flight { order: self.taken, token }).is_none()
+        self.flying.insert(packet, token).is_none()
     }
 
     /// The broker acknowledged a packet. `None` when it is not ours.
     pub(super) fn land(&mut self, packet: u16) -> Option<u64> {
-        self.flying.remove(&packet).map(|flight| flight.token)
-    }
-
-    /// Takes out the oldest publish in flight: the one that the next acknowledgement is about, since a broker must
-    /// acknowledge in order.
-    pub(super) fn land_oldest(&mut self) -> Option<u64> {
-        let packet = *self.flying.iter().min_by_key(|(_, flight)| flight.order)?.0;
-        self.land(packet)
+        self.flying.remove(&packet)
     }
 
     /// How many are not acknowledged, wherever they are.
@@ -76,17 +60,6 @@ mod tests {
         assert!(flights.take(3));
         assert_eq!((flights.land(3), flights.land(1)), (Some(12), Some(10)));
         assert_eq!(flights.len(), 0);
-    }
-
-    #[test]
-    fn the_oldest_is_by_time_not_by_packet_id() {
-        let mut flights = Flights::default();
-        for token in 0..3 {
-            flights.hand_over(token);
-        }
-        assert!(flights.take(1000) && flights.take(1) && flights.take(2));
-        assert_eq!(flights.land_oldest(), Some(0));
-        assert_eq!(flights.land_oldest(), Some(1));
     }
 
     #[test]

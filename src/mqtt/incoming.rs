@@ -230,10 +230,10 @@ struct IncomingSide<R> {
 }
 
 impl<R: Receive> IncomingSide<R> {
-    fn handle_connected(&mut self, session_present: bool) {
+    fn handle_connected(&mut self, session_present: bool) -> Result<(), Lost> {
         let generation = {
             let mut desk = lock(&self.desk);
-            desk.phase = Phase::Up;
+            desk.phase.rise()?;
             desk.generation
         };
         telemetry::broker_connected(&self.client_id, session_present);
@@ -242,6 +242,7 @@ impl<R: Receive> IncomingSide<R> {
         self.missing.clone_from(&self.session.filters);
         self.unsubscribe();
         self.subscribe();
+        Ok(())
     }
 
     /// Takes back what the session holds from an older version. A broker that never held it says so, and nothing hangs
@@ -343,7 +344,7 @@ impl<R: Receive> Side for IncomingSide<R> {
 
     fn handle_event(&mut self, event: Event, _: &MqttState) -> Result<(), Lost> {
         match event {
-            Event::Incoming(Received::ConnAck(connack)) => self.handle_connected(connack.session_present),
+            Event::Incoming(Received::ConnAck(connack)) => self.handle_connected(connack.session_present)?,
             Event::Incoming(Received::Publish(publish)) => {
                 crash::at("message_received");
                 self.handle_publish(publish);

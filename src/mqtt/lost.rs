@@ -1,5 +1,4 @@
 use rumqttc::v5::StateError;
-use rumqttc::v5::mqttbytes::Error as PacketError;
 use rumqttc::v5::mqttbytes::v5::DisconnectReasonCode;
 use std::{fmt, io};
 
@@ -15,7 +14,7 @@ pub enum Lost {
     /// Nothing moved for longer than the keep-alive.
     Silent,
     /// The broker acknowledged a publish with a reason that the client cannot read.
-    UnreadableReason { code: u8 },
+    UnreadableReason { packet: u16, code: u8 },
     /// rumqttc's account of the packets differs from ours, or has come to a stand.
     Inconsistent,
     /// The network, TLS, or the packets on it.
@@ -43,7 +42,7 @@ impl fmt::Display for Lost {
             Self::TakenOver => f.write_str("another client connected with the same client id"),
             Self::Closed { reason } => write!(f, "the broker closed the connection: {reason}"),
             Self::Silent => f.write_str("nothing moved for longer than the keep-alive"),
-            Self::UnreadableReason { code } => write!(f, "the broker sent the unreadable reason code {code:#04x}"),
+            Self::UnreadableReason { code, .. } => write!(f, "the broker sent the unreadable reason code {code:#04x}"),
             Self::Inconsistent => f.write_str("the account of the packets under way became inconsistent"),
             Self::Broken { error } => f.write_str(error),
         }
@@ -57,9 +56,6 @@ impl From<StateError> for Lost {
                 return Self::TakenOver;
             }
             return Self::Closed { reason: format!("{reason_code:?}") };
-        }
-        if let StateError::Deserialization(PacketError::InvalidConnectReturnCode(code)) = &error {
-            return Self::UnreadableReason { code: *code };
         }
         // The broker answers nothing, not even a ping.
         if matches!(error, StateError::AwaitPingResp) {
@@ -87,10 +83,6 @@ mod tests {
         assert_eq!(
             disconnect(DisconnectReasonCode::ServerShuttingDown),
             Lost::Closed { reason: "ServerShuttingDown".into() }
-        );
-        assert_eq!(
-            Lost::from(StateError::Deserialization(PacketError::InvalidConnectReturnCode(0x95))),
-            Lost::UnreadableReason { code: 0x95 }
         );
         assert_eq!(Lost::from(StateError::AwaitPingResp), Lost::Silent);
         assert!(matches!(Lost::from(StateError::WrongPacket), Lost::Broken { .. }));

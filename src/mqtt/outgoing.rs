@@ -181,17 +181,17 @@ struct OutgoingSide<F> {
 }
 
 impl<F: FnMut(OutgoingEvent) + Send> OutgoingSide<F> {
-    fn handle_connected(&mut self, connack: &ConnAck) {
+    fn handle_connected(&mut self, connack: &ConnAck) -> Result<(), Lost> {
         let properties = connack.properties.as_ref();
         let broker_window = properties.and_then(|properties| properties.receive_max).unwrap_or(u16::MAX);
         let window = broker_window.min(options::IN_FLIGHT_MAX_OUTGOING);
         let packet_bytes_max = properties.and_then(|properties| properties.max_packet_size);
         let connection = {
             let mut desk = lock(&self.desk);
+            desk.phase.rise()?;
             // First, because a broker may drop what follows many stored statuses.
             self.sys.ask(&desk.client);
             self.stored.ask(&desk.client);
-            desk.phase = Phase::Up;
             desk.window = window;
             desk.packet_bytes_max = packet_bytes_max;
             desk.connection
@@ -202,6 +202,7 @@ impl<F: FnMut(OutgoingEvent) + Send> OutgoingSide<F> {
             let shortcomings = sys::shortcomings(properties);
             (self.on_event)(OutgoingEvent::Broker(BrokerFact::Shortcomings(shortcomings)));
         }
+        Ok(())
     }
 
     fn acknowledged(&mut self, token: u64, refusal: Option<PublishRefusal>, is_unheard: bool) {
@@ -244,7 +245,7 @@ impl<F: FnMut(OutgoingEvent) + Send> Side for OutgoingSide<F> {
 
     fn handle_event(&mut self, event: Event, state: &MqttState) -> Result<(), Lost> {
         match event {
-            Event::Incoming(Received::ConnAck(connack)) => self.handle_connected(&connack),
+            Event::Incoming(Received::ConnAck(connack)) => self.handle_connected(&connack)?,
             Event::Incoming(Received::PubAck(puback)) => {
                 self.sys.survived();
                 self.handle_puback(&puback, state)?;
@@ -261,6 +262,8 @@ impl<F: FnMut(OutgoingEvent) + Send> Side for OutgoingSide<F> {
                     return Err(Lost::Inconsistent);
                 }
             }
+            // For QoS 2, which is not used here.
+            Event::Incoming(Received::PubRec(_) | Received::PubComp(_)) => return Err(Lost::Inconsistent),
             Event::Incoming(_) | Event::Outgoing(_) => {}
         }
         self.tell_of_room();
@@ -286,10 +289,9 @@ impl<F: FnMut(OutgoingEvent) + Send> Side for OutgoingSide<F> {
                     Event::Incoming(_) | Event::Outgoing(_) => {}
                 }
             }
-            if let Lost::UnreadableReason { code } = *lost {
-                // Published again, it would end the next connection too. A broker must acknowledge in order, so the
-                // reason is about the oldest one.
-                landed.extend(desk.flights.land_oldest().map(|token| (token, (Some(unreadable_refusal(code)), false))));
+            if let Lost::UnreadableReason { packet, code } = *lost {
+                // Published again, it would end the next connection too.
+                landed.extend(desk.flights.land(packet).map(|token| (token, (Some(unreadable_refusal(code)), false))));
             }
             desk.flights.clear();
             desk.connection += 1;

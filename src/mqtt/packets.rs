@@ -237,6 +237,8 @@ impl Link {
 
     /// The next packet of what was received, if all of it is there.
     fn next_packet(&mut self) -> Result<Option<Packet>, Lost> {
+        // Of what cannot be read nothing is left afterwards.
+        let acknowledged = puback_id(&self.received);
         match Packet::read(&mut self.received, self.received_max) {
             Ok(packet) => Ok(Some(packet)),
             Err(PacketError::InsufficientBytes(missing)) => {
@@ -245,7 +247,7 @@ impl Link {
                 }
                 Ok(None)
             }
-            Err(error) => Err(StateError::Deserialization(error).into()),
+            Err(error) => Err(unreadable(acknowledged, error)),
         }
     }
 
@@ -324,5 +326,40 @@ impl Link {
                 return Err(StateError::ConnectionAborted.into());
             }
         }
+    }
+}
+
+/// The packet id of a PUBACK (MQTT 5, 3.4), if these bytes begin with one.
+fn puback_id(bytes: &[u8]) -> Option<u16> {
+    let [0x40, rest @ ..] = bytes else { return None };
+    // The length takes one to four bytes, of which the last has no highest bit.
+    let length = rest.iter().take(4).position(|byte| byte & 0x80 == 0)? + 1;
+    let id = rest.get(length..length + 2)?;
+    Some(u16::from_be_bytes([id[0], id[1]]))
+}
+
+/// rumqttc gives the same error for an unknown reason in any packet: only in a PUBACK it is about a publish.
+fn unreadable(acknowledged: Option<u16>, error: PacketError) -> Lost {
+    match (acknowledged, &error) {
+        (Some(packet), PacketError::InvalidConnectReturnCode(code)) => Lost::UnreadableReason { packet, code: *code },
+        _ => StateError::Deserialization(error).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_acknowledgement_names_the_publish_that_it_is_about() {
+        assert_eq!(puback_id(&[0x40, 3, 0, 7, 0x95]), Some(7));
+        assert_eq!(puback_id(&[0x40, 0x84, 0x80, 0x00, 0x12, 0x34, 0x95, 0]), Some(0x1234));
+        for other in [&[0x40, 3, 0][..], &[0x40], &[], &[0x50, 3, 0, 7, 0x95], &[0x40, 0xff, 0xff, 0xff, 0xff, 0, 7]] {
+            assert_eq!(puback_id(other), None, "{other:?}");
+        }
+        let unknown = || PacketError::InvalidConnectReturnCode(0x95);
+        assert_eq!(unreadable(Some(7), unknown()), Lost::UnreadableReason { packet: 7, code: 0x95 });
+        assert!(matches!(unreadable(None, unknown()), Lost::Broken { .. }));
+        assert!(matches!(unreadable(Some(7), PacketError::MalformedPacket), Lost::Broken { .. }));
     }
 }
