@@ -38,8 +38,8 @@ fn read_ledger(path: &Path) -> Result<Ledger, String> {
 }
 
 /// Judges the journal of a configuration, also while its bridge runs; beside a `ledger` of the receiving end only while
-/// it stands still. The structure of each page is looked at first, which takes about a second for 100 MB, and for as long
-/// the log of a running bridge cannot shrink.
+/// it stands still. The structure of each page is looked at first, which takes about a second for 100 MB, and for as
+/// long the log of a running bridge cannot shrink.
 ///
 /// Answers what to print and the exit code: 0 when the promises held, 1 when one was broken, 70 when the journal or the
 /// ledger cannot be read or the journal is damaged, 78 when the configuration cannot be read.

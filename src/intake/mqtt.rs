@@ -175,7 +175,7 @@ impl Receive for Reception {
         match event {
             // Commands are for those who wait for a reply, and ask again.
             Incoming::Connected { session_present: false, .. } if self.opened & COMMANDS_BIT == 0 => {
-                // Room is only taken for what comes over a connection that is up; where there is none, it is in the log.
+                // Room is taken only once the connection is up: where there is none, the log alone says it.
                 let _ = self.inputs.put(Input::Broker(BrokerFact::NewSession));
             }
             Incoming::Connected { .. } | Incoming::SubscribeRefused { .. } => {}

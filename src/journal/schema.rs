@@ -18,7 +18,8 @@ pub(super) const BEFORE_TABLES: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA
 /// What the write connection needs.
 ///
 /// 4 MB of cache hold the hot ends of all tables. `secure_delete` overwrites erased bodies, also in pages that are free
-/// after it: `FAST` would leave those as they were. When the log is written back says [`Checkpoints`](super::checkpoint::Checkpoints).
+/// after it: `FAST` would leave those as they were. When the log is written back says
+/// [`Checkpoints`](super::checkpoint::Checkpoints).
 pub(super) const FOR_WRITER: &str = "PRAGMA synchronous = FULL; PRAGMA cache_size = -4000; \
      PRAGMA wal_autocheckpoint = 0; PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; \
      PRAGMA foreign_keys = OFF;";

@@ -111,7 +111,7 @@ fn lies() -> Vec<(&'static str, Vec<u8>)> {
         ("the acknowledgement of another QoS", vec![0x50, 2, 0, 1]),
         ("a reason that nobody knows, for an id that was never used", vec![0x40, 3, 0, 9, 0x95]),
         ("a reason that nobody knows, in another packet", vec![0x50, 3, 0, 1, 0x95]),
-        ("what begins like an acknowledgement", b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
+        ("what begins like an acknowledgement", b"HTTP/1.1 400 Bad Request\r\n".repeat(4)),
         ("a second CONNACK", CONNACK.to_vec()),
         ("a packet of a kind that there is not", vec![0x00, 0]),
         ("a length that does not end", vec![0x40, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
