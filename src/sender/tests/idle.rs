@@ -51,10 +51,10 @@ async fn a_server_that_closes_idle_connections_leaves_few_doubts() {
             tokio::spawn(serve(socket, Arc::clone(&counted)));
         }
     });
-    let sender = Arc::new(sender(&settings(&url)));
     let mut senders = JoinSet::new();
     for first in 0..SENDERS {
-        let sender = Arc::clone(&sender);
+        // With connections of its own: shared ones would hardly ever rest.
+        let sender = sender(&settings(&url));
         senders.spawn(async move {
             let mut doubts = Vec::new();
             for number in (first..SENDS).step_by(SENDERS as usize) {
