@@ -4,6 +4,7 @@ use super::bridge::{EARLIER, NEWEST, Rules};
 use super::promises::{Promise, broken_by, is_settled};
 use super::state::{Phase, SLOTS, State};
 use super::step::{Step, successors};
+use std::sync::mpsc::{Receiver, channel};
 
 /// The shortest way to break a promise.
 pub struct Counterexample {
@@ -107,48 +108,114 @@ fn hash(state: u128) -> usize {
     (folded ^ folded >> 29).wrapping_mul(0x94d0_49bb_1331_11eb) as usize >> 7
 }
 
-/// Explores all of it: there is no bound but the budgets of the first state.
+/// States whose successors are looked for together: enough that handing them over costs nothing.
+const PORTION: usize = 4096;
+
+/// What may follow a state.
+struct Successor {
+    step: Step,
+    state: u128,
+    broken: Option<Promise>,
+    corrects: bool,
+}
+
+/// What may follow each of these states, one after the other, and how many follow each.
+#[derive(Default)]
+struct Portion {
+    successors: Vec<Successor>,
+    counts: Vec<usize>,
+}
+
+fn follow(rules: &Rules, states: &[u128]) -> Portion {
+    let mut portion = Portion::default();
+    let mut next = Vec::new();
+    for state in states {
+        let before = State::unpack(*state);
+        successors(rules, &before, &mut next);
+        portion.counts.push(next.len());
+        portion.successors.extend(next.iter().map(|(step, after)| {
+            let corrects =
+                |life: usize| before.lines[life].told == Phase::Unresolved && told_anew(&before, after, life);
+            Successor {
+                step: *step,
+                state: after.pack(),
+                broken: broken_by(rules.policy, &before, *step, after),
+                corrects: *step != Step::Kill && (corrects(NEWEST) || corrects(EARLIER)),
+            }
+        }));
+    }
+    portion
+}
+
+/// Explores all of it: there is no bound but the budgets of the first state. One thread looks for successors while
+/// another knows the states of the portion before; in which order states are found is the same every time.
 ///
 /// # Errors
 /// The nearest state that breaks a promise, with the way to it. Whether everything is answered at last is asked when
 /// nothing else is broken.
 pub fn explore(rules: &Rules, first: &State) -> Result<Figures, Box<Counterexample>> {
+    std::thread::scope(|scope| {
+        let (ask, asked) = channel::<Vec<u128>>();
+        let (answer, portions) = channel();
+        scope.spawn(move || {
+            for states in asked {
+                // Nobody listens any more where a promise is broken.
+                if answer.send(follow(rules, &states)).is_err() {
+                    break;
+                }
+            }
+        });
+        explore_with(rules, first, |states| ask.send(states).expect("it is there"), &portions)
+    })
+}
+
+fn explore_with(
+    rules: &Rules,
+    first: &State,
+    ask: impl Fn(Vec<u128>),
+    portions: &Receiver<Portion>,
+) -> Result<Figures, Box<Counterexample>> {
     let mut visited = Visited::new();
     visited.insert(first.pack(), 0);
     // Where each state goes when nothing goes wrong any more; itself at the end.
     let mut calm: Vec<u32> = Vec::new();
     let mut figures = Figures::new();
-    let mut next = Vec::new();
-    let (mut index, mut layer_end) = (0, 1);
-    while index < visited.states.len() {
-        if index == layer_end {
-            layer_end = visited.states.len();
-            figures.depth += 1;
+    let (mut asked, mut layer_end) = (0, 1);
+    while calm.len() < visited.states.len() {
+        // One portion ahead of the one that is waited for, where there are that many.
+        while asked < visited.states.len() && asked < calm.len() + 2 * PORTION {
+            let until = visited.states.len().min(asked + PORTION);
+            ask(visited.states[asked..until].to_vec());
+            asked = until;
         }
-        let before = State::unpack(visited.states[index]);
-        figures.count(&before);
-        successors(rules, &before, &mut next);
-        let mut calmest: Option<(u8, u32)> = None;
-        for (step, after) in &next {
-            if let Some(promise) = broken_by(rules.policy, &before, *step, after) {
-                let mut steps = visited.way_to(rules, index as u32);
-                steps.push(*step);
-                return Err(Box::new(Counterexample { promise, steps, end: *after }));
+        let portion = portions.recv().expect("it follows what it is asked for");
+        let mut successors = portion.successors.iter();
+        for count in portion.counts {
+            let index = calm.len();
+            if index == layer_end {
+                layer_end = visited.states.len();
+                figures.depth += 1;
             }
-            figures.steps[*step as usize] += 1;
-            let corrects =
-                |life: usize| before.lines[life].told == Phase::Unresolved && told_anew(&before, after, life);
-            figures.corrected += usize::from(*step != Step::Kill && (corrects(NEWEST) || corrects(EARLIER)));
-            let (to, _) = visited.insert(after.pack(), index as u32);
-            if let Some(rank) = step.calm_rank()
-                && calmest.is_none_or(|(least, _)| rank < least)
-            {
-                calmest = Some((rank, to));
+            figures.count(&State::unpack(visited.states[index]));
+            let mut calmest: Option<(u8, u32)> = None;
+            for successor in successors.by_ref().take(count) {
+                if let Some(promise) = successor.broken {
+                    let mut steps = visited.way_to(rules, index as u32);
+                    steps.push(successor.step);
+                    return Err(Box::new(Counterexample { promise, steps, end: State::unpack(successor.state) }));
+                }
+                figures.steps[successor.step as usize] += 1;
+                figures.corrected += usize::from(successor.corrects);
+                let (to, _) = visited.insert(successor.state, index as u32);
+                if let Some(rank) = successor.step.calm_rank()
+                    && calmest.is_none_or(|(least, _)| rank < least)
+                {
+                    calmest = Some((rank, to));
+                }
             }
+            figures.transitions += count;
+            calm.push(calmest.map_or(index as u32, |(_, to)| to));
         }
-        figures.transitions += next.len();
-        calm.push(calmest.map_or(index as u32, |(_, to)| to));
-        index += 1;
     }
     figures.states = visited.states.len();
     figures.longest_calm = settle(rules, &visited, &calm)?;
