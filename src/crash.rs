@@ -90,15 +90,20 @@ names! {
 }
 
 /// Points with a place of their own.
-const PLACES: [&str; 19] = [
+const PLACES: [&str; 24] = [
     "folder_syncing",
     "folder_synced",
     "tables_written",
     "tables_durable",
     "upgrade_written",
     "upgrade_durable",
+    "times_written",
+    "times_durable",
     "restored",
     "message_received",
+    "handled",
+    "culprit_written",
+    "culprit_durable",
     "request_begun",
     "request_ended",
     "acknowledged",
@@ -123,19 +128,31 @@ pub fn points() -> Vec<String> {
     points
 }
 
-/// The variable that names a point of this process, if there is one, and the point.
-///
+/// What a test wants of this process. Both may be named: what a panic leads to has points of its own.
+#[derive(Default)]
+struct Wanted {
+    death: Option<String>,
+    panic: Option<String>,
+}
+
+impl Wanted {
+    fn is_nothing(&self) -> bool {
+        self.death.is_none() && self.panic.is_none()
+    }
+}
+
 /// # Panics
 /// When there is no such point: a test that waits for it would wait for ever.
-fn wanted() -> Option<&'static (&'static str, String)> {
-    static WANTED: OnceLock<Option<(&str, String)>> = OnceLock::new();
-    let read = |variable| Some((variable, std::env::var(variable).ok()?));
-    let wanted = WANTED.get_or_init(|| {
-        let (variable, point) = read(CRASH_AT).or_else(|| read(PANIC_AT)).filter(|_| cfg!(debug_assertions))?;
+fn wanted() -> &'static Wanted {
+    static WANTED: OnceLock<Wanted> = OnceLock::new();
+    let read = |variable| {
+        let point = std::env::var(variable).ok()?;
         assert!(points().contains(&point), "{variable}: there is no point {point:?}");
-        Some((variable, point))
-    });
-    wanted.as_ref()
+        Some(point)
+    };
+    WANTED.get_or_init(|| {
+        if cfg!(debug_assertions) { Wanted { death: read(CRASH_AT), panic: read(PANIC_AT) } } else { Wanted::default() }
+    })
 }
 
 /// Passes a point of [`PLACES`].
@@ -143,18 +160,18 @@ fn wanted() -> Option<&'static (&'static str, String)> {
 /// # Panics
 /// Where a test wants it to.
 pub fn at(place: &str) {
-    if cfg!(debug_assertions)
-        && let Some((variable, point)) = wanted()
-        && point == place
-    {
-        assert!(*variable != PANIC_AT, "panic point {place}");
-        die(place);
+    if cfg!(debug_assertions) {
+        let Wanted { death, panic } = wanted();
+        assert!(panic.as_deref() != Some(place), "panic point {place}");
+        if death.as_deref() == Some(place) {
+            die(place);
+        }
     }
 }
 
 /// Passes the point of a stage for each of these records.
 pub fn at_records(stage: &str, records: &[Record]) {
-    if !cfg!(debug_assertions) || wanted().is_none() {
+    if !cfg!(debug_assertions) || wanted().is_nothing() {
         return;
     }
     for record in records {
@@ -167,7 +184,7 @@ pub fn at_records(stage: &str, records: &[Record]) {
 /// Passes the point of a stage for this action.
 pub fn at_action(stage: &str, action: Option<&'static str>) {
     if cfg!(debug_assertions)
-        && wanted().is_some()
+        && !wanted().is_nothing()
         && let Some(name) = action
     {
         at(&format!("{stage}:{name}"));

@@ -85,7 +85,7 @@ pub(super) fn run(mut store: Store, mut inbox: mpsc::Receiver<Request>) {
                 let _ = reply.send(store.shift_times(nanos, &anchor));
             }
             Some(Request::Accuse { suspect, at, reply }) => {
-                let _ = reply.send(store.in_transaction(|connection| poison::note(connection, suspect, at)));
+                let _ = reply.send(store.accuse(suspect, at));
             }
             Some(Request::Prune { now, reply }) => match &mut pass {
                 Some(pass) => pass.also_tell(reply),
@@ -282,8 +282,22 @@ impl Store {
             for sql in SHIFTS {
                 connection.execute(sql, [nanos])?;
             }
-            write_anchor(connection, anchor)
-        })
+            write_anchor(connection, anchor)?;
+            crash::at("times_written");
+            Ok(())
+        })?;
+        crash::at("times_durable");
+        Ok(())
+    }
+
+    fn accuse(&mut self, suspect: Suspect, at: Time) -> Result<(), CommitError> {
+        self.in_transaction(|connection| {
+            poison::note(connection, suspect, at)?;
+            crash::at("culprit_written");
+            Ok(())
+        })?;
+        crash::at("culprit_durable");
+        Ok(())
     }
 
     /// Marks the journal as clean and writes the log back. The log itself goes when the connection closes.

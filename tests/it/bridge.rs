@@ -184,8 +184,8 @@ impl Bridge {
     /// Starts it to end at a crash point, by the variable that says how. It listens on `http`, which its configuration
     /// says.
     #[allow(dead_code, reason = "not for the tests that need root")]
-    pub fn start_to_end(&mut self, variable: &str, point: &str, http: SocketAddr) {
-        let (child, reading) = self.spawn(self.command().env(variable, point));
+    pub fn start_to_end(&mut self, points: &[(&str, &str)], http: SocketAddr) {
+        let (child, reading) = self.spawn(self.command().envs(points.iter().copied()));
         self.process = Some(Process { child, reading, http });
     }
 

@@ -3,7 +3,7 @@
 //! `sendbridge audit` compares the journal with what the server saw.
 
 mod calls;
-mod upgrade;
+mod rare;
 
 use super::{Scene, disk, eventually, server, text};
 use crate::bridge::{Config, DEADLINE};
@@ -130,12 +130,17 @@ fn refused(seen: &Seen) -> Vec<String> {
 
 /// Points that only the journal of an older version passes.
 const OF_AN_UPGRADE: [&str; 2] = ["upgrade_written", "upgrade_durable"];
+/// Those that only a start after the wall clock was set passes.
+const OF_A_SET_CLOCK: [&str; 2] = ["times_written", "times_durable"];
+/// And those that only a panic of the engine passes.
+const OF_A_MISTAKE: [&str; 2] = ["culprit_written", "culprit_durable"];
 
 /// All points but these, with those first that only a fresh journal passes: one without tables, and one without
 /// accounts.
 fn points() -> Vec<String> {
     let mut points = sendbridge::crash::points();
-    points.retain(|point| !OF_AN_UPGRADE.contains(&point.as_str()));
+    let rare = [OF_AN_UPGRADE, OF_A_SET_CLOCK, OF_A_MISTAKE].concat();
+    points.retain(|point| !rare.contains(&point.as_str()));
     points.sort_by_key(|point| (!point.starts_with("tables_"), !point.ends_with(":located")));
     points
 }
@@ -154,7 +159,7 @@ fn forget(scene: &Scene) {
 /// Lets the bridge die at a point in one of its lives, while traffic goes on. Returns the number of the last round.
 async fn die_at(scene: &mut Scene, point: &str, life: usize, http: SocketAddr, mut round: u64) -> u64 {
     let earlier = scene.bridge.log().len();
-    scene.bridge.start_to_end(CRASH_AT, point, http);
+    scene.bridge.start_to_end(&[(CRASH_AT, point)], http);
     if matches!(point, "closing" | "closed") {
         // A signal before that would end it as it ends any program.
         scene.bridge.logged(earlier, |line| line.contains("address").then_some(())).await;

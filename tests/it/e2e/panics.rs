@@ -29,7 +29,7 @@ async fn a_panic_of_any_part_ends_the_process_and_nothing_is_lost() {
     let (mut scene, http) = begin("report", |config| config).await;
     for part in PARTS {
         let earlier = scene.bridge.log().len();
-        scene.bridge.start_to_end(PANIC_AT, part, http);
+        scene.bridge.start_to_end(&[(PANIC_AT, part)], http);
         scene.publisher.send(text("good", part, part)).await;
         let status = scene.bridge.wait();
         assert_eq!(status.signal(), Some(Signal::SIGABRT as i32), "{part}: {status}");
