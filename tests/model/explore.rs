@@ -4,7 +4,7 @@ use super::bridge::{EARLIER, NEWEST, Rules};
 use super::promises::{Promise, broken_by, is_settled};
 use super::state::{Phase, SLOTS, State};
 use super::step::{Step, successors};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 /// The shortest way to break a promise.
 pub struct Counterexample {
@@ -110,6 +110,8 @@ fn hash(state: u128) -> usize {
 
 /// States whose successors are looked for together: enough that handing them over costs nothing.
 const PORTION: usize = 4096;
+/// And such portions that are under way: one more than the one that is waited for.
+const PORTIONS: usize = 2;
 
 /// What may follow a state.
 struct Successor {
@@ -155,8 +157,8 @@ fn follow(rules: &Rules, states: &[u128]) -> Portion {
 /// nothing else is broken.
 pub fn explore(rules: &Rules, first: &State) -> Result<Figures, Box<Counterexample>> {
     std::thread::scope(|scope| {
-        let (ask, asked) = channel::<Vec<u128>>();
-        let (answer, portions) = channel();
+        let (ask, asked) = sync_channel::<Vec<u128>>(PORTIONS);
+        let (answer, portions) = sync_channel(PORTIONS);
         scope.spawn(move || {
             for states in asked {
                 // Nobody listens any more where a promise is broken.
@@ -180,15 +182,16 @@ fn explore_with(
     // Where each state goes when nothing goes wrong any more; itself at the end.
     let mut calm: Vec<u32> = Vec::new();
     let mut figures = Figures::new();
-    let (mut asked, mut layer_end) = (0, 1);
+    let (mut asked, mut under_way, mut layer_end) = (0, 0, 1);
     while calm.len() < visited.states.len() {
-        // One portion ahead of the one that is waited for, where there are that many.
-        while asked < visited.states.len() && asked < calm.len() + 2 * PORTION {
+        while under_way < PORTIONS && asked < visited.states.len() {
             let until = visited.states.len().min(asked + PORTION);
             ask(visited.states[asked..until].to_vec());
             asked = until;
+            under_way += 1;
         }
         let portion = portions.recv().expect("it follows what it is asked for");
+        under_way -= 1;
         let mut successors = portion.successors.iter();
         for count in portion.counts {
             let index = calm.len();

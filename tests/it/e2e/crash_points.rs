@@ -3,6 +3,7 @@
 //! `sendbridge audit` compares the journal with what the server saw.
 
 mod calls;
+mod kills;
 mod rare;
 
 use super::{Scene, disk, eventually, server, text};
