@@ -6,19 +6,33 @@
 use crate::client;
 use rumqttc::{Event, Packet, Publish, QoS};
 use serde_json::Value;
-use std::sync::Arc;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 
 /// Requests at once.
 const REQUESTS_MAX: usize = 256;
 
-/// Runs until the process is ended. `url` is where the sender's API begins.
-pub fn run(broker_port: u16, url: &str) {
+/// Runs until the process is ended. `url` is where the sender's API begins. With a `log` it appends a page to that and
+/// syncs it before each request, and once more before each answer: what two syncs cost at the pace of the messages, and
+/// nothing else of what a durable program would do.
+pub fn run(broker_port: u16, url: &str, log: Option<&Path>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(serve(broker_port, Arc::from(url)));
+    let log = log.map(|path| Arc::new(Mutex::new(File::create(path).expect("a file"))));
+    runtime.block_on(serve(broker_port, Arc::from(url), log));
 }
 
-async fn serve(broker_port: u16, url: Arc<str>) {
+fn sync(log: Option<&Arc<Mutex<File>>>) {
+    if let Some(log) = log {
+        let mut log = log.lock().expect("not poisoned");
+        log.write_all(&[b'x'; 4096]).expect("room on the disk");
+        log.sync_data().expect("a disk that works");
+    }
+}
+
+async fn serve(broker_port: u16, url: Arc<str>, log: Option<Arc<Mutex<File>>>) {
     let mut options = client::options("plain", broker_port, 1000);
     // What it has not read yet stays with the broker while it is away.
     options.set_clean_session(false);
@@ -31,9 +45,12 @@ async fn serve(broker_port: u16, url: Arc<str>) {
         let event = event_loop.poll().await.expect("a connection");
         let Event::Incoming(Packet::Publish(message)) = event else { continue };
         let (client, http, slots, url) = (client.clone(), http.clone(), Arc::clone(&slots), Arc::clone(&url));
+        let log = log.clone();
         tokio::spawn(async move {
             let _slot = slots.acquire().await.expect("never closed");
+            sync(log.as_ref());
             let answer = post(&http, &url, &message).await;
+            sync(log.as_ref());
             client.publish("SendMessageResp", QoS::AtLeastOnce, false, answer).await.expect("a running loop");
         });
     }

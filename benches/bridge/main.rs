@@ -68,6 +68,9 @@ struct Arguments {
     /// Also what somebody would write in other languages, as far as Node.js and Python are there.
     #[arg(long)]
     peers: bool,
+    /// Also the plain program with two syncs a message and nothing else: what the aim for p50 at 50 a second is.
+    #[arg(long)]
+    synced: bool,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -78,7 +81,10 @@ fn main() {
     match arguments.first().map(String::as_str) {
         Some("sender") => sender::run(),
         Some("listener") => load::listen_to_events(arguments[1].parse().expect("a port")),
-        Some("plain") => baseline::run(arguments[1].parse().expect("a port"), &arguments[2]),
+        Some("plain") => {
+            let log = arguments.get(3).map(Path::new);
+            baseline::run(arguments[1].parse().expect("a port"), &arguments[2], log);
+        }
         Some("load") => load::run(&programs::from_arguments(&arguments[1..])),
         Some("held") => {
             backlog::publish(arguments[1].parse().expect("a port"), arguments[2].parse().expect("a number"));
@@ -134,6 +140,9 @@ fn compare(arguments: Arguments) {
             programs.push(("bridge, events heard".to_owned(), heard));
             let without_events = Program::Bridge { binary, topics, limits: NO_LIMITS, is_heard: false };
             programs.push(("bridge, events off".to_owned(), without_events));
+        }
+        if arguments.synced {
+            programs.push(("plain program, two syncs a message".to_owned(), Program::Synced));
         }
         if arguments.peers {
             programs.extend(peers());

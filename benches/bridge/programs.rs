@@ -35,6 +35,8 @@ impl Drop for Process {
 #[derive(Clone, Debug)]
 pub enum Program {
     Plain,
+    /// The same with two syncs a message.
+    Synced,
     /// What somebody would write in another language: its command, which the broker's port and the sender's address
     /// follow.
     Peer {
@@ -195,6 +197,10 @@ pub fn end_of(publishing: Publishing) -> String {
 fn start_program(program: &Program, broker_port: u16, url: &str, directory: &Path) -> Process {
     match program {
         Program::Plain => start_self(&["plain", &broker_port.to_string(), url], directory).0,
+        Program::Synced => {
+            let log = directory.join("synced").display().to_string();
+            start_self(&["plain", &broker_port.to_string(), url, &log], directory).0
+        }
         Program::Peer { command: [runtime, script] } => {
             let mut command = Command::new(runtime);
             command.arg(script).arg(broker_port.to_string()).arg(url);
