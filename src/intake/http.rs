@@ -79,13 +79,16 @@ async fn healthz() -> &'static str {
     "up\n"
 }
 
-async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
+/// Says which connections are missing. Why they are is in the log: it may name what only operators are to know.
+async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {
     let Readiness { subscribed, commanded, publishing } = readiness;
-    if *subscribed.borrow() && *commanded.borrow() && *publishing.borrow() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "no session with the broker\n")
+    let connections = [("messages", subscribed), ("commands", commanded), ("answers", publishing)];
+    let missing: Vec<&str> = connections.iter().filter(|(_, is_up)| !*is_up.borrow()).map(|(name, _)| *name).collect();
+    if missing.is_empty() {
+        return (StatusCode::OK, "ready\n".to_owned());
     }
+    let missing = missing.join(", ");
+    (StatusCode::SERVICE_UNAVAILABLE, format!("no session with the broker for {missing}: the log says why\n"))
 }
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -11,6 +11,8 @@ use std::path::Path;
 use std::process::Command;
 
 const ACCOUNTS: usize = 20;
+/// What `/readyz` says where no connection is accepted.
+const NOT_READY: &str = "no session with the broker for messages, commands, answers: the log says why\n";
 
 fn account(number: usize) -> String {
     format!("account-{}", number % ACCOUNTS)
@@ -153,7 +155,7 @@ async fn a_bridge_with_a_wrong_password_says_so_and_takes_nothing_until_it_is_le
     for client in ["sendbridge-in", "sendbridge-out"] {
         scene.bridge.logged(begun, |line| is_refused(line, client)).await;
     }
-    assert_eq!(scene.bridge.get("/readyz").await, (503, "no session with the broker\n".to_owned()));
+    assert_eq!(scene.bridge.get("/readyz").await, (503, NOT_READY.to_owned()));
     assert_eq!(scene.bridge.get("/healthz").await.0, 200);
     let acknowledged = scene.publisher.look(|seen| seen.acknowledged);
     scene.publisher.send(text("1", "meanwhile", "meanwhile")).await;
