@@ -273,6 +273,7 @@ struct Wanted {
 
 fn switch_intake(switch: watch::Sender<Wanted>) -> Box<dyn FnMut(bool) + Send> {
     Box::new(move |open| {
+        telemetry::intake_switched(open);
         switch.send_modify(|wanted| {
             wanted.open = open;
             wanted.closings += u64::from(!open);

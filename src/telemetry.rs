@@ -200,6 +200,11 @@ pub fn alarm(alarm: &Alarm) {
     tracing::error!(what = alarm.what, about = &*alarm.about, text = &*alarm.message, "alarm");
 }
 
+/// Messages are taken again, or no more: drained by an order, or for lack of room.
+pub fn intake_switched(is_open: bool) {
+    tracing::info!(is_open, "intake switched");
+}
+
 /// A forecast could not be made: whoever asked is told no times, and it is tried again later.
 pub fn forecast_failed() {
     tracing::error!("a forecast failed: where this comes again and again it is a bug, report it");

@@ -126,7 +126,7 @@ impl Tallies {
             NotSent::Connect,
             NotSent::Busy { retry_after: None },
             NotSent::TooFrequent { retry_after: None },
-            NotSent::Temporary,
+            NotSent::Temporary { retry_after: None },
             NotSent::Offline,
             NotSent::Unauthorized,
         ];

@@ -92,8 +92,10 @@ pub(super) async fn note(journal: &Journal, suspect: Suspect, at: Time) {
     }
 }
 
+/// The same for each delivery of a command: what only says how it came this time is left out.
 fn command_key(request: &CommandRequest) -> u128 {
-    let bytes: [u8; 32] = Sha256::digest(format!("{request:?}")).into();
+    let of_all = CommandRequest { message_expiry: None, is_redelivered: false, ..request.clone() };
+    let bytes: [u8; 32] = Sha256::digest(format!("{of_all:?}")).into();
     let mut key = [0; 16];
     key.copy_from_slice(&bytes[..16]);
     u128::from_le_bytes(key)
@@ -149,5 +151,23 @@ impl Guard {
             return (Input::Callback { ticket, callback }, Some(about));
         }
         (input, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Command, CommandOrigin};
+    use std::time::Duration;
+
+    #[test]
+    fn a_command_is_the_same_one_however_often_it_is_delivered() {
+        let origin = CommandOrigin { name: Box::from("health"), reply_to: None, transaction: None, by: None };
+        let first = CommandRequest::new(origin, Ok(Command::Health));
+        let again =
+            CommandRequest { message_expiry: Some(Duration::from_secs(7)), is_redelivered: true, ..first.clone() };
+        assert_eq!(command_key(&first), command_key(&again));
+        let other = CommandRequest { command: Ok(Command::Info), ..first.clone() };
+        assert_ne!(command_key(&first), command_key(&other));
     }
 }

@@ -14,8 +14,14 @@ use std::sync::Arc;
 const PREFIX: &str = "SENDBRIDGE__";
 
 /// A key may come by itself or from a file. What the environment says of one replaces what the file says of the other.
-const PAIRS: [(&str, &str); 3] =
-    [("password", "password_file"), ("api_key", "api_key_file"), ("secret", "secret_file")];
+const PAIRS: [(&str, &str); 6] = [
+    ("password", "password_file"),
+    ("api_key", "api_key_file"),
+    ("secret", "secret_file"),
+    ("app_secret", "app_secret_file"),
+    ("token", "token_file"),
+    ("aes_key", "aes_key_file"),
+];
 
 pub(super) fn overlay(
     root: &mut Table,

@@ -211,9 +211,15 @@ fn right_up_to_the_edge() {
             load_text(&format!("{SENDER}{text}\n"), &[]).unwrap_or_else(|problems| panic!("{text}\n{problems}"));
         assert_eq!(loaded.warnings, [], "{text}");
     }
-    for timeouts in ["timeout = \"1s\"\nconnect_timeout = \"100ms\"", "timeout = \"3001ms\"", "timeout = \"5m\""] {
-        loaded(&format!("{SENDER}{timeouts}\n"));
-    }
+    let times = |timeouts: &str| {
+        let config = loaded(&format!("{SENDER}{timeouts}\n"));
+        (config.senders[0].timeout.as_millis(), config.senders[0].connect_timeout.as_millis())
+    };
+    assert_eq!(times("timeout = \"1s\"\nconnect_timeout = \"100ms\""), (1000, 100));
+    assert_eq!(times("timeout = \"5m\""), (300_000, 3000));
+    // Shortened alone it takes the other along.
+    assert_eq!(times("timeout = \"2s\""), (2000, 1000));
+    assert_eq!(times("timeout = \"200ms\""), (200, 100));
 }
 
 #[test]
@@ -276,6 +282,26 @@ fn the_environment_goes_before_the_file() {
     assert_eq!(senders[0].types.get("note").map(String::as_str), Some("/msg/note"));
     assert_eq!(senders[1].name.as_str(), "second");
     assert_eq!(limits.accounts.values().map(|span| span.as_secs()).collect::<Vec<_>>(), [2]);
+}
+
+/// Every secret of a callback may come by itself where the file names another file.
+#[test]
+fn a_secret_of_the_environment_replaces_the_file_of_any() {
+    const KEY: &str = "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C";
+    let text = format!(
+        "{SENDER}[[callbacks]]\nname = \"w\"\nkind = \"wecom\"\nsecret_file = \"gone\"\ntoken_file = \"gone\"\n\
+         aes_key_file = \"gone\"\nreceivers = [\"\"]\n[[callbacks]]\nname = \"y\"\nkind = \"yunxin\"\n\
+         secret_file = \"gone\"\napp_key = \"k\"\napp_secret_file = \"gone\"\n"
+    );
+    let environment = [
+        ("SENDBRIDGE__CALLBACKS__W__SECRET", CANARY),
+        ("SENDBRIDGE__CALLBACKS__W__TOKEN", CANARY),
+        ("SENDBRIDGE__CALLBACKS__W__AES_KEY", KEY),
+        ("SENDBRIDGE__CALLBACKS__Y__SECRET", CANARY),
+        ("SENDBRIDGE__CALLBACKS__Y__APP_SECRET", CANARY),
+    ];
+    let loaded = load_text(&text, &environment).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(loaded.config.callbacks.len(), 2);
 }
 
 /// The tenth element comes after the second, whatever the order of the names.

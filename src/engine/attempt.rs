@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// The wait before a message is tried again: one second, doubling up to a minute.
 const RETRY_MIN: Duration = Duration::from_secs(1);
+/// The status that says of the whole server that it is not there.
+const SERVICE_UNAVAILABLE: u16 = 503;
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// A server may ask for a longer wait, up to this.
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
@@ -100,8 +102,11 @@ impl Engine {
                 self.finish(seq, State::Sent, None, None);
             }
             Verdict::Unknown { why, .. } => {
-                if !matches!(why, Doubt::Timeout | Doubt::Reset | Doubt::Crash) {
-                    self.server_answered(sender);
+                match why {
+                    // Nobody knows what became of this one; of the server it says the same as any 503.
+                    Doubt::Status(SERVICE_UNAVAILABLE) => self.server_failed(sender, None),
+                    Doubt::Status(_) | Doubt::Code(_) | Doubt::Unreadable => self.server_answered(sender),
+                    Doubt::Timeout | Doubt::Reset | Doubt::Crash => {}
                 }
                 self.doubt(seq, sender);
             }
@@ -125,9 +130,10 @@ impl Engine {
                 self.cool_down(account, retry_after);
                 self.now
             }
-            NotSent::Temporary => {
+            NotSent::Temporary { retry_after } => {
                 self.server_answered(sender);
-                self.now + retry_wait(self.live.get(&seq).map_or(1, |live| u32::from(live.attempts)))
+                let attempts = self.live.get(&seq).map_or(1, |live| u32::from(live.attempts));
+                self.now + temporary_wait(retry_after, attempts)
             }
             NotSent::Offline => {
                 self.server_answered(sender);
@@ -166,8 +172,8 @@ impl Engine {
         let name = server.name.clone();
         if opened && !was_open {
             self.touch_server(sender);
-            let message = "the sender could not be reached five times in a row; it is tried again with one request \
-                 at a time";
+            let message = "five requests in a row found no server, or one that is unavailable (503); it is tried again \
+                 with one request at a time";
             self.alarm("sender_down", name.as_str(), message.to_owned());
         }
         let wait_until = self.senders[sender.index()].breaker.opens_at(now);
@@ -328,8 +334,13 @@ impl Engine {
 }
 
 /// How long a message waits after its `attempts`-th attempt was turned away.
-pub(super) fn retry_wait(attempts: u32) -> Duration {
+fn retry_wait(attempts: u32) -> Duration {
     RETRY_MIN.saturating_mul(1 << attempts.saturating_sub(1).min(6)).min(RETRY_MAX)
+}
+
+/// The same where the sender called it temporary, and may have said until when.
+pub(super) fn temporary_wait(retry_after: Option<Duration>, attempts: u32) -> Duration {
+    retry_after.map_or_else(|| retry_wait(attempts), |wait| wait.clamp(RETRY_MIN, RETRY_AFTER_MAX))
 }
 
 /// The error of a message that may or may not have been sent; what ended it is said too.

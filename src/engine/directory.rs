@@ -146,9 +146,11 @@ impl Engine {
         if self.account(key).offline && !stays_offline {
             self.set_online(key, true);
         }
-        let corp = pinned_corp.or(entry.corp).map(|corp| self.corp_key(&corp));
         let account = self.account(key);
         let (old_corp, old_sender) = (account.corp, account.sender);
+        // The server's own company is for those of whom nobody ever said another one.
+        let default = || self.settings.senders[sender.index()].default_corp.clone().filter(|_| old_corp.is_none());
+        let corp = pinned_corp.or(entry.corp).or_else(default).map(|corp| self.corp_key(&corp));
         if let Some(new) = corp.or(old_corp)
             && (old_corp != Some(new) || old_sender != Some(sender))
         {

@@ -269,8 +269,8 @@ impl Engine {
         let alarmed = std::mem::replace(&mut self.health.alarmed, wrong.clone());
         for book in wrong.difference(&alarmed) {
             let message = format!(
-                "the counts do not add up: received + restored should be rejected + duplicate + accepted, and accepted \
-                 the sum of all states; messages may be unaccounted for: run sendbridge audit, and report this with \
+                "the counts do not add up: received should be rejected + duplicate + accepted, and accepted the \
+                 sum of all states; messages may be unaccounted for: run sendbridge audit, and report this with \
                  the health report ({})",
                 self.describe_book(*book)
             );

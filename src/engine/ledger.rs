@@ -88,6 +88,7 @@ impl Engine {
         if restored {
             self.ledger.restored_to = self.ledger.restored_to.max(seq);
             self.ledger.total.restored += 1;
+            self.ledger.total.received += 1;
         }
         self.settle(Some(account), if restored { Settled::Restored } else { Settled::Accepted });
         let tally = &mut self.account_mut(account).tally;
@@ -105,10 +106,8 @@ impl Engine {
             Settled::Rejected => self.ledger.total.rejected += 1,
         }
         self.count_for(account, |counters| {
-            match settled {
-                Settled::Restored => counters.restored += 1,
-                Settled::Accepted | Settled::Duplicate | Settled::Rejected => counters.received += 1,
-            }
+            counters.received += 1;
+            counters.restored += u64::from(matches!(settled, Settled::Restored));
             match settled {
                 Settled::Accepted | Settled::Restored => {
                     counters.accepted += 1;
@@ -241,7 +240,7 @@ impl Counters {
         for (state, count) in LIVE.into_iter().zip(live) {
             states.add(state, u64::from(*count));
         }
-        Self { received: accepted - restored, rejected: 0, duplicate: 0, accepted, restored, states }
+        Self { received: accepted, rejected: 0, duplicate: 0, accepted, restored, states }
     }
 }
 

@@ -58,13 +58,14 @@ impl Engine {
         let queued = self.head(key).or_else(|| account.queue.first()).map(|rank| rank.seq());
         let next = queued.or_else(|| account.scheduled.first().map(|(_, seq)| seq));
         let Some((reason, until)) = next.and_then(|seq| self.waiting_for(seq)) else {
+            // Nothing waits; what would hold a message up is told all the same.
             let cools = account.cool_down_until > self.now;
-            let reason = match (account.offline, cools) {
-                (true, _) => Some(HoldReason::Offline(account.name.clone())),
-                (false, true) => Some(HoldReason::CoolingDown),
-                (false, false) => None,
+            let (reason, until) = match (self.hold_on(key).and_then(|id| self.holds.get(id)), account.offline) {
+                (Some(hold), _) => (Some(HoldReason::Paused(hold.id)), hold.until),
+                (None, true) => (Some(HoldReason::Offline(account.name.clone())), None),
+                (None, false) if cools => (Some(HoldReason::CoolingDown), Some(account.cool_down_until)),
+                (None, false) => (None, None),
             };
-            let until = (!account.offline && cools).then_some(account.cool_down_until);
             return Condition { state: AccountState::Idle, reason, until };
         };
         let state = match &reason {

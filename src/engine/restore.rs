@@ -1,7 +1,7 @@
 //! A start from what the journal kept.
 
 use super::accept::dedup_key;
-use super::attempt::retry_wait;
+use super::attempt::temporary_wait;
 use super::sabotage::Sabotage;
 use super::tables::{AccountKey, CorpKey, Flight, Live, Past, Phase, Timer};
 use super::{Engine, SETTLE};
@@ -213,7 +213,9 @@ impl Engine {
                 rare.last_in_doubt = true;
                 rare.doubted_at = aged;
             }
-            Verdict::NotSent { why: NotSent::Temporary, .. } => live.set_earliest(aged + retry_wait(attempts)),
+            Verdict::NotSent { why: NotSent::Temporary { retry_after }, .. } => {
+                live.set_earliest(aged + temporary_wait(*retry_after, attempts));
+            }
             Verdict::Confirmed { .. } | Verdict::Refused { .. } | Verdict::NotSent { .. } => {}
         }
         self.count_change(seq, of, State::Sending, State::Queued);

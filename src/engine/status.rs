@@ -4,17 +4,16 @@ use super::Engine;
 use super::tables::IdKey;
 use crate::model::{Account, MessageId, Seq, State};
 
-/// Counts since the start of the process; what was restored counts as accepted.
+/// Counts since the start of the process; what was restored counts as received and accepted at the start.
 ///
-/// Invariants: received = rejected + duplicate + accepted (without the restored), and accepted = the sum over all
-/// states.
+/// Invariants: received = rejected + duplicate + accepted, and accepted = the sum over all states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     pub received: u64,
     pub rejected: u64,
     pub duplicate: u64,
     pub accepted: u64,
-    /// Of the accepted, those that an earlier life of the process took.
+    /// Of the received and accepted, those that an earlier life of the process took.
     pub restored: u64,
     pub states: StateCounts,
 }
@@ -22,8 +21,7 @@ pub struct Counters {
 impl Counters {
     /// Whether everything that came in is accounted for.
     pub fn is_balanced(&self) -> bool {
-        self.received + self.restored == self.rejected + self.duplicate + self.accepted
-            && self.accepted == self.states.total()
+        self.received == self.rejected + self.duplicate + self.accepted && self.accepted == self.states.total()
     }
 
     pub(super) fn plus(&self, other: &Self) -> Self {

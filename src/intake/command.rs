@@ -13,7 +13,8 @@ use super::fingerprint::fingerprint;
 use super::object::{Object, decode};
 use super::{PacketMeta, Settings, allowed_reply};
 use crate::model::{
-    Code, Command, CommandOrigin, CommandRequest, Fault, Fingerprint, Input, LimitChange, LimitScope, Settled, Time,
+    Code, Command, CommandOrigin, CommandRequest, Fault, Fingerprint, HoldFilter, Input, LimitChange, LimitScope,
+    Settled, Time,
 };
 use scope::SCOPES;
 use std::time::Duration;
@@ -112,7 +113,11 @@ fn build(name: &str, object: &Object<'_>) -> Result<Command, Fault> {
         "directory/refresh" => Ok(Command::DirectoryRefresh { sender: value::sender(object)? }),
         "drain" => Ok(Command::Drain { on: value::flag(object, "on", true)? }),
         "health" => Ok(Command::Health),
-        "hold/list" => Ok(Command::HoldList { page: value::page(object)? }),
+        "hold/list" => {
+            let (sender, corp) = (value::sender(object)?, value::corp(object)?);
+            let filter = HoldFilter { sender, corp, account: value::account(object)? };
+            Ok(Command::HoldList { filter, page: value::page(object)? })
+        }
         "limits/get" => Ok(Command::LimitsGet { scope: scope::limit_scope(object)? }),
         "limits/set" => limits_set(object),
         "log/level" => log_level(object),

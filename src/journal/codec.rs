@@ -299,8 +299,10 @@ impl<'a> VerdictColumns<'a> {
             },
             Verdict::NotSent { why, detail } => {
                 let retry_after = match why {
-                    NotSent::Busy { retry_after } | NotSent::TooFrequent { retry_after } => retry_after.map(span_in),
-                    NotSent::Connect | NotSent::Temporary | NotSent::Offline | NotSent::Unauthorized => None,
+                    NotSent::Busy { retry_after }
+                    | NotSent::TooFrequent { retry_after }
+                    | NotSent::Temporary { retry_after } => retry_after.map(span_in),
+                    NotSent::Connect | NotSent::Offline | NotSent::Unauthorized => None,
                 };
                 let why = Some(why.as_str());
                 Self { class: "not_sent", why, detail: Some(detail), retry_after, ..Self::default() }
@@ -332,7 +334,7 @@ pub(super) fn verdict(row: &Row<'_>, first: usize) -> Result<Option<Verdict>> {
                 "connect" => NotSent::Connect,
                 "busy" => NotSent::Busy { retry_after },
                 "too_frequent" => NotSent::TooFrequent { retry_after },
-                "temporary" => NotSent::Temporary,
+                "temporary" => NotSent::Temporary { retry_after },
                 "offline" => NotSent::Offline,
                 "unauthorized" => NotSent::Unauthorized,
                 word => return bad(first + 1, "why", word),

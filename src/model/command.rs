@@ -41,6 +41,38 @@ pub struct Page {
     pub after: Option<Box<str>>,
 }
 
+/// Which holds and blocks are wanted: those that name all of this, and all of them where nothing is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HoldFilter {
+    pub sender: Option<SenderName>,
+    pub corp: Option<Corp>,
+    /// Those of its conversations too.
+    pub account: Option<Account>,
+}
+
+impl HoldFilter {
+    pub fn takes_scope(&self, scope: &Scope) -> bool {
+        let (sender, corp, account) = match scope {
+            Scope::All => (None, None, None),
+            Scope::Sender(name) => (Some(name), None, None),
+            Scope::Corp(corp) => (None, Some(corp), None),
+            Scope::Account(account) | Scope::Conversation(account, _) => (None, None, Some(account)),
+        };
+        self.takes(sender, corp, account)
+    }
+
+    pub fn takes_selection(&self, selection: &Selection) -> bool {
+        self.takes(None, selection.corp.as_ref(), selection.account.as_ref())
+    }
+
+    fn takes(&self, sender: Option<&SenderName>, corp: Option<&Corp>, account: Option<&Account>) -> bool {
+        fn is<T: PartialEq>(wanted: Option<&T>, named: Option<&T>) -> bool {
+            wanted.is_none() || wanted == named
+        }
+        is(self.sender.as_ref(), sender) && is(self.corp.as_ref(), corp) && is(self.account.as_ref(), account)
+    }
+}
+
 /// Whose limits a command is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LimitScope {
@@ -87,6 +119,7 @@ pub enum Command {
         corp: Corp,
     },
     HoldList {
+        filter: HoldFilter,
         page: Page,
     },
     MessageGet {

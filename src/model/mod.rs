@@ -21,8 +21,8 @@ pub use call::{
     UPLOAD_PATH, percent_decoded,
 };
 pub use command::{
-    Command, CommandOrigin, CommandRequest, LimitChange, LimitScope, LogLevel, Page, Reply, Scope, Selection, Settled,
-    TRANSACTION_WINDOW,
+    Command, CommandOrigin, CommandRequest, HoldFilter, LimitChange, LimitScope, LogLevel, Page, Reply, Scope,
+    Selection, Settled, TRANSACTION_WINDOW,
 };
 pub use event::{
     CALLBACK_WINDOW, CALLBACKS_KNOWN_MAX, Callback, CallbackTicket, Conversation, ConversationKind, EVENTS, Event,

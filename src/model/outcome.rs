@@ -139,7 +139,7 @@ pub enum NotSent {
     /// "Too frequent": concerns the account.
     TooFrequent { retry_after: Option<Duration> },
     /// A code or message that the configuration lists as temporary.
-    Temporary,
+    Temporary { retry_after: Option<Duration> },
     /// The account is not online at the sender.
     Offline,
     /// The API key was not taken: concerns the whole server.
@@ -152,7 +152,7 @@ impl NotSent {
             Self::Connect => "connect",
             Self::Busy { .. } => "busy",
             Self::TooFrequent { .. } => "too_frequent",
-            Self::Temporary => "temporary",
+            Self::Temporary { .. } => "temporary",
             Self::Offline => "offline",
             Self::Unauthorized => "unauthorized",
         }

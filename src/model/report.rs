@@ -215,7 +215,7 @@ pub enum AttemptWord {
 
 /// Where everything that came in has gone, since the start of the process.
 ///
-/// Invariants: received + restored = rejected + duplicate + accepted, and accepted = the sum of `states`.
+/// Invariants: received = rejected + duplicate + accepted, and accepted = the sum of `states`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
@@ -223,7 +223,7 @@ pub struct Counts {
     pub rejected: u64,
     pub duplicate: u64,
     pub accepted: u64,
-    /// Of the accepted, those that an earlier life of the process took.
+    /// Of the received and accepted, those that an earlier life of the process took.
     pub restored: u64,
     /// How many messages are in each state, by its word.
     #[schemars(schema_with = "counts_by_state")]

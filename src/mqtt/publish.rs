@@ -6,7 +6,7 @@ use std::time::Duration;
 /// The longest string or binary field that a packet can carry.
 const FIELD_BYTES_MAX: usize = u16::MAX as usize;
 /// More levels make Mosquitto close the connection.
-const TOPIC_SLASHES_MAX: usize = 200;
+pub(super) const TOPIC_SLASHES_MAX: usize = 200;
 
 /// Headers, lengths and numbers around the variable parts of a packet with every property that we use.
 const FRAME_BYTES_MAX: usize = 32;

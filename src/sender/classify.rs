@@ -152,7 +152,7 @@ fn classify_code(http: u16, code: i64, msg: Box<str>, retry_after: Option<Durati
         return not_sent(NotSent::Offline, detail());
     }
     if listed(&rules.temporary) {
-        return not_sent(NotSent::Temporary, detail());
+        return not_sent(NotSent::Temporary { retry_after }, detail());
     }
     if code == CODE_TOO_FREQUENT {
         return not_sent(NotSent::TooFrequent { retry_after }, detail());

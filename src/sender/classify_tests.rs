@@ -163,6 +163,9 @@ fn a_success_with_another_code() {
     for (body, expected) in table {
         assert_eq!(class(&answer(200, body)), expected, "{body}");
     }
+    let until = answer_with(200, Some("5"), r#"{"code":7001,"msg":""}"#);
+    let waits = Some(Duration::from_secs(5));
+    assert!(matches!(until, Verdict::NotSent { why: NotSent::Temporary { retry_after }, .. } if retry_after == waits));
     // The operator's lists win over what is built in.
     let moved = Rules { unknown: vec![Sign::Code(CODE_TOO_FREQUENT)], ..Rules::default() };
     let body = AnswerBody::Whole(Bytes::from_static(br#"{"code":-1000999,"msg":""}"#));

@@ -6,8 +6,9 @@ use crate::engine::{
 };
 use crate::model::{
     Account, AccountState, Call, CallContent, CallRule, Callback, Command, Corp, DirectoryEntry, Doubt, EVENTS, Event,
-    HoldId, Lifetime, LimitChange, LimitScope, LogLevel, MessageId, Method, NotSent, OnDoubt, Options, Origin, Page,
-    ReplyTo, Request, Scope, Seen, Selection, Sender, SenderName, Settled, Signal, State, System, Time, Verdict,
+    HoldFilter, HoldId, Lifetime, LimitChange, LimitScope, LogLevel, MessageId, Method, NotSent, OnDoubt, Options,
+    Origin, Page, ReplyTo, Request, Scope, Seen, Selection, Sender, SenderName, Settled, Signal, State, System, Time,
+    Verdict,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -274,12 +275,13 @@ pub fn verdict(line: &Line<'_>, word: &str) -> Verdict {
         "connect" => not_sent(NotSent::Connect),
         "busy" => not_sent(NotSent::Busy { retry_after }),
         "too_frequent" => not_sent(NotSent::TooFrequent { retry_after }),
-        "temporary" => not_sent(NotSent::Temporary),
+        "temporary" => not_sent(NotSent::Temporary { retry_after }),
         "offline" => not_sent(NotSent::Offline),
         "unauthorized" => not_sent(NotSent::Unauthorized),
         "timeout" => unknown(Doubt::Timeout),
         "reset" => unknown(Doubt::Reset),
         "unreadable" => unknown(Doubt::Unreadable),
+        "unavailable" => unknown(Doubt::Status(503)),
         other => panic!("no attempt ends {other}"),
     }
 }
@@ -336,7 +338,10 @@ pub fn command(line: &Line<'_>, now: Time) -> Command {
         "accounts" => Command::AccountList { corp, state: line.value("state").map(account_state), page },
         "corps" => Command::CorpList { page },
         "corp" => Command::CorpGet { corp: Corp::new(line.word(2)) },
-        "holds" => Command::HoldList { page },
+        "holds" => {
+            let sender = line.value("sender").map(SenderName::new);
+            Command::HoldList { filter: HoldFilter { sender, corp, account }, page }
+        }
         "info" => Command::Info,
         "limits" => Command::LimitsGet { scope: limit_scope() },
         "limit" => Command::LimitsSet {

@@ -136,7 +136,7 @@ impl Counts {
             Verdict::NotSent { why: NotSent::Connect, .. } => Kind::NoConnection,
             Verdict::NotSent { why: NotSent::Busy { .. }, .. } => Kind::AnswerBusy,
             Verdict::NotSent { why: NotSent::TooFrequent { .. }, .. } => Kind::AnswerTooFrequent,
-            Verdict::NotSent { why: NotSent::Temporary, .. } => Kind::AnswerTemporary,
+            Verdict::NotSent { why: NotSent::Temporary { .. }, .. } => Kind::AnswerTemporary,
             Verdict::NotSent { why: NotSent::Offline, .. } => Kind::AnswerOffline,
             Verdict::NotSent { why: NotSent::Unauthorized, .. } => Kind::AnswerUnauthorized,
             Verdict::Refused { .. } => Kind::AnswerRefused,

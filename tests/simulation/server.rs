@@ -108,11 +108,17 @@ pub fn fate(random: &mut Random, seq: Seq, attempt: u32, mood: Mood, online: boo
             answer(Verdict::Refused { sender: Sender { http: 200, code: Some(-1), msg } }, false)
         }
         5..=6 => answer(not_sent(NotSent::TooFrequent { retry_after: None }), false),
-        7..=13 => answer(not_sent(NotSent::Temporary), false),
+        7..=13 => {
+            let retry_after = random.percent(30).then(|| random.millis(0, 30_000));
+            answer(not_sent(NotSent::Temporary { retry_after }), false)
+        }
         14..=15 => answer(not_sent(NotSent::Connect), false),
         16..=25 => time_out(random, there),
         26..=28 => answer(unknown(Doubt::Reset), random.percent(50)),
-        29 => answer(unknown(Doubt::Status(500)), random.percent(50)),
+        29 => {
+            let status = if random.percent(50) { 500 } else { 503 };
+            answer(unknown(Doubt::Status(status)), random.percent(50))
+        }
         _ => answer(works, true),
     };
     if matches!(fate.verdict, Verdict::NotSent { why: NotSent::Connect, .. }) {

@@ -35,8 +35,10 @@ pub(super) fn read(root: &Section<'_>, read: &ReadFile<'_>, problems: &mut Probl
 }
 
 fn sender(section: &Section<'_>, read: &ReadFile<'_>, problems: &mut Problems) -> Sender {
-    let connect_timeout = section.duration("connect_timeout", 3 * SECOND, SECOND / 10..=MINUTE, problems);
-    let timeout = section.duration("timeout", 10 * SECOND, SECOND..=5 * MINUTE, problems);
+    let timeout = section.duration("timeout", 10 * SECOND, SECOND / 5..=5 * MINUTE, problems);
+    // Who only shortens timeout has not asked for a contradiction.
+    let unless_said = (3 * SECOND).min(timeout / 2);
+    let connect_timeout = section.duration("connect_timeout", unless_said, SECOND / 10..=MINUTE, problems);
     if connect_timeout >= timeout {
         // Only while it is shorter does its end prove that nothing was sent.
         let message = "must be shorter than timeout, or a time-out while connecting could not be told from a doubt; \

@@ -5,8 +5,8 @@ use crate::engine::Engine;
 use crate::engine::forecast::Ask;
 use crate::engine::tables::{AccountKey, SenderKey};
 use crate::model::{
-    Account, AccountReport, AccountState, Action, Code, Command, CommandOrigin, Corp, CorpReport, Fault, HoldId, Page,
-    Reply, SenderName,
+    Account, AccountReport, AccountState, Action, Code, Command, CommandOrigin, Corp, CorpReport, Fault, HoldFilter,
+    HoldId, Page, Reply, SenderName,
 };
 use serde_json::{Value, json};
 use std::ops::Bound;
@@ -48,7 +48,7 @@ impl Engine {
                 Some(key) => Ok(value_of(&self.corp_report(key))),
                 None => Err(Fault::of_field(Code::NotFound, "corp", "no account of this corp is known")),
             },
-            Command::HoldList { page } => self.hold_list(&page),
+            Command::HoldList { filter, page } => self.hold_list(&filter, &page),
             Command::LimitsGet { scope } => Ok(self.limits_get(scope.as_ref())),
             Command::DirectoryRefresh { sender } => self.refresh_directories(sender.as_ref()),
             Command::Health => Ok(value_of(&self.health())),
@@ -105,7 +105,7 @@ impl Engine {
     }
 
     /// Holds and blocks, both by number and counted together.
-    fn hold_list(&self, page: &Page) -> Result<Value, Fault> {
+    fn hold_list(&self, filter: &HoldFilter, page: &Page) -> Result<Value, Fault> {
         let after = match page.after.as_deref().map(str::parse) {
             None => 0,
             Some(Ok(after)) => after,
@@ -114,8 +114,9 @@ impl Engine {
                 return Err(Fault::of_field(Code::InvalidField, "after", message));
             }
         };
-        let holds = self.holds.values().map(|hold| hold.id);
-        let mut ids: Vec<HoldId> = holds.chain(self.blocks.keys().copied()).filter(|id| id.0 > after).collect();
+        let holds = self.holds.values().filter(|hold| filter.takes_scope(&hold.scope)).map(|hold| hold.id);
+        let blocks = self.blocks.values().filter(|block| filter.takes_selection(&block.selection));
+        let mut ids: Vec<HoldId> = holds.chain(blocks.map(|block| block.id)).filter(|id| id.0 > after).collect();
         ids.sort_unstable();
         let next = (ids.len() > page.limit).then(|| ids[page.limit - 1].0.to_string());
         ids.truncate(page.limit);

@@ -37,7 +37,8 @@ pub(super) fn read(body: &[u8], received_at: Time) -> Result<Read, Unreadable> {
     let envelope = Fields::of(&root);
     let kind = envelope.text("type").unwrap_or_default();
     let data = envelope.fields("data");
-    let key = match envelope.text("msgId") {
+    // An empty one names nothing, and would make all that have it repeats of each other.
+    let key = match envelope.text("msgId").filter(|id| !id.is_empty()) {
         Some(id) => digest(&[b"id", id.as_bytes()]),
         None => digest(&[b"body", body]),
     };

@@ -192,6 +192,20 @@ fn the_same_callback_has_the_same_key_and_another_source_has_another() {
 }
 
 #[test]
+fn callbacks_with_an_empty_number_are_told_apart_by_what_they_say() {
+    let key = |body: &'static [u8]| {
+        let arrival = Arrival { secret: SECRET, body, ..Arrival::default() };
+        let Arrived::Callback(callback, _) = source(Kind::Quntool).read(arrival, RECEIVED) else {
+            panic!("it is genuine");
+        };
+        callback.key
+    };
+    let offline = br#"{"msgId":"","type":"user_offline","wxid":"w","data":null}"#;
+    assert_ne!(key(offline), key(br#"{"msgId":"","type":"user_login","wxid":"w","data":{"corp_id":"c"}}"#));
+    assert_eq!(key(offline), key(offline));
+}
+
+#[test]
 fn a_source_without_a_server_of_ours_steers_nothing() {
     let body = br#"{"msgId":"1","type":"user_offline","wxid":"w","data":null}"#;
     let source = Source { sender: None, ..source(Kind::Quntool) };

@@ -121,7 +121,7 @@ pub const FIELDS: [(&str, &[Field]); 20] = [
     ("directory/refresh", &[SENDER]),
     ("drain", &[may("on", Kind::Flag)]),
     ("health", &[]),
-    ("hold/list", &[LIMIT, AFTER]),
+    ("hold/list", &[SENDER, CORP, ACCOUNT, LIMIT, AFTER]),
     ("info", &[]),
     ("limits/get", &[ACCOUNT, CORP]),
     (

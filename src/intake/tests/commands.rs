@@ -1,8 +1,8 @@
 use super::*;
 use crate::intake::command::{FIELDS, Kind};
 use crate::model::{
-    Account, AccountState, Code, Command, CommandRequest, Corp, HoldId, LimitChange, LimitScope, LogLevel, MessageId,
-    Page, Scope, Selection, SenderName, Settled, State, Time,
+    Account, AccountState, Code, Command, CommandRequest, Corp, HoldFilter, HoldId, LimitChange, LimitScope, LogLevel,
+    MessageId, Page, Scope, Selection, SenderName, Settled, State, Time,
 };
 
 pub(super) fn command(name: &str, payload: &str) -> CommandRequest {
@@ -95,8 +95,28 @@ fn understands_every_question() {
         ),
         ("corp/list", r#"{"limit":1}"#, Command::CorpList { page: page(1, None) }),
         ("corp/get", r#"{"corp":"c"}"#, Command::CorpGet { corp: corp() }),
-        ("hold/list", r#"{"after":"7"}"#, Command::HoldList { page: page(100, Some("7")) }),
-        ("hold/list", r#"{"after":7}"#, Command::HoldList { page: page(100, Some("7")) }),
+        (
+            "hold/list",
+            r#"{"after":"7"}"#,
+            Command::HoldList { filter: HoldFilter::default(), page: page(100, Some("7")) },
+        ),
+        (
+            "hold/list",
+            r#"{"sender":"main","corp":"c","account":"a"}"#,
+            Command::HoldList {
+                filter: HoldFilter {
+                    sender: Some(SenderName::new("main")),
+                    corp: Some(Corp::new("c")),
+                    account: Some(Account::new("a")),
+                },
+                page: page(100, None),
+            },
+        ),
+        (
+            "hold/list",
+            r#"{"after":7}"#,
+            Command::HoldList { filter: HoldFilter::default(), page: page(100, Some("7")) },
+        ),
         ("limits/get", "{}", Command::LimitsGet { scope: None }),
         ("limits/get", r#"{"account":"w"}"#, Command::LimitsGet { scope: Some(LimitScope::Account(account())) }),
         ("limits/get", r#"{"corp":"c"}"#, Command::LimitsGet { scope: Some(LimitScope::Corp(corp())) }),

@@ -124,7 +124,7 @@ async fn only_what_reached_the_sender_counts_for_the_hour() {
         (not_sent(NotSent::Connect), 0),
         (not_sent(NotSent::Busy { retry_after: waits }), 1),
         (not_sent(NotSent::TooFrequent { retry_after: None }), 1),
-        (not_sent(NotSent::Temporary), 1),
+        (not_sent(NotSent::Temporary { retry_after: waits }), 1),
         (not_sent(NotSent::Offline), 1),
         (not_sent(NotSent::Unauthorized), 1),
         (doubted(), 1),

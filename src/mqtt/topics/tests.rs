@@ -117,6 +117,9 @@ fn a_publisher_with_a_suffix_is_answered_below_it_alone() {
     for topic in others {
         assert!(!topics().may_reply_to(topic, suffix), "{topic}");
     }
+    // More levels than the broker takes would only be refused later, once for each message.
+    assert!(topics().may_reply_to(&format!("reply/shop{}", "/".repeat(199)), suffix));
+    assert!(!topics().may_reply_to(&format!("reply/shop{}", "/".repeat(200)), suffix));
     let inner = build(&["SendMessage/+"], "SendMessageResp", "sendbridge", &["a/+/b", "all"]).expect("valid");
     assert!(inner.may_reply_to("a/shop/b", suffix) && !inner.may_reply_to("a/other/b", suffix));
     assert!(inner.may_reply_to("all", suffix), "a topic without a wildcard was named by the operator");
