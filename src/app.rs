@@ -224,7 +224,7 @@ impl App {
     /// Returns when `stop` does and everything has been stopped after it, or when the bridge cannot go on.
     ///
     /// A stop takes no more messages, lets requests in flight end, gives the broker the answers, says `stopped`, and
-    /// closes the journal: 15 s at most.
+    /// closes the journal: 25 s at most.
     ///
     /// # Errors
     /// [`AppError::Bridge`] when the process has to end at once, [`AppError::StopWithoutRoom`] when a full disk kept it

@@ -69,11 +69,9 @@ impl Engine {
             return Condition { state: AccountState::Idle, reason, until };
         };
         let state = match &reason {
-            HoldReason::Paused(_)
-            | HoldReason::Offline(_)
-            | HoldReason::UnknownAccount
-            | HoldReason::CoolingDown
-            | HoldReason::Storage => AccountState::Held,
+            HoldReason::Paused(_) | HoldReason::Offline(_) | HoldReason::UnknownAccount | HoldReason::CoolingDown => {
+                AccountState::Held
+            }
             HoldReason::Sender(_) => {
                 let server = account.sender.map(|sender| &self.senders[sender.index()]);
                 let is_down = server.is_some_and(|server| server.unauthorized || server.breaker.is_open());

@@ -64,15 +64,13 @@ pub enum HoldReason {
     Sender(SenderName),
     /// The first second after a start.
     Settling,
-    /// The disk is full.
-    Storage,
     /// Another message that cannot be told from it is in doubt.
     Twin,
 }
 
 impl HoldReason {
     /// What [`as_str`](Self::as_str) can answer.
-    pub const WORDS: [&'static str; 13] = [
+    pub const WORDS: [&'static str; 12] = [
         "paused",
         "scheduled",
         "waiting",
@@ -84,7 +82,6 @@ impl HoldReason {
         "unknown_account",
         "sender",
         "settling",
-        "storage",
         "twin",
     ];
 
@@ -101,7 +98,6 @@ impl HoldReason {
             Self::UnknownAccount => "unknown_account",
             Self::Sender(_) => "sender",
             Self::Settling => "settling",
-            Self::Storage => "storage",
             Self::Twin => "twin",
         }
     }

@@ -127,7 +127,6 @@ mod tests {
             HoldReason::UnknownAccount,
             HoldReason::Sender(SenderName::new("s")),
             HoldReason::Settling,
-            HoldReason::Storage,
             HoldReason::Twin,
         ];
         assert_eq!(reasons.map(|reason| reason.as_str()), HoldReason::WORDS);

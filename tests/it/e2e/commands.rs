@@ -14,7 +14,8 @@ fn two_companies() -> Settings {
 
 /// Waits until a message stands in its queue for the reason `paused`.
 async fn paused(scene: &Scene, account: &str) -> Value {
-    scene.publisher.ask_until("account/get", json!({ "account": account }), |data| data["reason"] == "paused").await
+    let is_held = |data: &Value| data["state"] == "held" && data["reason"] == "paused";
+    scene.publisher.ask_until("account/get", json!({ "account": account }), is_held).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

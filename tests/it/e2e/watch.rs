@@ -40,7 +40,7 @@ async fn a_person_watches_pauses_and_resumes() {
     terminal.wait("the hold", hold).await;
     assert_eq!(scene.health().await["holds"], 1);
     scene.publisher.send(text(ACCOUNT, "second", "waits")).await;
-    let paused = |data: &Value| data["reason"] == "paused";
+    let paused = |data: &Value| data["reason"] == "paused" && data["queued"] == 1;
     scene.publisher.ask_until("account/get", json!({ "account": ACCOUNT }), paused).await;
 
     terminal.press("c");
