@@ -1,5 +1,5 @@
-//! Thousands of kills at moments that nobody chose, in a life that is over before it is old: half of them while it
-//! starts.
+//! Thousands of kills at moments that nobody chose, in lives that are over before they are old: half of them within the
+//! first moments, in which they start.
 
 use super::{ACCOUNTS, POLICIES, audit, begin, judge, settle, text};
 use crate::bridge::DEADLINE;
@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// A life is killed before it is as old as this.
 const OLDEST: Duration = Duration::from_millis(240);
+/// And every other one before this.
+const YOUNGEST: Duration = Duration::from_millis(30);
 /// Messages that are published in each life. The last lives have as many waiting as could not be sent until then.
 const MESSAGES: u64 = 2;
 /// What more may wait for its answer before a life is let live until less does.
@@ -33,7 +35,8 @@ async fn lives(policy: &str, kills: u64, mut random: u64) -> Lives {
         random ^= random << 17;
         let earlier = scene.bridge.log().len();
         scene.bridge.start_to_end(&[], http);
-        let age = Duration::from_micros(random % OLDEST.as_micros() as u64);
+        let oldest = if random >> 63 == 0 { OLDEST } else { YOUNGEST };
+        let age = Duration::from_micros(random % oldest.as_micros() as u64);
         let moment = clock.now() + age;
         for _ in 0..MESSAGES {
             let account = ACCOUNTS[lives.messages as usize % ACCOUNTS.len()];
