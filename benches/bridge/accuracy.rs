@@ -31,35 +31,55 @@ pub fn run(program: &Program, directory: &Path) {
 
 /// With a sender whose answers take `least`, and up to `more` on top of it.
 fn measure(program: &Program, directory: &Path, least: Duration, more: Duration) {
+    let timers = late(&Program::Timers, directory, least, more);
+    let [first, late] = late(program, directory, least, more);
+    let most = f64::from(ACCOUNTS) / (INTERVAL + least + more / 2).as_secs_f64();
+    let (interval, warm_up, window) = (INTERVAL.as_millis(), WARM_UP.as_secs(), WINDOW.as_secs());
+    let answers = match (least.as_millis(), (least + more).as_millis()) {
+        (0, 0) => "at once".to_owned(),
+        (least, most) => format!("after {least} to {most} ms"),
+    };
+    println!(
+        "| {ACCOUNTS} accounts, {interval} ms, answers {answers} | first {warm_up} s | {window} s from then on | timers alone, these {window} s |"
+    );
+    println!("|---|---|---|---|");
+    let rate = |line: &Line| {
+        // The first message of each account has no answer before it, and is not counted.
+        let rate = (line.value("counted") + f64::from(ACCOUNTS)) / WINDOW.as_secs_f64();
+        format!("{rate:.0} msg/s, {:.3} of what the interval allows", rate / most)
+    };
+    println!("| rate | | {} | {} |", rate(&late), rate(&timers[1]));
+    let early = |line: &Line| format!("{} of {}", line.value("early"), line.value("counted"));
+    println!("| too early | {} | {} | {} |", early(&first), early(&late), early(&timers[1]));
+    for percentile in ["p50", "p90", "p99", "p999", "most"] {
+        let millis = |line: &Line| line.value(&format!("{percentile}_us")) / 1000.0;
+        println!(
+            "| late, {percentile} | {:.2} ms | {:.2} ms | {:.2} ms |",
+            millis(&first),
+            millis(&late),
+            millis(&timers[1])
+        );
+    }
+}
+
+/// What the sender saw of a program in the beginning, and from then on.
+fn late(program: &Program, directory: &Path, least: Duration, more: Duration) -> [Line; 2] {
     let mut rig = Rig::start(program, directory);
     rig.set_sender_wait(least, more);
     let sender = rig.sender();
     // Each question begins the count anew.
     sender.lateness();
     let outstanding = ACCOUNTS as usize * WAITING;
-    let (first, line) = std::thread::scope(|scope| {
-        let first = scope.spawn(|| {
+    std::thread::scope(|scope| {
+        let seen = scope.spawn(|| {
             std::thread::sleep(WARM_UP);
-            Line(sender.lateness())
+            let first = Line(sender.lateness());
+            std::thread::sleep(WINDOW);
+            [first, Line(sender.lateness())]
         });
-        let line = Line(rig.load(Pace::Closed { outstanding }, WARM_UP, WINDOW));
-        (first.join().expect("an answer"), line)
-    });
-    let late = Line(sender.lateness());
-    let most = f64::from(ACCOUNTS) / (INTERVAL + least + more / 2).as_secs_f64();
-    let rate = line.value("messages") / line.value("seconds");
-    let (interval, warm_up, window) = (INTERVAL.as_millis(), WARM_UP.as_secs(), WINDOW.as_secs());
-    let answers = match (least.as_millis(), (least + more).as_millis()) {
-        (0, 0) => "at once".to_owned(),
-        (least, most) => format!("after {least} to {most} ms"),
-    };
-    println!("| {ACCOUNTS} accounts, {interval} ms, answers {answers} | first {warm_up} s | {window} s from then on |");
-    println!("|---|---|---|");
-    println!("| rate | | {rate:.0} msg/s, {:.3} of what the interval allows |", rate / most);
-    let early = |line: &Line| format!("{} of {}", line.value("early"), line.value("counted"));
-    println!("| too early | {} | {} |", early(&first), early(&late));
-    for percentile in ["p50", "p90", "p99", "p999", "most"] {
-        let millis = |line: &Line| line.value(&format!("{percentile}_us")) / 1000.0;
-        println!("| late, {percentile} | {:.2} ms | {:.2} ms |", millis(&first), millis(&late));
-    }
+        if !matches!(program, Program::Timers) {
+            rig.load(Pace::Closed { outstanding }, WARM_UP, WINDOW);
+        }
+        seen.join().expect("two answers")
+    })
 }

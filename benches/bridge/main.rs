@@ -17,6 +17,7 @@ mod proc;
 mod programs;
 mod report;
 mod sender;
+mod timers;
 
 use clap::Parser;
 use load::Pace;
@@ -85,6 +86,7 @@ fn main() {
             let log = arguments.get(3).map(Path::new);
             baseline::run(arguments[1].parse().expect("a port"), &arguments[2], log);
         }
+        Some("timers") => timers::run(&arguments[1]),
         Some("load") => load::run(&programs::from_arguments(&arguments[1..])),
         Some("held") => {
             backlog::publish(arguments[1].parse().expect("a port"), arguments[2].parse().expect("a number"));

@@ -37,6 +37,8 @@ pub enum Program {
     Plain,
     /// The same with two syncs a message.
     Synced,
+    /// Only timers and requests: no messages come in or go out.
+    Timers,
     /// What somebody would write in another language: its command, which the broker's port and the sender's address
     /// follow.
     Peer {
@@ -94,7 +96,9 @@ impl Rig {
             _listener: listener,
             runs: 0,
         };
-        rig.load(Pace::Probe, Duration::ZERO, Duration::ZERO);
+        if !matches!(rig.program, Program::Timers) {
+            rig.load(Pace::Probe, Duration::ZERO, Duration::ZERO);
+        }
         rig
     }
 
@@ -197,6 +201,7 @@ pub fn end_of(publishing: Publishing) -> String {
 fn start_program(program: &Program, broker_port: u16, url: &str, directory: &Path) -> Process {
     match program {
         Program::Plain => start_self(&["plain", &broker_port.to_string(), url], directory).0,
+        Program::Timers => start_self(&["timers", url], directory).0,
         Program::Synced => {
             let log = directory.join("synced").display().to_string();
             start_self(&["plain", &broker_port.to_string(), url, &log], directory).0
