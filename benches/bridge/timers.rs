@@ -21,11 +21,10 @@ pub fn run(url: &str) {
     runtime.block_on(async {
         let http = reqwest::Client::builder().no_proxy().tcp_nodelay(true).build().expect("a client");
         let slots = Arc::new(Semaphore::new(REQUESTS_MAX));
-        let accounts: Vec<_> = (0..u64::from(ACCOUNTS))
-            .map(|account| {
-                let (http, url, slots) = (http.clone(), Arc::clone(&url), Arc::clone(&slots));
-                tokio::spawn(async move {
-                    loop {
+        for account in 0..u64::from(ACCOUNTS) {
+            let (http, url, slots) = (http.clone(), Arc::clone(&url), Arc::clone(&slots));
+            tokio::spawn(async move {
+                loop {
                         let request =
                             http.post(&*url).header("apikey", "key").header("content-type", "application/json");
                         let slot = slots.acquire().await.expect("never closed");

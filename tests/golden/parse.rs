@@ -305,6 +305,14 @@ fn scope(text: &str) -> Scope {
     }
 }
 
+fn hold_filter(line: &Line<'_>) -> HoldFilter {
+    HoldFilter {
+        sender: line.value("sender").map(SenderName::new),
+        corp: line.value("corp").map(Corp::new),
+        account: line.value("account").map(Account::new),
+    }
+}
+
 pub fn command(line: &Line<'_>, now: Time) -> Command {
     let account = line.value("account").map(Account::new);
     let id = || MessageId::from_json(line.value("id").expect("an id"));
@@ -338,10 +346,7 @@ pub fn command(line: &Line<'_>, now: Time) -> Command {
         "accounts" => Command::AccountList { corp, state: line.value("state").map(account_state), page },
         "corps" => Command::CorpList { page },
         "corp" => Command::CorpGet { corp: Corp::new(line.word(2)) },
-        "holds" => {
-            let sender = line.value("sender").map(SenderName::new);
-            Command::HoldList { filter: HoldFilter { sender, corp, account }, page }
-        }
+        "holds" => Command::HoldList { filter: hold_filter(line), page },
         "info" => Command::Info,
         "limits" => Command::LimitsGet { scope: limit_scope() },
         "limit" => Command::LimitsSet {

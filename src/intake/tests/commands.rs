@@ -81,6 +81,11 @@ fn page(limit: usize, after: Option<&str>) -> Page {
     Page { limit, after: after.map(Box::from) }
 }
 
+fn holds([sender, corp, account]: [Option<&str>; 3], page: Page) -> Command {
+    let (corp, account) = (corp.map(Corp::new), account.map(Account::new));
+    Command::HoldList { filter: HoldFilter { sender: sender.map(SenderName::new), corp, account }, page }
+}
+
 #[test]
 fn understands_every_question() {
     let account = || Account::new("w");
@@ -95,27 +100,12 @@ fn understands_every_question() {
         ),
         ("corp/list", r#"{"limit":1}"#, Command::CorpList { page: page(1, None) }),
         ("corp/get", r#"{"corp":"c"}"#, Command::CorpGet { corp: corp() }),
-        (
-            "hold/list",
-            r#"{"after":"7"}"#,
-            Command::HoldList { filter: HoldFilter::default(), page: page(100, Some("7")) },
-        ),
+        ("hold/list", r#"{"after":"7"}"#, holds([None; 3], page(100, Some("7")))),
+        ("hold/list", r#"{"after":7}"#, holds([None; 3], page(100, Some("7")))),
         (
             "hold/list",
             r#"{"sender":"main","corp":"c","account":"a"}"#,
-            Command::HoldList {
-                filter: HoldFilter {
-                    sender: Some(SenderName::new("main")),
-                    corp: Some(Corp::new("c")),
-                    account: Some(Account::new("a")),
-                },
-                page: page(100, None),
-            },
-        ),
-        (
-            "hold/list",
-            r#"{"after":7}"#,
-            Command::HoldList { filter: HoldFilter::default(), page: page(100, Some("7")) },
+            holds(["main", "c", "a"].map(Some), page(100, None)),
         ),
         ("limits/get", "{}", Command::LimitsGet { scope: None }),
         ("limits/get", r#"{"account":"w"}"#, Command::LimitsGet { scope: Some(LimitScope::Account(account())) }),
