@@ -217,7 +217,9 @@ fn right_up_to_the_edge() {
     };
     assert_eq!(times("timeout = \"1s\"\nconnect_timeout = \"100ms\""), (1000, 100));
     assert_eq!(times("timeout = \"5m\""), (300_000, 3000));
-    // Shortened alone it takes the other along.
+    assert_eq!(times("timeout = \"3001ms\""), (3001, 3000));
+    // Shortened alone, to where it would contradict the other's default, it takes that along.
+    assert_eq!(times("timeout = \"3s\""), (3000, 1500));
     assert_eq!(times("timeout = \"2s\""), (2000, 1000));
     assert_eq!(times("timeout = \"200ms\""), (200, 100));
 }

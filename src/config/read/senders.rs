@@ -12,6 +12,9 @@ use secrecy::SecretString;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// The default, where `timeout` is longer than it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
 pub(super) const SCHEMES: &[&str] = &["http", "https"];
 
 pub(super) fn read(root: &Section<'_>, read: &ReadFile<'_>, problems: &mut Problems) -> Vec<Sender> {
@@ -37,7 +40,7 @@ pub(super) fn read(root: &Section<'_>, read: &ReadFile<'_>, problems: &mut Probl
 fn sender(section: &Section<'_>, read: &ReadFile<'_>, problems: &mut Problems) -> Sender {
     let timeout = section.duration("timeout", 10 * SECOND, SECOND / 5..=5 * MINUTE, problems);
     // Who only shortens timeout has not asked for a contradiction.
-    let unless_said = (3 * SECOND).min(timeout / 2);
+    let unless_said = if timeout > CONNECT_TIMEOUT { CONNECT_TIMEOUT } else { timeout / 2 };
     let connect_timeout = section.duration("connect_timeout", unless_said, SECOND / 10..=MINUTE, problems);
     if connect_timeout >= timeout {
         // Only while it is shorter does its end prove that nothing was sent.
