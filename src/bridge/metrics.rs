@@ -153,7 +153,7 @@ impl Page {
         let health = &self.snapshot.health;
         let counts = &health.counts;
         let help = "Messages that came in, since the start of the process";
-        writer.counter("sendbridge_messages_received", help, counts.received - counts.restored)?;
+        writer.counter("sendbridge_messages_received", help, counts.received.saturating_sub(counts.restored))?;
         writer.counter("sendbridge_messages_rejected", "Of these, rejected without an attempt", counts.rejected)?;
         writer.counter("sendbridge_messages_duplicate", "Of these, repeats of known ones", counts.duplicate)?;
         let help = "Messages taken over, those of an earlier life of the process included";
