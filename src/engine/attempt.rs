@@ -9,11 +9,11 @@ use std::time::Duration;
 
 /// The wait before a message is tried again: one second, doubling up to a minute.
 const RETRY_MIN: Duration = Duration::from_secs(1);
-/// The status that says of the whole server that it is not there.
-const SERVICE_UNAVAILABLE: u16 = 503;
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// A server may ask for a longer wait, up to this.
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+/// The status that says of the whole server that it is not there.
+const SERVICE_UNAVAILABLE: u16 = 503;
 
 impl Engine {
     pub(super) fn handle_ended(&mut self, seq: Seq, attempt: u32, at: Time, verdict: Verdict) {
