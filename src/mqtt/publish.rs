@@ -6,7 +6,11 @@ use std::time::Duration;
 /// The longest string or binary field that a packet can carry.
 const FIELD_BYTES_MAX: usize = u16::MAX as usize;
 /// More levels make Mosquitto close the connection.
-pub(super) const TOPIC_SLASHES_MAX: usize = 200;
+const TOPIC_SLASHES_MAX: usize = 200;
+
+pub(super) fn has_too_many_levels(topic: &str) -> bool {
+    topic.bytes().filter(|&byte| byte == b'/').count() > TOPIC_SLASHES_MAX
+}
 
 /// Headers, lengths and numbers around the variable parts of a packet with every property that we use.
 const FRAME_BYTES_MAX: usize = 32;
@@ -55,7 +59,7 @@ impl Publish {
         !topic.is_empty()
             && topic.len() <= FIELD_BYTES_MAX
             && !topic.chars().any(|c| matches!(c, '+' | '#') || c.is_control() || is_noncharacter(c))
-            && topic.bytes().filter(|&byte| byte == b'/').count() <= TOPIC_SLASHES_MAX
+            && !has_too_many_levels(topic)
     }
 
     /// Whether each property fits its length field, which rumqttc does not check.

@@ -12,7 +12,7 @@ mod tests;
 pub use filter::{Filter, TOPIC_BYTES_MAX, Unfit};
 pub use status::{Said, StatusTopics};
 
-use super::publish::TOPIC_SLASHES_MAX;
+use super::publish::has_too_many_levels;
 use crate::model::{Account, Corp, StatusTopic, TopicReport};
 use filter::check_name;
 use std::fmt;
@@ -241,7 +241,7 @@ impl Topics {
     pub fn may_reply_to(&self, topic: &str, suffix: Option<&str>) -> bool {
         check_name(topic).is_ok()
             && !topic.chars().any(may_cost_the_connection)
-            && topic.bytes().filter(|byte| *byte == b'/').count() <= TOPIC_SLASHES_MAX
+            && !has_too_many_levels(topic)
             && self.reply_topics.iter().any(|filter| lets_reply(filter, topic, suffix))
             && !self.send.iter().any(|filter| filter.matches(topic))
             && !self.is_own(topic)
