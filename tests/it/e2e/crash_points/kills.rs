@@ -76,7 +76,7 @@ async fn lives(policy: &str, kills: u64, mut random: u64) -> Lives {
 #[ignore = "takes a quarter of an hour, see tests/release"]
 async fn kills_by_the_thousand_lose_nothing_and_double_nothing() {
     let kills = std::env::var("SENDBRIDGE_KILLS").map_or(60, |kills| kills.parse().expect("a number"));
-    let each = kills / POLICIES.len() as u64;
+    let each = kills.div_ceil(POLICIES.len() as u64);
     let [report, resend, hold] = POLICIES;
     let (report, resend, hold) =
         tokio::join!(lives(report, each, 0x5eed), lives(resend, each, 0xfeed), lives(hold, each, 0xbead));
