@@ -97,6 +97,18 @@ impl Mosquitto {
         self.process.take().expect("running").wait();
     }
 
+    /// Stops it in the middle of whatever it does (SIGSTOP): its connections stay, and nothing comes of them.
+    #[allow(dead_code, reason = "not for the tests that need root")]
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    #[allow(dead_code, reason = "not for the tests that need root")]
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
     /// Starts it on the same port with the same directory.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it is running");

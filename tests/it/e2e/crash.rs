@@ -226,6 +226,30 @@ async fn a_stop_is_bounded_when_the_sender_is_silent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_bounded_where_the_broker_hangs() {
+    let mut scene = Scene::start(server(&["1"]), |config| config).await;
+    let (arrived, mut arrivals) = watch::channel(0);
+    scene.sender.set_faults(Faults::script(move |request| {
+        arrived.send_replace(request.earlier + 1);
+        Behaviour::answer().after(Duration::from_secs(1))
+    }));
+    scene.publisher.send(text("1", "answered", "answered")).await;
+    arrivals.wait_for(|seen| *seen == 1).await.expect("the server runs");
+    scene.broker.freeze();
+    eventually("the sender's answer", || scene.sender.with_ledger(|ledger| ledger.in_flight) == 0).await;
+    let clock = sendbridge::clock::Clock::start();
+    let begun = clock.now();
+    let status = scene.bridge.terminate();
+    let took = clock.now().since(begun);
+    scene.broker.thaw();
+    // Each wait for the broker is over once: answers, commands, last words.
+    assert!(status.success() && took <= Duration::from_secs(25), "{status} after {took:?}");
+    scene.bridge.start_again().await;
+    assert!(scene.publisher.answer_to("answered").await["msgId"].is_string());
+    assert_eq!(scene.arrivals("answered"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_interrupt_stops_like_a_termination() {
     let mut scene = Scene::start(server(&["1"]), |config| config).await;
     scene.still_sends("1", "before").await;
