@@ -75,7 +75,7 @@ async fn lives(policy: &str, kills: u64, mut random: u64) -> Lives {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a quarter of an hour, see tests/release"]
 async fn kills_by_the_thousand_lose_nothing_and_double_nothing() {
-    let kills = std::env::var("SENDBRIDGE_KILLS").map_or(60, |kills| kills.parse().expect("a number"));
+    let kills: u64 = std::env::var("SENDBRIDGE_KILLS").map_or(60, |kills| kills.parse().expect("a number"));
     let each = kills.div_ceil(POLICIES.len() as u64);
     let [report, resend, hold] = POLICIES;
     let (report, resend, hold) =
