@@ -1,6 +1,7 @@
-//! A program that only keeps the accounts' interval: a task for each account, which sends, waits for the answer, sleeps
-//! for the interval and sends again. No broker, no journal, nothing decided. How late it is tells how late this machine is
-//! with this sender, this many timers and a common HTTP client: a scale, and no bound, because a client can be cheaper.
+//! A program that only keeps the accounts' interval: a task for each account, which sends, waits for the answer,
+//! sleeps for the interval and sends again. No broker, no journal, nothing decided. How late it is tells how late this
+//! machine is with this sender, this many timers and a common HTTP client: a scale, and no bound, because a client can
+//! be cheaper.
 
 use crate::ACCOUNTS;
 use crate::accuracy::INTERVAL;
