@@ -173,8 +173,11 @@ async fn serve(mut stream: TcpStream, desk: &Desk) -> std::io::Result<()> {
             }
         };
         let length = body.len();
-        let answer =
-            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}");
+        // Node.js and Apache announce so much by default.
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nkeep-alive: timeout=5\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        );
         // The clock of the limit starts when the answer leaves, and not when it has left.
         if let (Some(account), Some(lateness)) = (timed, desk.lateness.lock().expect("not poisoned").as_mut()) {
             lateness.answered.insert(account, Instant::now());

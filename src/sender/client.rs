@@ -2,12 +2,14 @@
 //!
 //! - "Connect failed" is only what came before there was a connection to write to.
 //! - Redirects, decompression, cookies and retries of anything that may have left do not exist here.
-//! - A connection is used again only while it was idle for less than `reuse_idle`: a server that closes idle
-//!   connections could otherwise close one just as a request leaves on it, and that request would be in doubt.
+//! - A connection is used again only while it was idle for less than `reuse_idle`, or half the time that its server
+//!   announces: a server that closes idle connections could otherwise close one just as a request leaves on it, and
+//!   that request would be in doubt.
 
 use super::SettingsError;
 use super::classify::{AnswerBody, Observed};
-use super::connection::{BoundedConnector, Idle, Line};
+use super::connection::{BoundedConnector, Line};
+use super::idle::{Idle, announced};
 use crate::model::Doubt;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -36,7 +38,8 @@ pub struct Reach<'a> {
     pub connect_timeout: Duration,
     /// Most idle connections that are kept.
     pub connections: usize,
-    /// How long an idle connection may be used again; zero for never.
+    /// How long an idle connection may be used again whose server does not say how long it keeps it; zero for never,
+    /// whatever it says.
     pub reuse_idle: Duration,
     /// The only certificate authorities to trust, instead of the public ones.
     pub ca_pem: Option<&'a [u8]>,
@@ -128,7 +131,7 @@ impl Exchanger {
         while let Some(mut line) = self.idle.take().await {
             match line.exchange(request, body_max, head).await {
                 Ok(body) => {
-                    self.idle.put(line).await;
+                    self.keep(line, head.as_ref()).await;
                     return Ok(body);
                 }
                 Err(mut error) => match error.take_message() {
@@ -140,10 +143,14 @@ impl Exchanger {
         let mut line = Line::open(self.connector.clone(), address).await?;
         let body = line.exchange(request, body_max, head).await;
         let body = body.map_err(|error| Observed::Broken { detail: causes(&error.into_error()) })?;
-        if !self.single_use {
-            self.idle.put(line).await;
-        }
+        self.keep(line, head.as_ref()).await;
         Ok(body)
+    }
+
+    async fn keep(&self, line: Box<Line>, head: Option<&Parts>) {
+        if !self.single_use {
+            self.idle.put(line, head.and_then(|head| announced(&head.headers))).await;
+        }
     }
 }
 

@@ -1,12 +1,10 @@
-//! Single HTTP connections, and those that are idle.
+//! Single HTTP connections.
 //!
 //! A connection has no task of its own: whoever has an exchange over it moves it, so that one exchange wakes one task
-//! and not two. An idle one is moved by nobody; whether the server has closed it is seen when it is taken.
+//! and not two. An [idle](super::idle) one is moved by nobody.
 
 use super::classify::{AnswerBody, Observed};
 use super::client::{HEAD_BYTES_MAX, causes, read_body};
-use crate::clock::Clock;
-use crate::model::Time;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::TrySendError;
@@ -15,12 +13,11 @@ use hyper::http::response::Parts;
 use hyper::{Request, Uri};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
-use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -79,97 +76,9 @@ impl Line {
     }
 
     /// Whether it can carry another exchange, as far as can be seen from here.
-    async fn is_usable(&mut self) -> bool {
+    pub(super) async fn is_usable(&mut self) -> bool {
         let has_ended = poll_fn(|cx| Poll::Ready(Pin::new(&mut self.connection).poll(cx).is_ready())).await;
         !has_ended && self.requests.is_ready()
-    }
-}
-
-/// The connections that carry no exchange.
-pub(super) struct Idle {
-    lines: Mutex<Lines<Box<Line>>>,
-    max: usize,
-    /// How long one may be used again.
-    reuse: Duration,
-    clock: Clock,
-}
-
-struct Lines<L> {
-    /// With the time since when it is idle, the oldest first.
-    waiting: VecDeque<(Time, L)>,
-    /// Whether a task closes those whose time is over.
-    is_swept: bool,
-}
-
-impl<L> Lines<L> {
-    const fn new() -> Self {
-        Self { waiting: VecDeque::new(), is_swept: false }
-    }
-
-    fn next(&mut self, now: Time, reuse: Duration) -> Option<L> {
-        self.close_old(now, reuse);
-        let oldest = self.waiting.front().map(|(since, _)| now.since(*since))?;
-        let next = if oldest >= reuse / 2 { self.waiting.pop_front() } else { self.waiting.pop_back() };
-        next.map(|(_, line)| line)
-    }
-
-    fn close_old(&mut self, now: Time, reuse: Duration) {
-        while self.waiting.front().is_some_and(|(since, _)| now.since(*since) >= reuse) {
-            self.waiting.pop_front();
-        }
-    }
-}
-
-impl Idle {
-    pub(super) fn new(max: usize, reuse: Duration) -> Self {
-        Self { lines: Mutex::new(Lines::new()), max, reuse, clock: Clock::start() }
-    }
-
-    fn lines(&self) -> MutexGuard<'_, Lines<Box<Line>>> {
-        // Nothing done inside the lock can panic half way.
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// One that the server has not closed: the one that was used last, so that no more are kept than are needed; but
-    /// first whichever would soon be too old, so that what many requests at once need is there for the next many.
-    pub(super) async fn take(&self) -> Option<Box<Line>> {
-        loop {
-            let mut line = self.lines().next(self.clock.now(), self.reuse)?;
-            if line.is_usable().await {
-                return Some(line);
-            }
-        }
-    }
-
-    /// Keeps a connection whose exchange is over, unless it ends with that.
-    pub(super) async fn put(self: &Arc<Self>, mut line: Box<Line>) {
-        if !line.is_usable().await {
-            return;
-        }
-        let since = self.clock.now();
-        let mut lines = self.lines();
-        if lines.waiting.len() >= self.max {
-            return;
-        }
-        lines.waiting.push_back((since, line));
-        if !std::mem::replace(&mut lines.is_swept, true) {
-            tokio::spawn(sweep(Arc::downgrade(self), self.reuse));
-        }
-    }
-}
-
-/// Closes connections whose time is over, until there are none.
-async fn sweep(idle: Weak<Idle>, reuse: Duration) {
-    loop {
-        tokio::time::sleep(reuse).await;
-        let Some(idle) = idle.upgrade() else { return };
-        let now = idle.clock.now();
-        let mut lines = idle.lines();
-        lines.close_old(now, reuse);
-        if lines.waiting.is_empty() {
-            lines.is_swept = false;
-            return;
-        }
     }
 }
 
@@ -217,40 +126,3 @@ impl fmt::Display for ConnectTimedOut {
 }
 
 impl Error for ConnectTimedOut {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const REUSE: Duration = Duration::from_millis(50);
-
-    fn at(millis: u64) -> Time {
-        Time::from_millis(1_700_000_000_000 + millis)
-    }
-
-    #[test]
-    fn the_last_used_goes_first_and_before_it_what_would_soon_be_too_old() {
-        let mut lines = Lines::new();
-        lines.waiting.extend([(at(0), 'a'), (at(10), 'b'), (at(20), 'c'), (at(24), 'd')]);
-        assert_eq!(lines.next(at(24), REUSE), Some('d'));
-        assert_eq!(lines.next(at(25), REUSE), Some('a'), "half of its time is over");
-        assert_eq!(lines.next(at(34), REUSE), Some('c'));
-        assert_eq!(lines.next(at(60), REUSE), None, "all of its time is over");
-        assert!(lines.waiting.is_empty());
-    }
-
-    #[test]
-    fn what_many_at_once_need_is_there_for_the_next_many() {
-        // Three at once every 30 ms, of which two come back and one is used again and again meanwhile.
-        let mut lines = Lines::new();
-        lines.waiting.extend([(at(0), 'a'), (at(0), 'b'), (at(0), 'c')]);
-        let mut opened = 0;
-        for now in (1..1000).step_by(5) {
-            let wanted = if now % 30 == 1 { 3 } else { 1 };
-            let used: Vec<_> = (0..wanted).map(|_| lines.next(at(now), REUSE)).collect();
-            opened += used.iter().filter(|line| line.is_none()).count();
-            lines.waiting.extend(used.into_iter().map(|line| (at(now + 1), line.unwrap_or('n'))));
-        }
-        assert_eq!((opened, lines.waiting.len()), (0, 3));
-    }
-}

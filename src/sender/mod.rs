@@ -15,6 +15,8 @@ mod client;
 
 mod connection;
 
+mod idle;
+
 pub mod classify;
 
 pub mod directory;
@@ -55,7 +57,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Most requests at once, and most idle connections.
     pub connections: usize,
-    /// How long an idle connection may be used again; zero for never.
+    /// How long an idle connection may be used again; zero for never. A server that announces how long it keeps one
+    /// (`Keep-Alive: timeout=5`) has half of that in place of it, 10 s at most.
     ///
     /// A server that closes idle connections sooner than this, and does not announce it, makes doubts: a request that
     /// leaves at that moment is lost, and nobody can see from here that it was. One that closes after every answer

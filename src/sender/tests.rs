@@ -248,6 +248,26 @@ async fn idle_connections_are_used_again_only_within_their_time() {
 }
 
 #[tokio::test]
+async fn a_server_that_announces_how_long_it_keeps_connections_is_believed() {
+    let connections = |keep_alive: &'static str, reuse_idle| async move {
+        let step = Step::Answer(answer("200 OK", keep_alive, r#"{"code":0}"#));
+        let server = Scripted::start(std::iter::repeat_n(step, 20)).await;
+        let mut settings = settings(&server.url());
+        settings.reuse_idle = reuse_idle;
+        let sender = sender(&settings);
+        for seq in 0..20 {
+            assert_eq!(send(&sender, seq).await, Verdict::Confirmed { msg_id: None });
+        }
+        server.requests().last().copied().expect("twenty") + 1
+    };
+    let hardly = Duration::from_nanos(1);
+    assert_eq!(connections("", hardly).await, 20);
+    assert_eq!(connections("keep-alive: timeout=20, max=100\r\n", hardly).await, 1);
+    assert_eq!(connections("keep-alive: timeout=0\r\n", PATIENT).await, 20);
+    assert_eq!(connections("keep-alive: timeout=20\r\n", Duration::ZERO).await, 20, "never is never");
+}
+
+#[tokio::test]
 async fn a_server_that_closes_after_each_answer_makes_no_doubt() {
     let closing = || Step::AnswerAndClose(answer("200 OK", "connection: close\r\n", r#"{"code":0}"#));
     let silently = || Step::AnswerAndClose(answer("200 OK", "", r#"{"code":0}"#));
