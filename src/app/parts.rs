@@ -79,8 +79,9 @@ impl Settings {
 
 /// Room for inputs that are no deliveries.
 const INPUTS_OF_OTHERS: usize = 2048;
-/// Longer than most commits take.
-const AHEAD: Duration = Duration::from_millis(5);
+/// Longer than nearly all commits take at full speed, two of them: the one that is under way when a message comes due,
+/// and its own.
+const AHEAD: Duration = Duration::from_millis(15);
 
 /// How to reach the broker that a configuration names.
 ///
