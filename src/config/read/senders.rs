@@ -59,7 +59,7 @@ fn sender(section: &Section<'_>, read: &ReadFile<'_>, problems: &mut Problems) -
         ca: certificate_authorities(section, read, problems),
         timeout,
         connect_timeout,
-        connections: section.count("connections", 256, 1..=1024, problems),
+        connections: section.count("connections", 320, 1..=1024, problems),
         reuse_idle: section.duration("reuse_idle", SECOND / 20, Duration::ZERO..=MINUTE, problems),
         directory_refresh: section.duration("directory_refresh", 5 * MINUTE, 10 * SECOND..=DAY, problems),
         busy_means_not_done: section.flag("busy_means_not_done", false, problems),
