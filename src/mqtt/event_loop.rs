@@ -23,6 +23,8 @@ const WATCHDOG_SLACK: Duration = Duration::from_secs(10);
 /// connection that another process takes over without a word.
 const RIVAL_PATIENCE: Duration = Duration::from_secs(60);
 const SHORT_LIVED_MAX: u32 = 3;
+/// How soon a ping leaves for somebody who wants its answer.
+const PING_SOON: Duration = Duration::from_secs(1);
 
 /// A running connection. Dropping it ends it without a DISCONNECT, so that the broker publishes the will.
 #[derive(Debug)]
@@ -66,6 +68,11 @@ pub(super) trait Side: Send {
 
     /// Something was received or sent. An error closes the connection.
     fn handle_event(&mut self, event: Event, state: &MqttState) -> Result<(), Lost>;
+
+    /// Whether a ping shall leave soon, because its answer is waited for. Asked after each event, and told once.
+    fn wants_ping(&mut self) -> bool {
+        false
+    }
 
     /// The connection ended, or could not be made. Wipes the wire while it holds the lock of the senders.
     fn handle_lost(&mut self, wire: &mut EventLoop, lost: &Lost);
@@ -135,6 +142,9 @@ async fn run<S: Side>(mut wire: EventLoop, mut side: S, mut backoff: Backoff, mu
                     }
                     if let Err(lost) = side.handle_event(event, &wire.state) {
                         break lost;
+                    }
+                    if side.wants_ping() {
+                        wire.ping_within(PING_SOON);
                     }
                 }
                 Turn::Lost(lost) => break lost,

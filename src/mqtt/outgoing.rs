@@ -93,6 +93,7 @@ pub fn connect_outgoing_and_look<'a>(
         window: 0,
         packet_bytes_max: None,
         flights: Flights::default(),
+        holds_back: false,
         was_full: false,
     }));
     let side = OutgoingSide { client_id, desk: Arc::clone(&desk), stored, sys: SysWatch::new(settings), on_event };
@@ -130,7 +131,7 @@ impl Outlet {
                 return Err(Refused::TooLarge { packet_bytes, packet_bytes_max });
             }
         }
-        if publish.qos == Qos::AtLeastOnce && desk.flights.len() >= desk.window.into() {
+        if publish.qos == Qos::AtLeastOnce && !desk.has_room() {
             desk.was_full = true;
             return Err(Refused::Full);
         }
@@ -160,11 +161,18 @@ struct Desk {
     window: u16,
     packet_bytes_max: Option<u32>,
     flights: Flights,
+    /// A subscription is about to end, which takes a packet id as publishes at QoS 1 do.
+    holds_back: bool,
     /// Whether the owner waits for [`OutgoingEvent::Room`].
     was_full: bool,
 }
 
 impl Desk {
+    /// Whether one more publish may be unacknowledged.
+    fn has_room(&self) -> bool {
+        !self.holds_back && self.flights.len() < self.window.into()
+    }
+
     fn disconnect_if_closing(&mut self) {
         if self.phase == Phase::Closing && self.client.try_disconnect().is_ok() {
             self.phase = Phase::Closed;
@@ -228,7 +236,8 @@ impl<F: FnMut(OutgoingEvent) + Send> OutgoingSide<F> {
             let mut desk = lock(&self.desk);
             desk.disconnect_if_closing();
             self.stored.leave(&desk.client, desk.phase == Phase::Up && desk.flights.len() == 0);
-            let has_room = desk.was_full && desk.phase == Phase::Up && desk.flights.len() < desk.window.into();
+            desk.holds_back = self.stored.holds_back();
+            let has_room = desk.was_full && desk.phase == Phase::Up && desk.has_room();
             desk.was_full &= !has_room;
             has_room
         };
@@ -270,6 +279,10 @@ impl<F: FnMut(OutgoingEvent) + Send> Side for OutgoingSide<F> {
         Ok(())
     }
 
+    fn wants_ping(&mut self) -> bool {
+        self.stored.wants_ping()
+    }
+
     fn handle_lost(&mut self, wire: &mut EventLoop, lost: &Lost) {
         let mut landed = Vec::new();
         {
@@ -296,6 +309,7 @@ impl<F: FnMut(OutgoingEvent) + Send> Side for OutgoingSide<F> {
             desk.flights.clear();
             desk.connection += 1;
             desk.phase = Phase::Down;
+            desk.holds_back = false;
             desk.was_full = false;
         }
         self.sys.lost();

@@ -59,6 +59,13 @@ impl EventLoop {
         self.link.as_ref().map_or(self.options.keep_alive(), |link| link.keep_alive)
     }
 
+    /// The next ping of this connection leaves after `span`, unless the keep-alive makes it leave before.
+    pub(super) fn ping_within(&mut self, span: Duration) {
+        if let Some(link) = &mut self.link {
+            link.ping_due.set(time::sleep(span.min(link.keep_alive)));
+        }
+    }
+
     pub(super) fn is_connected(&self) -> bool {
         self.link.is_some()
     }

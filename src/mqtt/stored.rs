@@ -1,13 +1,14 @@
 //! What the broker still keeps from before a connection: asked for once per connection, on the outgoing one.
 //!
 //! ```text
-//! Asked --SUBACK--> Listening --ping answered--> Through --nothing under way--> Done (unsubscribed)
+//! Asked --SUBACK--> Listening --a quiet second, ping answered--> Through --nothing under way--> Done (unsubscribed)
 //! ```
 //!
 //! The option "no local" is not used: it is about the client id of whoever published, which is our own for all that
 //! an earlier life of the process left behind, and a broker may apply it to stored messages too. So what we publish
-//! meanwhile comes back; it lacks the mark of a stored message, and is dropped here. A broker may hand stored messages
-//! over some time after its SUBACK, so the subscription is kept until it has answered a ping.
+//! meanwhile comes back; it lacks the mark of a stored message, and is dropped here. Each of them costs the broker and us
+//! nearly as much as a message, so the subscription ends as soon as it can. A broker may hand stored messages over some
+//! time after its SUBACK, so it is kept until a ping was answered before which none had come for a second.
 
 use crate::telemetry;
 use rumqttc::v5::AsyncClient;
@@ -19,6 +20,11 @@ pub struct Stored {
     filters: Vec<String>,
     on_topic: Box<dyn FnMut(&str) + Send>,
     look: Look,
+    /// A stored message came since the last ping was answered.
+    is_coming: bool,
+    wants_ping: bool,
+    /// Publishes that take a packet id wait until the subscription has ended.
+    holds_back: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +40,14 @@ impl Stored {
     ///
     /// `on_topic` is called by the task that polls the connection, so it must not wait.
     pub fn new(filters: Vec<String>, on_topic: impl FnMut(&str) + Send + 'static) -> Self {
-        Self { filters, on_topic: Box::new(on_topic), look: Look::Done }
+        Self {
+            filters,
+            on_topic: Box::new(on_topic),
+            look: Look::Done,
+            is_coming: false,
+            wants_ping: false,
+            holds_back: false,
+        }
     }
 
     /// Looks for nothing.
@@ -69,6 +82,8 @@ impl Stored {
             }
         }
         self.look = Look::Listening;
+        self.is_coming = false;
+        self.wants_ping = true;
     }
 
     pub(super) fn handle_publish(&mut self, publish: &Publish) {
@@ -76,14 +91,34 @@ impl Stored {
             && !publish.payload.is_empty()
             && let Ok(topic) = std::str::from_utf8(&publish.topic)
         {
+            self.is_coming = true;
             (self.on_topic)(topic);
         }
     }
 
     pub(super) fn handle_pong(&mut self) {
-        if self.look == Look::Listening {
-            self.look = Look::Through;
+        match self.look {
+            Look::Listening if std::mem::take(&mut self.is_coming) => self.wants_ping = true,
+            Look::Listening => {
+                self.look = Look::Through;
+                self.holds_back = true;
+                self.wants_ping = true;
+            }
+            // A broker that owes us something for so long may owe it for ever.
+            Look::Through => self.holds_back = false,
+            Look::Asked | Look::Done => {}
         }
+    }
+
+    /// Whether the answer to a ping is waited for that has not been asked for. True once.
+    pub(super) fn wants_ping(&mut self) -> bool {
+        std::mem::take(&mut self.wants_ping) && self.look != Look::Done
+    }
+
+    /// Whether nothing that takes a packet id may be published until the subscription has ended, which waits for all
+    /// that is under way: between a second and two, at most.
+    pub(super) fn holds_back(&self) -> bool {
+        self.look == Look::Through && self.holds_back
     }
 
     /// Unsubscribes once all has come and, because that takes packet ids too, nothing is under way.

@@ -2,7 +2,7 @@
 
 use super::{Inbox, Outbox, settings};
 use sendbridge::clock::Clock;
-use sendbridge::mqtt::{Incoming, Lost, OutgoingEvent, Publish, Refused, Settings, Stored};
+use sendbridge::mqtt::{Incoming, Lost, OutgoingEvent, Publish, Qos, Refused, Settings, Stored};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -274,11 +274,9 @@ async fn acknowledgements_leave_in_the_order_given() {
     }
 }
 
-/// What is stored may come some time after the SUBACK, and our own publishes come back meanwhile.
-#[tokio::test]
-async fn stored_messages_are_listened_for_until_a_ping_is_answered() {
-    let (told, mut topics) = tokio::sync::mpsc::channel(10);
-    let peer = Peer::new().await;
+/// Somebody who looks for what is stored, up to the SUBACK, and what it was told.
+async fn looking(peer: &Peer) -> (Outbox, TcpStream, tokio::sync::mpsc::Receiver<String>) {
+    let (told, topics) = tokio::sync::mpsc::channel(10);
     let stored = Stored::new(vec!["s/+".to_owned()], move |topic| told.try_send(topic.to_owned()).expect("room"));
     let mut outbox = Outbox::open_looking_for(&peer.settings(), stored);
     let mut socket = peer.accept().await;
@@ -288,6 +286,14 @@ async fn stored_messages_are_listened_for_until_a_ping_is_answered() {
     // At QoS 0, everything stored, and nothing of "no local".
     assert_eq!((subscribe[0], &subscribe[4..]), (0x82, &[0, 3, b's', b'/', b'+', 0][..]), "{subscribe:?}");
     socket.write_all(&[0x90, 4, subscribe[1], subscribe[2], 0, 0]).await.expect("written");
+    (outbox, socket, topics)
+}
+
+/// What is stored may come some time after the SUBACK, and our own publishes come back meanwhile.
+#[tokio::test]
+async fn stored_messages_are_listened_for_until_a_second_passes_without_one() {
+    let peer = Peer::new().await;
+    let (outbox, mut socket, mut topics) = looking(&peer).await;
     for (first, name, payload) in [(0x31, b'a', b'1'), (0x30, b'b', b'1'), (0x31, b'c', b'1')] {
         socket.write_all(&[first, 7, 0, 3, b's', b'/', name, 0, payload]).await.expect("written");
     }
@@ -297,9 +303,58 @@ async fn stored_messages_are_listened_for_until_a_ping_is_answered() {
     assert_eq!(topics.recv().await.as_deref(), Some("s/c"));
 
     tokio::time::pause();
-    assert_eq!(read_packet(&mut socket).await, [0xC0], "the ping of the keep-alive");
-    socket.write_all(&[0xD0, 0]).await.expect("written");
+    let clock = Clock::start();
+    let begun = clock.now();
+    assert_eq!(read_packet(&mut socket).await, [0xC0], "a ping, because some came");
+    // One more came before it is answered, so a second is waited for once more.
+    socket.write_all(&[0x31, 7, 0, 3, b's', b'/', b'e', 0, b'1', 0xD0, 0]).await.expect("written");
+    assert_eq!(topics.recv().await.as_deref(), Some("s/e"));
+    assert_eq!(read_packet(&mut socket).await, [0xC0], "a ping, because one more came");
+    let waited = clock.now().since(begun);
+    assert!(waited < peer.settings().keep_alive / 2, "{waited:?}");
+    tokio::time::resume();
+
+    // What of ours comes back lacks the mark, and is nobody's business.
+    socket.write_all(&[0x30, 7, 0, 3, b's', b'/', b'g', 0, b'1', 0xD0, 0]).await.expect("written");
     let unsubscribe = read_packet(&mut socket).await;
     assert_eq!((unsubscribe[0], &unsubscribe[4..]), (0xA2, &[0, 3, b's', b'/', b'+'][..]), "{unsubscribe:?}");
+    let publish = Publish::new("b", "1");
+    assert_eq!(outbox.outlet.publish(outbox.connection, publish, 7), Ok(()));
+    assert_eq!(read_packet(&mut socket).await[0], 0x32);
     assert!(topics.try_recv().is_err());
+}
+
+/// The end of a subscription takes a packet id, which must not be that of a publish under way.
+#[tokio::test]
+async fn publishes_wait_for_the_end_of_a_subscription_but_not_for_a_broker_that_owes_something() {
+    for does_acknowledge in [true, false] {
+        let peer = Peer::new().await;
+        let (mut outbox, mut socket, mut topics) = looking(&peer).await;
+        let connection = outbox.connection;
+        let publish = |content: &'static str| Publish::new("b", content);
+        assert_eq!(outbox.outlet.publish(connection, publish("1"), 7), Ok(()));
+        assert_eq!(read_packet(&mut socket).await[0], 0x32);
+        tokio::time::pause();
+        assert_eq!(read_packet(&mut socket).await, [0xC0]);
+        // What follows the answer tells that it was read.
+        socket.write_all(&[0xD0, 0, 0x31, 7, 0, 3, b's', b'/', b'f', 0, b'1']).await.expect("written");
+        assert_eq!(topics.recv().await.as_deref(), Some("s/f"));
+        assert_eq!(outbox.outlet.publish(connection, publish("2"), 8), Err(Refused::Full));
+        let unnumbered = Publish { qos: Qos::AtMostOnce, ..publish("3") };
+        assert_eq!(outbox.outlet.publish(connection, unnumbered, 0), Ok(()));
+        assert_eq!(read_packet(&mut socket).await[0], 0x30);
+        if does_acknowledge {
+            socket.write_all(&[0x40, 2, 0, 2]).await.expect("written");
+            assert_eq!(read_packet(&mut socket).await[0], 0xA2, "the end of the subscription");
+            let acknowledged = OutgoingEvent::Acknowledged { token: 7, refusal: None, is_unheard: false };
+            assert_eq!(outbox.event().await, acknowledged);
+        } else {
+            assert_eq!(read_packet(&mut socket).await, [0xC0], "a second later");
+            socket.write_all(&[0xD0, 0]).await.expect("written");
+        }
+        assert_eq!(outbox.event().await, OutgoingEvent::Room);
+        assert_eq!(outbox.outlet.publish(connection, publish("2"), 8), Ok(()));
+        assert_eq!(read_packet(&mut socket).await[0], 0x32);
+        tokio::time::resume();
+    }
 }
