@@ -5,11 +5,14 @@
 
 use crate::ACCOUNTS;
 use crate::accuracy::INTERVAL;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use std::collections::BTreeMap;
+use std::io::IoSliceMut;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream};
 
 /// How many companies the accounts belong to.
@@ -55,34 +58,38 @@ struct Desk {
 /// When accounts were answered, and how much later than the interval allows their next messages came.
 #[derive(Default)]
 struct Lateness {
-    answered: BTreeMap<u64, Instant>,
+    answered: BTreeMap<u64, SystemTime>,
+    /// When the kernel had them.
     late: Vec<Duration>,
+    /// When this program had read them: it shares the cores with all that is measured.
+    read_late: Vec<Duration>,
     early: u64,
 }
 
 impl Lateness {
-    fn arrived(&mut self, account: u64, now: Instant) {
+    /// The kernel had a message at `arrived`, this program at `read`.
+    fn arrived(&mut self, account: u64, arrived: SystemTime, read: SystemTime) {
         let Some(answered) = self.answered.remove(&account) else { return };
-        match now.duration_since(answered).checked_sub(INTERVAL) {
+        let late = |at: SystemTime| at.duration_since(answered).ok()?.checked_sub(INTERVAL);
+        match late(arrived) {
             Some(late) => self.late.push(late),
             None => self.early += 1,
         }
+        self.read_late.extend(late(read));
     }
 
     fn report(&mut self) -> String {
-        self.late.sort_unstable();
-        let at = |thousandth: usize| self.late.get(self.late.len() * thousandth / 1000).map_or(0, Duration::as_micros);
-        let most = self.late.last().map_or(0, Duration::as_micros);
-        format!(
-            "counted={} early={} p50_us={} p90_us={} p99_us={} p999_us={} most_us={most}",
-            self.late.len() as u64 + self.early,
-            self.early,
-            at(500),
-            at(900),
-            at(990),
-            at(999),
-        )
+        let (arrived, read) = (percentiles("", &mut self.late), percentiles("read_", &mut self.read_late));
+        format!("counted={} early={} {arrived} {read}", self.late.len() as u64 + self.early, self.early)
     }
+}
+
+fn percentiles(name: &str, late: &mut [Duration]) -> String {
+    late.sort_unstable();
+    let at = |thousandth: usize| late.get(late.len() * thousandth / 1000).map_or(0, Duration::as_micros);
+    let most = late.last().map_or(0, Duration::as_micros);
+    let (p50, p90, p99, p999) = (at(500), at(900), at(990), at(999));
+    format!("{name}p50_us={p50} {name}p90_us={p90} {name}p99_us={p99} {name}p999_us={p999} {name}most_us={most}")
 }
 
 impl Desk {
@@ -97,16 +104,23 @@ impl Desk {
         *self.bursts.lock().expect("not poisoned").entry(number).or_default() += 1;
     }
 
+    fn times(&self) -> bool {
+        self.lateness.lock().expect("not poisoned").is_some()
+    }
+
     /// The account of a request, where anybody wants to know how late it is.
-    fn timed(&self, request: &[u8]) -> Option<u64> {
+    fn timed(&self, request: &[u8], arrived: Option<SystemTime>) -> Option<u64> {
         let mut lateness = self.lateness.lock().expect("not poisoned");
         let lateness = lateness.as_mut()?;
-        let now = Instant::now();
+        let now = SystemTime::now();
         let at = request.windows(ACCOUNT.len()).position(|window| window == ACCOUNT)? + ACCOUNT.len();
         let digits: String =
             request[at..].iter().map(|byte| char::from(*byte)).take_while(char::is_ascii_digit).collect();
         let account = digits.parse().expect("our account");
-        lateness.arrived(account, now);
+        // Without a stamp the kernel had it before it was asked to stamp.
+        if let Some(arrived) = arrived {
+            lateness.arrived(account, arrived, now);
+        }
         Some(account)
     }
 
@@ -127,27 +141,65 @@ const MARK: &[u8] = b"\"burst\":\"";
 /// Before an account.
 const ACCOUNT: &[u8] = b"\"wxId\":\"";
 
-async fn serve(mut stream: TcpStream, desk: &Desk) -> std::io::Result<()> {
+/// One connection, and what came over it and was not read yet.
+struct Link {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    /// Whether the kernel says of each read when it had the last of it.
+    is_stamped: bool,
+    arrived: Option<SystemTime>,
+}
+
+impl Link {
+    /// Reads more. False when nothing more comes.
+    async fn read(&mut self, desk: &Desk) -> std::io::Result<bool> {
+        if !self.is_stamped && desk.times() {
+            setsockopt(&self.stream, sockopt::ReceiveTimestampns, &true)?;
+            self.is_stamped = true;
+        }
+        if !self.is_stamped {
+            return Ok(self.stream.read_buf(&mut self.buffer).await? > 0);
+        }
+        let mut room = [0; 4096];
+        let read = || {
+            let mut stamp = nix::cmsg_space!(nix::sys::time::TimeSpec);
+            let mut parts = [IoSliceMut::new(&mut room)];
+            let told = recvmsg::<()>(self.stream.as_raw_fd(), &mut parts, Some(&mut stamp), MsgFlags::MSG_DONTWAIT)?;
+            let stamps = told.cmsgs()?.filter_map(|said| match said {
+                ControlMessageOwned::ScmTimestampns(at) => Some(SystemTime::UNIX_EPOCH + Duration::from(at)),
+                _ => None,
+            });
+            Ok((told.bytes, stamps.last()))
+        };
+        let (count, arrived) = self.stream.async_io(Interest::READABLE, read).await?;
+        self.arrived = arrived;
+        self.buffer.extend_from_slice(&room[..count]);
+        Ok(count > 0)
+    }
+}
+
+async fn serve(stream: TcpStream, desk: &Desk) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut buffer = Vec::with_capacity(4096);
+    let mut link = Link { stream, buffer: Vec::with_capacity(4096), is_stamped: false, arrived: None };
     loop {
         let request = loop {
-            if let Some(request) = Head::find(&buffer) {
+            if let Some(request) = Head::find(&link.buffer) {
                 break request;
             }
-            if stream.read_buf(&mut buffer).await? == 0 {
+            if !link.read(desk).await? {
                 return Ok(());
             }
         };
-        while buffer.len() < request.bytes {
-            if stream.read_buf(&mut buffer).await? == 0 {
+        while link.buffer.len() < request.bytes {
+            if !link.read(desk).await? {
                 return Ok(());
             }
         }
+        let buffer = &mut link.buffer;
         let mut timed = None;
         if matches!(request.target, Target::Send) {
             desk.note(&buffer[..request.bytes]);
-            timed = desk.timed(&buffer[..request.bytes]);
+            timed = desk.timed(&buffer[..request.bytes], link.arrived);
         }
         buffer.drain(..request.bytes);
         let body = match request.target {
@@ -180,9 +232,9 @@ async fn serve(mut stream: TcpStream, desk: &Desk) -> std::io::Result<()> {
         );
         // The clock of the limit starts when the answer leaves, and not when it has left.
         if let (Some(account), Some(lateness)) = (timed, desk.lateness.lock().expect("not poisoned").as_mut()) {
-            lateness.answered.insert(account, Instant::now());
+            lateness.answered.insert(account, SystemTime::now());
         }
-        stream.write_all(answer.as_bytes()).await?;
+        link.stream.write_all(answer.as_bytes()).await?;
     }
 }
 
