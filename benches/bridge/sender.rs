@@ -165,9 +165,9 @@ impl Link {
             let mut stamp = nix::cmsg_space!(nix::sys::time::TimeSpec);
             let mut parts = [IoSliceMut::new(&mut room)];
             let told = recvmsg::<()>(self.stream.as_raw_fd(), &mut parts, Some(&mut stamp), MsgFlags::MSG_DONTWAIT)?;
-            let stamps = told.cmsgs()?.filter_map(|said| match said {
-                ControlMessageOwned::ScmTimestampns(at) => Some(SystemTime::UNIX_EPOCH + Duration::from(at)),
-                _ => None,
+            let stamps = told.cmsgs()?.filter_map(|said| {
+                let ControlMessageOwned::ScmTimestampns(at) = said else { return None };
+                Some(SystemTime::UNIX_EPOCH + Duration::from(at))
             });
             Ok((told.bytes, stamps.last()))
         };

@@ -365,3 +365,14 @@ proptest::proptest! {
         let _ = load_text(SENDER, &[(&format!("SENDBRIDGE__{table}{name}"), &value)]);
     }
 }
+
+/// Both have their own numbers, because a sender can be made without a file.
+#[test]
+fn what_is_not_said_of_a_server_is_what_a_sender_takes_by_itself() {
+    use crate::sender::Settings;
+    let read = &loaded(SENDER).senders[0];
+    assert_eq!(read.timeout, Settings::TIMEOUT_DEFAULT);
+    assert_eq!(read.connect_timeout, Settings::CONNECT_TIMEOUT_DEFAULT);
+    assert_eq!(usize::from(read.connections), Settings::CONNECTIONS_DEFAULT);
+    assert_eq!(read.reuse_idle, Settings::REUSE_IDLE_DEFAULT);
+}

@@ -20,6 +20,7 @@ use crate::app;
 use crate::config::{self, Limits};
 use crate::journal::{ReadError, Reader, Story};
 use crate::model::{Account, Corp, Seq};
+use crate::sender;
 use clap::Args;
 use replay::{Assumptions, Replayed};
 use serde::Serialize;
@@ -54,7 +55,12 @@ pub struct Options {
     #[arg(long, value_name = "DURATION", value_parser = span)]
     pub answer_time: Option<Duration>,
     /// Requests in flight, at most (senders.connections).
-    #[arg(long, value_name = "REQUESTS", default_value_t = 320, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        value_name = "REQUESTS",
+        default_value_t = sender::Settings::CONNECTIONS_DEFAULT as u32,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub connections: u32,
     /// The lifetime of messages whose own is not known any more (messages.ttl).
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = span)]
