@@ -8,7 +8,8 @@
 //! All of it is by the sender's clock: the moment at which it answered the account's last message, and the interval
 //! from then on. So both ways over the network, the reading of the answer, its journal and the guard that the bridge
 //! adds are in the figure. A message has arrived when the sender's kernel has it (`SO_TIMESTAMPNS`); when the program
-//! has read it is told as well, but says how busy the sender is, which has one thread and shares the cores with all else.
+//! has read it is told as well, but says how busy the sender is, which has one thread and shares the cores with all
+//! else.
 
 use crate::load::Pace;
 use crate::programs::{Program, Rig};

@@ -6,9 +6,9 @@
 //!
 //! The option "no local" is not used: it is about the client id of whoever published, which is our own for all that
 //! an earlier life of the process left behind, and a broker may apply it to stored messages too. So what we publish
-//! meanwhile comes back; it lacks the mark of a stored message, and is dropped here. Each of them costs the broker and us
-//! nearly as much as a message, so the subscription ends as soon as it can. A broker may hand stored messages over some
-//! time after its SUBACK, so it is kept until a ping was answered before which none had come for a second.
+//! meanwhile comes back; it lacks the mark of a stored message, and is dropped here. Each of them costs the broker and
+//! us nearly as much as a message, so the subscription ends as soon as it can. A broker may hand stored messages over
+//! some time after its SUBACK, so it is kept until a ping was answered before which none had come for a second.
 
 use crate::telemetry;
 use rumqttc::v5::AsyncClient;
