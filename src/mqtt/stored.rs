@@ -1,14 +1,16 @@
 //! What the broker still keeps from before a connection: asked for once per connection, on the outgoing one.
 //!
 //! ```text
-//! Asked --SUBACK--> Listening --a quiet second, ping answered--> Through --nothing under way--> Done (unsubscribed)
+//! Asked --SUBACK--> Listening --a quiet second, ping answered--> Leaving --nothing under way--> Done (unsubscribed)
+//!                                                                   |                            ^
+//!                                                          ping answered --> Lingering ----------+
 //! ```
 //!
 //! The option "no local" is not used: it is about the client id of whoever published, which is our own for all that
 //! an earlier life of the process left behind, and a broker may apply it to stored messages too. So what we publish
-//! meanwhile comes back; it lacks the mark of a stored message, and is dropped here. Each of them costs the broker and
-//! us nearly as much as a message, so the subscription ends as soon as it can. A broker may hand stored messages over
-//! some time after its SUBACK, so it is kept until a ping was answered before which none had come for a second.
+//! meanwhile comes back; it lacks the mark of a stored message, and is dropped here. Each costs the broker and us a
+//! delivery for nothing, so the subscription ends as soon as it can. A broker may hand stored messages over some time
+//! after its SUBACK, so it is kept until a ping was answered before which none had come for a second.
 
 use crate::telemetry;
 use rumqttc::v5::AsyncClient;
@@ -23,15 +25,16 @@ pub struct Stored {
     /// A stored message came since the last ping was answered.
     is_coming: bool,
     wants_ping: bool,
-    /// Publishes that take a packet id wait until the subscription has ended.
-    holds_back: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     Asked,
     Listening,
-    Through,
+    /// Publishes that take a packet id wait, so that nothing is under way soon.
+    Leaving,
+    /// They wait no longer: the broker owes us something, and may owe it for ever.
+    Lingering,
     Done,
 }
 
@@ -40,14 +43,7 @@ impl Stored {
     ///
     /// `on_topic` is called by the task that polls the connection, so it must not wait.
     pub fn new(filters: Vec<String>, on_topic: impl FnMut(&str) + Send + 'static) -> Self {
-        Self {
-            filters,
-            on_topic: Box::new(on_topic),
-            look: Look::Done,
-            is_coming: false,
-            wants_ping: false,
-            holds_back: false,
-        }
+        Self { filters, on_topic: Box::new(on_topic), look: Look::Done, is_coming: false, wants_ping: false }
     }
 
     /// Looks for nothing.
@@ -100,13 +96,11 @@ impl Stored {
         match self.look {
             Look::Listening if std::mem::take(&mut self.is_coming) => self.wants_ping = true,
             Look::Listening => {
-                self.look = Look::Through;
-                self.holds_back = true;
+                self.look = Look::Leaving;
                 self.wants_ping = true;
             }
-            // A broker that owes us something for so long may owe it for ever.
-            Look::Through => self.holds_back = false,
-            Look::Asked | Look::Done => {}
+            Look::Leaving => self.look = Look::Lingering,
+            Look::Asked | Look::Lingering | Look::Done => {}
         }
     }
 
@@ -115,15 +109,15 @@ impl Stored {
         std::mem::take(&mut self.wants_ping) && self.look != Look::Done
     }
 
-    /// Whether nothing that takes a packet id may be published until the subscription has ended, which waits for all
-    /// that is under way: between a second and two, at most.
+    /// Whether nothing that takes a packet id may be published, so that the subscription can end. Over with the answer
+    /// to the next ping, which leaves within a second.
     pub(super) fn holds_back(&self) -> bool {
-        self.look == Look::Through && self.holds_back
+        self.look == Look::Leaving
     }
 
     /// Unsubscribes once all has come and, because that takes packet ids too, nothing is under way.
     pub(super) fn leave(&mut self, client: &AsyncClient, is_idle: bool) {
-        if self.look != Look::Through || !is_idle {
+        if !matches!(self.look, Look::Leaving | Look::Lingering) || !is_idle {
             return;
         }
         for filter in &self.filters {
