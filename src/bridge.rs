@@ -29,6 +29,8 @@ pub use start::{Refusals, Resumed, restore, resume_time, start_clock};
 pub mod metrics;
 
 #[cfg(test)]
+mod deferred_tests;
+#[cfg(test)]
 mod full_tests;
 #[cfg(test)]
 mod poison_tests;
@@ -295,11 +297,17 @@ impl Bridge {
             self.note(record);
             self.gauges.note(record, now);
         }
+        // What waits shares its pages with the ends of messages: beside a beginning it would make the commit larger.
+        let waits_on = !overdue && records.iter().all(|record| record.can_wait() || record.may_overtake());
         self.deferred.extend(records);
         let wanted = self.letters.wanted(&actions);
         if must_commit || !wanted.is_empty() {
-            self.commit(wanted, now).await?;
-        } else if !self.deferred.is_empty() && self.deferred_until.is_none() {
+            let records = self.due_records(waits_on);
+            self.commit(records, wanted, now).await?;
+        }
+        if self.deferred.is_empty() {
+            self.deferred_until = None;
+        } else if self.deferred_until.is_none() {
             self.deferred_until = Some(now + DEFERRED_MAX);
         }
         for action in actions {
@@ -349,11 +357,19 @@ impl Bridge {
         }
     }
 
-    async fn commit(&mut self, wanted: letters::Wanted, now: Time) -> Result<(), BridgeError> {
+    /// The records to commit now, without those that wait where they may wait on.
+    fn due_records(&mut self, waits_on: bool) -> Vec<Record> {
+        if waits_on {
+            self.deferred.extract_if(.., |record| !record.can_wait()).collect()
+        } else {
+            std::mem::take(&mut self.deferred)
+        }
+    }
+
+    async fn commit(&mut self, records: Vec<Record>, wanted: letters::Wanted, now: Time) -> Result<(), BridgeError> {
         let anchor = self.anchor(now);
-        self.deferred_until = None;
         let batch = Arc::new(Batch {
-            records: std::mem::take(&mut self.deferred),
+            records,
             load: wanted.messages,
             load_answers: wanted.answers,
             load_events: wanted.events,
@@ -478,7 +494,8 @@ impl Bridge {
         telemetry::bridge_drained(self.engine.in_flight());
         crash::at("closing");
         self.anchored_at = Time::default();
-        self.commit(letters::Wanted::default(), now).await?;
+        let records = std::mem::take(&mut self.deferred);
+        self.commit(records, letters::Wanted::default(), now).await?;
         self.journal.close().await.map_err(BridgeError::Commit)?;
         crash::at("closed");
         Ok(())

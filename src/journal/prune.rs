@@ -211,6 +211,8 @@ fn messages(connection: &Connection, cursor: i64, cutoffs: &Cutoffs) -> Result<S
         o.receipt_at, o.receipt_error, o.receipt_text
         FROM outcome o CROSS JOIN message m ON m.seq = o.seq
         WHERE o.seq > ?1 AND o.seq <= ?2 AND o.answered AND o.at < ?3 ORDER BY o.seq";
+    // A number is never used twice, also after its row is gone.
+    const NUMBER_SQL: &str = "UPDATE progress SET seq = max(seq, (SELECT max(seq) FROM message))";
     const MESSAGE_SQL: &str = "DELETE FROM message WHERE seq IN
         (SELECT seq FROM outcome WHERE seq > ?1 AND seq <= ?2 AND answered AND at < ?3)";
     const OUTCOME_SQL: &str = "DELETE FROM outcome WHERE seq > ?1 AND seq <= ?2 AND answered AND at < ?3";
@@ -220,6 +222,9 @@ fn messages(connection: &Connection, cursor: i64, cutoffs: &Cutoffs) -> Result<S
         let run = |sql: &str, cutoff: i64| connection.prepare_cached(sql)?.execute([cursor, end, cutoff]);
         slice.pruned.bodies_erased = run(ERASE_SQL, cutoffs.body)? as u64;
         let moved = run(MOVE_SQL, cutoffs.message)?;
+        if moved > 0 {
+            connection.prepare_cached(NUMBER_SQL)?.execute([])?;
+        }
         let (messages, outcomes) = (run(MESSAGE_SQL, cutoffs.message)?, run(OUTCOME_SQL, cutoffs.message)?);
         if messages != moved || outcomes != moved {
             return Err(UnknownCause::Contradiction { record: "outcome", number: end.unsigned_abs() });

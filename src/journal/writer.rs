@@ -170,10 +170,12 @@ impl Store {
         if !batch.records.is_empty() || batch.anchor.is_some() {
             let mut last_numbers = self.last_numbers;
             batch.records.iter().for_each(|record| last_numbers.see(record));
-            let moved = last_numbers != self.last_numbers;
+            // The tables know the number of the last message themselves. To say it once more with every message would
+            // be a page more of each commit, so it goes with what writes to that page anyway.
+            let others_moved = LastNumbers { seq: self.last_numbers.seq, ..last_numbers } != self.last_numbers;
+            let noted = (others_moved || batch.anchor.is_some()).then_some(last_numbers);
             let mut open = std::mem::take(&mut self.open_attempts);
-            let written =
-                self.in_transaction(|connection| write(connection, batch, moved.then_some(last_numbers), &mut open));
+            let written = self.in_transaction(|connection| write(connection, batch, noted, &mut open));
             // Of a transaction that did not happen nothing is kept: rows are looked for then.
             written?;
             self.open_attempts = open;
@@ -257,9 +259,9 @@ impl Store {
 
     /// Looks at the free space, which costs nothing beside a commit.
     fn read_space(&mut self) {
-        let directory = self.settings.path.parent().filter(|directory| !directory.as_os_str().is_empty());
-        // A file system that does not tell is taken to have room: a refused commit will say otherwise.
-        let space = rustix::fs::statvfs(directory.unwrap_or(Path::new(".")));
+        // The lock lies beside the journal. A file system that does not tell is taken to have room: a refused commit
+        // will say otherwise.
+        let space = rustix::fs::fstatvfs(&self.lock);
         self.free_bytes = space.map_or(u64::MAX, |space| space.f_bavail.saturating_mul(space.f_frsize));
         // It has to become clearly more, or each few messages would close intake and open it again.
         let low = self.settings.low_space_bytes;

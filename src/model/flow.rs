@@ -271,6 +271,11 @@ impl Record {
     pub const fn can_wait(&self) -> bool {
         matches!(self, Self::Answered { .. } | Self::RefusalAnswered { .. } | Self::EventPublished { .. })
     }
+
+    /// Whether it may be written before records that wait: it changes nothing that they change.
+    pub const fn may_overtake(&self) -> bool {
+        matches!(self, Self::Accepted(_) | Self::Attempted { .. })
+    }
 }
 
 /// The highest numbers that a journal ever used; none is used twice, also after its row is gone.
