@@ -39,10 +39,10 @@ use crate::clock::{BootReading, Clock};
 use crate::contain;
 use crate::crash;
 use crate::engine::Engine;
-use crate::journal::{self, Anchor, Batch, CommitError, Committed, Journal, Suspect};
+use crate::journal::{self, Anchor, Batch, CommitError, Journal, Suspect};
 use crate::model::{
-    Action, Alarm, CallJob, CallbackTicket, Input, Job, LogLevel, Lookup, Outgoing, Publication, Ready, Record,
-    Refusal, SenderName, Seq, Status, Ticket, Time,
+    Action, CallJob, CallbackTicket, Input, Job, LogLevel, Lookup, Outgoing, Publication, Ready, Record, Refusal,
+    SenderName, Seq, Status, Ticket, Time,
 };
 use crate::telemetry;
 use gauges::Gauges;
@@ -407,21 +407,6 @@ impl Bridge {
         self.notice_space(&committed);
         self.letters.load(committed.messages, committed.answers, committed.events);
         Ok(())
-    }
-
-    /// Says at once what the engine cannot decide, because it waits for the commit that found no room.
-    fn alarm_room(&mut self, what: &'static str, message: &str) -> Result<(), BridgeError> {
-        let alarm = Alarm { what, about: Box::from("store"), message: Box::from(message), at: self.clock.now() };
-        self.perform(Action::Alarm(alarm))?;
-        // The engine stands still: without this nobody would see it before there is room.
-        self.leave_snapshot();
-        Ok(())
-    }
-
-    fn notice_space(&mut self, committed: &Committed) {
-        if self.room.note(committed.free_bytes, committed.low_space) {
-            self.engine.handle(Input::StorageLow(committed.low_space), self.clock.now());
-        }
     }
 
     fn anchor(&mut self, now: Time) -> Option<Anchor> {

@@ -1,9 +1,11 @@
 //! How long after the first moment that its account's interval allows a message reaches the sender, while every account
 //! always has another one waiting.
 //!
-//! The flood of the beginning is told apart from what follows it. It is measured twice: with a sender that answers at
-//! once, where all accounts that were flooded together stay in step and want to send in the same part of each interval,
-//! and with one whose answers take a while, and not all the same, where they spread.
+//! The beginning is told apart from what follows it. Accounts begin in one of two ways: one after the other over an
+//! interval, as those of a day do, so that messages are due as evenly as the limits allow; and all at once, as after a
+//! standstill, so that they stay in step and want to send in the same part of each interval, as fast as they could in
+//! the beginning. Each is measured with a sender that answers at once, and with one whose answers take a while, and not
+//! all the same.
 //!
 //! All of it is by the sender's clock: the moment at which it answered the account's last message, and the interval
 //! from then on. So both ways over the network, the reading of the answer, its journal and the guard that the bridge
@@ -24,25 +26,40 @@ const WAITING: usize = 5;
 const WARM_UP: Duration = Duration::from_secs(5);
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Prints two Markdown tables.
-pub fn run(program: &Program, directory: &Path) {
-    measure(program, directory, Duration::ZERO, Duration::ZERO);
-    println!();
-    measure(program, directory, Duration::from_millis(10), Duration::from_millis(20));
+/// What is measured once.
+#[derive(Clone, Copy)]
+struct Case {
+    /// Over how long the accounts begin.
+    over: Duration,
+    /// What answers take at least, and how much more at most.
+    least: Duration,
+    more: Duration,
 }
 
-/// With a sender whose answers take `least`, and up to `more` on top of it.
-fn measure(program: &Program, directory: &Path, least: Duration, more: Duration) {
-    let timers = late(&Program::Timers, directory, least, more);
-    let [first, late] = late(program, directory, least, more);
+/// Prints four Markdown tables.
+pub fn run(program: &Program, directory: &Path) {
+    for over in [INTERVAL, Duration::ZERO] {
+        for (least, more) in [(0, 0), (10, 20)] {
+            let [least, more] = [least, more].map(Duration::from_millis);
+            measure(program, directory, Case { over, least, more });
+            println!();
+        }
+    }
+}
+
+fn measure(program: &Program, directory: &Path, case: Case) {
+    let Case { over, least, more } = case;
+    let timers = late(&Program::Timers { over }, directory, case);
+    let [first, late] = late(program, directory, case);
     let most = f64::from(ACCOUNTS) / (INTERVAL + least + more / 2).as_secs_f64();
     let (interval, warm_up, window) = (INTERVAL.as_millis(), WARM_UP.as_secs(), WINDOW.as_secs());
     let answers = match (least.as_millis(), (least + more).as_millis()) {
         (0, 0) => "at once".to_owned(),
         (least, most) => format!("after {least} to {most} ms"),
     };
+    let begun = if over.is_zero() { "in step" } else { "one after the other" };
     println!(
-        "| {ACCOUNTS} accounts, {interval} ms, answers {answers} | first {warm_up} s | {window} s from then on | timers alone, these {window} s |"
+        "| {ACCOUNTS} accounts {begun}, {interval} ms, answers {answers} | first {warm_up} s | {window} s from then on | timers alone, these {window} s |"
     );
     println!("|---|---|---|---|");
     let rate = |line: &Line| {
@@ -63,7 +80,7 @@ fn measure(program: &Program, directory: &Path, least: Duration, more: Duration)
 }
 
 /// What the sender saw of a program in the beginning, and from then on.
-fn late(program: &Program, directory: &Path, least: Duration, more: Duration) -> [Line; 2] {
+fn late(program: &Program, directory: &Path, Case { over, least, more }: Case) -> [Line; 2] {
     let mut rig = Rig::start(program, directory);
     rig.set_sender_wait(least, more);
     let sender = rig.sender();
@@ -77,8 +94,8 @@ fn late(program: &Program, directory: &Path, least: Duration, more: Duration) ->
             std::thread::sleep(WINDOW);
             [first, Line(sender.lateness())]
         });
-        if !matches!(program, Program::Timers) {
-            rig.load(Pace::Closed { outstanding }, WARM_UP, WINDOW);
+        if !matches!(program, Program::Timers { .. }) {
+            rig.load(Pace::Spread { outstanding, over }, WARM_UP, WINDOW);
         }
         seen.join().expect("two answers")
     })

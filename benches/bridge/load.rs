@@ -22,6 +22,8 @@ pub enum Pace {
     Probe,
     /// So many messages unanswered at any time.
     Closed { outstanding: usize },
+    /// The same, after a first message for each account, one after the other over so long.
+    Spread { outstanding: usize, over: Duration },
     /// So many messages a second, whatever is answered.
     Open { per_second: u32 },
 }
@@ -100,7 +102,10 @@ pub fn run(load: &Load) {
     crate::run_alone(async {
         let id = format!("load-{}", load.name);
         let (client, event_loop) = client::connect(client::options(&id, load.broker_port, 2000));
-        let outstanding = if let Pace::Closed { outstanding } = load.pace { outstanding } else { 0 };
+        let outstanding = match load.pace {
+            Pace::Closed { outstanding } | Pace::Spread { outstanding, .. } => outstanding,
+            Pace::Probe | Pace::Open { .. } => 0,
+        };
         let desk = Arc::new(Desk {
             name: load.name.clone(),
             who: load.who,
@@ -117,7 +122,7 @@ pub fn run(load: &Load) {
         seen.await.expect("the broker takes it");
         match load.pace {
             Pace::Probe => probe(&client, &desk).await,
-            Pace::Closed { .. } | Pace::Open { .. } => measure(load, &client, &desk).await,
+            Pace::Closed { .. } | Pace::Spread { .. } | Pace::Open { .. } => measure(load, &client, &desk).await,
         }
         listening.abort();
     });
@@ -217,7 +222,7 @@ async fn measure(load: &Load, client: &AsyncClient, desk: &Arc<Desk>) {
     // What counts is by when the message was due: in the open loop a late answer must not fall out of the window.
     let counts_in = |answered: &Instant, took: &Duration| match load.pace {
         Pace::Open { .. } => within.contains(&(*answered - *took)),
-        Pace::Probe | Pace::Closed { .. } => within.contains(answered),
+        Pace::Probe | Pace::Closed { .. } | Pace::Spread { .. } => within.contains(answered),
     };
     let mut counted: Vec<Duration> =
         latencies.iter().filter(|(at, took)| counts_in(at, took)).map(|(_, took)| *took).collect();
@@ -244,10 +249,16 @@ async fn measure(load: &Load, client: &AsyncClient, desk: &Arc<Desk>) {
 async fn publish(pace: Pace, client: AsyncClient, desk: Arc<Desk>) {
     match pace {
         Pace::Probe => {}
-        Pace::Closed { .. } => loop {
-            desk.slots.acquire().await.expect("never closed").forget();
-            desk.publish(&client, Instant::now()).await;
-        },
+        Pace::Closed { .. } => refill(&client, &desk).await,
+        Pace::Spread { over, .. } => {
+            let begun = Instant::now();
+            for account in 0..crate::ACCOUNTS {
+                tokio::time::sleep_until((begun + over * account / crate::ACCOUNTS).into()).await;
+                desk.slots.acquire().await.expect("never closed").forget();
+                desk.publish(&client, Instant::now()).await;
+            }
+            refill(&client, &desk).await;
+        }
         Pace::Open { per_second } => {
             let mut due = Instant::now();
             loop {
@@ -257,6 +268,14 @@ async fn publish(pace: Pace, client: AsyncClient, desk: Arc<Desk>) {
                 due += Duration::from_secs(1) / per_second;
             }
         }
+    }
+}
+
+/// Publishes another message for each that is answered.
+async fn refill(client: &AsyncClient, desk: &Desk) {
+    loop {
+        desk.slots.acquire().await.expect("never closed").forget();
+        desk.publish(client, Instant::now()).await;
     }
 }
 

@@ -89,7 +89,9 @@ fn main() {
             let log = arguments.get(3).map(Path::new);
             baseline::run(arguments[1].parse().expect("a port"), &arguments[2], log);
         }
-        Some("timers") => timers::run(&arguments[1]),
+        Some("timers") => {
+            timers::run(&arguments[1], Duration::from_millis(arguments[2].parse().expect("milliseconds")));
+        }
         Some("load") => load::run(&programs::from_arguments(&arguments[1..])),
         Some("held") => {
             backlog::publish(arguments[1].parse().expect("a port"), arguments[2].parse().expect("a number"));

@@ -37,8 +37,10 @@ pub enum Program {
     Plain,
     /// The same with two syncs a message.
     Synced,
-    /// Only timers and requests: no messages come in or go out.
-    Timers,
+    /// Only timers and requests: no messages come in or go out. Accounts begin one after the other over so long.
+    Timers {
+        over: Duration,
+    },
     /// What somebody would write in another language: its command, which the broker's port and the sender's address
     /// follow.
     Peer {
@@ -96,7 +98,7 @@ impl Rig {
             _listener: listener,
             runs: 0,
         };
-        if !matches!(rig.program, Program::Timers) {
+        if !matches!(rig.program, Program::Timers { .. }) {
             rig.load(Pace::Probe, Duration::ZERO, Duration::ZERO);
         }
         rig
@@ -201,7 +203,7 @@ pub fn end_of(publishing: Publishing) -> String {
 fn start_program(program: &Program, broker_port: u16, url: &str, directory: &Path) -> Process {
     match program {
         Program::Plain => start_self(&["plain", &broker_port.to_string(), url], directory).0,
-        Program::Timers => start_self(&["timers", url], directory).0,
+        Program::Timers { over } => start_self(&["timers", url, &over.as_millis().to_string()], directory).0,
         Program::Synced => {
             let log = directory.join("synced").display().to_string();
             start_self(&["plain", &broker_port.to_string(), url, &log], directory).0
@@ -223,32 +225,34 @@ fn start_program(program: &Program, broker_port: u16, url: &str, directory: &Pat
 }
 
 fn to_arguments(load: &Load) -> Vec<String> {
-    let (pace, number) = match load.pace {
-        Pace::Probe => ("probe", 0),
-        Pace::Closed { outstanding } => ("closed", outstanding),
-        Pace::Open { per_second } => ("open", per_second as usize),
+    let (pace, number, over) = match load.pace {
+        Pace::Probe => ("probe", 0, Duration::ZERO),
+        Pace::Closed { outstanding } => ("closed", outstanding, Duration::ZERO),
+        Pace::Spread { outstanding, over } => ("spread", outstanding, over),
+        Pace::Open { per_second } => ("open", per_second as usize, Duration::ZERO),
     };
     let mut arguments = vec!["load".to_owned(), pace.to_owned()];
     let numbers = [number, load.broker_port.into(), load.watched[0] as usize, load.watched[1] as usize];
     arguments.extend(numbers.iter().map(ToString::to_string));
-    arguments.extend([load.warm_up, load.window].map(|span| span.as_millis().to_string()));
+    arguments.extend([over, load.warm_up, load.window].map(|span| span.as_millis().to_string()));
     arguments.extend([load.name.clone(), load.journal.clone(), load.who.word().to_owned()]);
     arguments
 }
 
 /// Reads what [`Rig::load`] wrote.
 pub fn from_arguments(arguments: &[String]) -> Load {
-    let [pace, number, port, program, broker, warm_up, window, name, journal, who] = arguments else {
+    let [pace, number, port, program, broker, over, warm_up, window, name, journal, who] = arguments else {
         panic!("{arguments:?} are not the arguments of a load")
     };
     let number: usize = number.parse().expect("a number");
+    let span = |text: &String| Duration::from_millis(text.parse().expect("milliseconds"));
     let pace = match pace.as_str() {
         "probe" => Pace::Probe,
         "closed" => Pace::Closed { outstanding: number },
+        "spread" => Pace::Spread { outstanding: number, over: span(over) },
         "open" => Pace::Open { per_second: u32::try_from(number).expect("a rate") },
         other => panic!("{other:?} is no pace"),
     };
-    let span = |text: &String| Duration::from_millis(text.parse().expect("milliseconds"));
     Load {
         broker_port: port.parse().expect("a port"),
         pace,

@@ -4,7 +4,9 @@
 //! written twice, to the write-ahead log and from there to the file, and the log may hold some megabytes of earlier
 //! turns that are still to be written to the file. An eighth of what is free leaves room for all of it.
 
-use crate::model::{Event, Input, Origin};
+use super::{Bridge, BridgeError};
+use crate::journal::Committed;
+use crate::model::{Action, Alarm, Event, Input, Origin};
 use serde_json::Value;
 
 /// What a turn may take of the free space, counted once.
@@ -39,6 +41,23 @@ impl Room {
             fits
         });
         fitting.count().max(1).min(inputs.len())
+    }
+}
+
+impl Bridge {
+    /// Says at once what the engine cannot decide, because it waits for the commit that found no room.
+    pub(super) fn alarm_room(&mut self, what: &'static str, message: &str) -> Result<(), BridgeError> {
+        let alarm = Alarm { what, about: Box::from("store"), message: Box::from(message), at: self.clock.now() };
+        self.perform(Action::Alarm(alarm))?;
+        // The engine stands still: without this nobody would see it before there is room.
+        self.leave_snapshot();
+        Ok(())
+    }
+
+    pub(super) fn notice_space(&mut self, committed: &Committed) {
+        if self.room.note(committed.free_bytes, committed.low_space) {
+            self.engine.handle(Input::StorageLow(committed.low_space), self.clock.now());
+        }
     }
 }
 
