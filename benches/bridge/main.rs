@@ -69,6 +69,9 @@ struct Arguments {
     /// Only how late messages are where every account always has one waiting.
     #[arg(long)]
     accuracy: bool,
+    /// Only latencies, so that many rounds take little time.
+    #[arg(long, conflicts_with = "picture")]
+    latency: bool,
     /// Also what somebody would write in other languages, as far as Node.js and Python are there.
     #[arg(long)]
     peers: bool,
@@ -105,6 +108,7 @@ fn main() {
 #[derive(Clone, Copy)]
 struct Spans {
     warm_up: Duration,
+    /// Zero for none.
     closed: Duration,
     open: Duration,
     fdatasync: Duration,
@@ -116,6 +120,7 @@ fn compare(arguments: Arguments) {
         Spans { warm_up: seconds(1), closed: seconds(5), open: seconds(5), fdatasync: Duration::from_millis(500) };
     let short = Spans { closed: seconds(2), open: seconds(2), fdatasync: Duration::from_millis(200), ..full };
     let (rounds, spans) = if arguments.quick { (1, short) } else { (arguments.rounds.max(1), full) };
+    let spans = if arguments.latency { Spans { closed: Duration::ZERO, ..spans } } else { spans };
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{}", std::process::id()));
     let bridge = |binary: &Path| Program::Bridge {
         binary: binary.to_path_buf(),
@@ -197,7 +202,8 @@ fn measure_all(
             let position = (turn + number as usize) % programs.len();
             let (name, program) = &programs[position];
             let round = measure(program, spans, directory);
-            eprintln!("round {}, {name}: {:.0} msg/s, wrong {}", number + 1, round.rate_0_ms, round.wrong);
+            let Round { rate_0_ms, p50_at_50, wrong, .. } = &round;
+            eprintln!("round {}, {name}: {rate_0_ms:.0} msg/s, p50 {p50_at_50:.2} ms, wrong {wrong}", number + 1);
             results[position].1.push(round);
         }
     }
@@ -209,30 +215,39 @@ fn measure(program: &Program, spans: Spans, directory: &Path) -> Round {
     let mut round =
         Round { fdatasync_us: micros(proc::fdatasync_cost(directory, spans.fdatasync)), ..Round::default() };
     round.rss_rest = proc::counts(rig.program_id()).rss_kib as f64 / 1024.0;
+    if !spans.closed.is_zero() {
+        measure_closed(&mut rig, spans, &mut round);
+    }
+    let at_50 = Line(rig.load(Pace::Open { per_second: 50 }, spans.warm_up, spans.open));
+    let at_500 = Line(rig.load(Pace::Open { per_second: 500 }, spans.warm_up, spans.open));
+    round.commits_idle = at_50.of_each("commits");
+    round.p50_at_50 = at_50.value("p50_us") / 1000.0;
+    round.p99_at_50 = at_50.value("p99_us") / 1000.0;
+    round.p50_at_500 = at_500.value("p50_us") / 1000.0;
+    round.p99_at_500 = at_500.value("p99_us") / 1000.0;
+    for line in [at_50, at_500] {
+        round.wrong += line.wrong();
+    }
+    round
+}
+
+/// As fast as it goes, with a sender that answers at once and with one that takes its time.
+fn measure_closed(rig: &mut Rig, spans: Spans, round: &mut Round) {
     let closed = Pace::Closed { outstanding: OUTSTANDING };
     let at_0_ms = Line(rig.load(closed, spans.warm_up, spans.closed));
     rig.set_sender_wait(Duration::from_millis(20), Duration::ZERO);
     let at_20_ms = Line(rig.load(closed, spans.warm_up, spans.closed));
     rig.set_sender_wait(Duration::ZERO, Duration::ZERO);
-    let at_50 = Line(rig.load(Pace::Open { per_second: 50 }, spans.warm_up, spans.open));
-    let at_500 = Line(rig.load(Pace::Open { per_second: 500 }, spans.warm_up, spans.open));
-    let per_message = |line: &Line, name: &str| line.value(name) / line.value("messages");
     round.rate_0_ms = at_0_ms.value("messages") / at_0_ms.value("seconds");
     round.rate_20_ms = at_20_ms.value("messages") / at_20_ms.value("seconds");
     // Milliseconds per message are tens of seconds per 10,000.
-    round.cpu_s = per_message(&at_0_ms, "cpu_ms") * 10.0;
-    round.broker_cpu_s = per_message(&at_0_ms, "broker_cpu_ms") * 10.0;
-    round.commits_busy = per_message(&at_0_ms, "commits");
-    round.commits_idle = per_message(&at_50, "commits");
-    round.p50_at_50 = at_50.value("p50_us") / 1000.0;
-    round.p99_at_50 = at_50.value("p99_us") / 1000.0;
-    round.p50_at_500 = at_500.value("p50_us") / 1000.0;
-    round.p99_at_500 = at_500.value("p99_us") / 1000.0;
+    round.cpu_s = at_0_ms.of_each("cpu_ms") * 10.0;
+    round.broker_cpu_s = at_0_ms.of_each("broker_cpu_ms") * 10.0;
+    round.commits_busy = at_0_ms.of_each("commits");
     round.rss_peak = at_20_ms.value("peak_kib") / 1024.0;
-    for line in [at_0_ms, at_20_ms, at_50, at_500] {
-        round.wrong += (line.value("errors") + line.value("unanswered")) as u64;
+    for line in [at_0_ms, at_20_ms] {
+        round.wrong += line.wrong();
     }
-    round
 }
 
 /// What the load generator printed: `name=value`, separated by spaces.
@@ -242,6 +257,16 @@ impl Line {
     fn value(&self, name: &str) -> f64 {
         let value = self.0.split_whitespace().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
         value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {:?}", self.0))
+    }
+
+    /// A figure by the number of messages.
+    fn of_each(&self, name: &str) -> f64 {
+        self.value(name) / self.value("messages")
+    }
+
+    /// Messages without exactly one good answer.
+    fn wrong(&self) -> u64 {
+        (self.value("errors") + self.value("unanswered")) as u64
     }
 }
 

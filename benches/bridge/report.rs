@@ -60,7 +60,9 @@ pub fn table(programs: &[(String, Vec<Round>)]) -> String {
     text.push_str(&"---|".repeat(programs.len()));
     text.push('\n');
     let base = &programs[0].1;
-    for figure in &FIGURES {
+    let is_measured =
+        |figure: &&Figure| programs.iter().flat_map(|(_, rounds)| rounds).any(|round| (figure.of)(round) != 0.0);
+    for figure in FIGURES.iter().filter(is_measured) {
         write!(text, "| {} |", figure.name).expect("a string grows");
         for (position, (_, rounds)) in programs.iter().enumerate() {
             let own: Vec<f64> = rounds.iter().map(figure.of).collect();
