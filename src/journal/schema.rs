@@ -71,6 +71,8 @@ CREATE TABLE cool_down (
 ";
 
 /// What version 1 had. A new file gets these, and then every step after them, so that it is like one that grew.
+///
+/// `progress` is written about once a second: its `seq` is behind meanwhile, and the largest one of `message` counts.
 pub(super) const TABLES: &str = "
 CREATE TABLE progress (
     only INTEGER PRIMARY KEY CHECK (only = 1),

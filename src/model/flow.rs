@@ -267,7 +267,7 @@ pub enum Record {
 }
 
 impl Record {
-    /// Whether its durability may wait for the next commit: losing it only repeats a publish.
+    /// Whether its durability may wait for a later commit: losing it only repeats a publish.
     pub const fn can_wait(&self) -> bool {
         matches!(self, Self::Answered { .. } | Self::RefusalAnswered { .. } | Self::EventPublished { .. })
     }
