@@ -16,6 +16,7 @@
 //!   `inputs` and `commands`, and both are emptied in every turn, commands first.
 //! - After a commit whose fate is unknown nothing is performed any more.
 
+pub(crate) mod deferred;
 mod gauges;
 mod letters;
 mod plays;
@@ -28,8 +29,6 @@ pub use start::{Refusals, Resumed, restore, resume_time, start_clock};
 
 pub mod metrics;
 
-#[cfg(test)]
-mod deferred_tests;
 #[cfg(test)]
 mod full_tests;
 #[cfg(test)]
@@ -45,6 +44,7 @@ use crate::model::{
     SenderName, Seq, Status, Ticket, Time,
 };
 use crate::telemetry;
+use deferred::Deferred;
 use gauges::Gauges;
 use letters::Letters;
 use plays::Plays;
@@ -61,8 +61,6 @@ pub use watchers::{MetricsWindow, Watchers, watch};
 const TURN_INPUTS_MAX: usize = 1024;
 /// And commands beside them.
 const TURN_COMMANDS_MAX: usize = 256;
-/// How long the closing of an answer may wait for a commit that is due anyway.
-const DEFERRED_MAX: Duration = Duration::from_millis(100);
 /// How often time is noted in the journal, while anything is written at all.
 const ANCHOR_INTERVAL: Duration = Duration::from_secs(1);
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
@@ -128,9 +126,7 @@ pub struct Bridge {
     edges: Edges,
     letters: Letters,
     refusals: BTreeMap<u64, Arc<Refusal>>,
-    /// Records that may wait for a commit, and until when.
-    deferred: Vec<Record>,
-    deferred_until: Option<Time>,
+    deferred: Deferred,
     anchored_at: Time,
     prune_at: Time,
     room: Room,
@@ -166,8 +162,7 @@ impl Bridge {
             edges,
             letters: Letters::default(),
             refusals,
-            deferred: Vec::new(),
-            deferred_until: None,
+            deferred: Deferred::default(),
             anchored_at: Time::default(),
             prune_at: clock.now(),
             room: Room::default(),
@@ -283,32 +278,24 @@ impl Bridge {
     }
 
     fn wake_at(&self) -> Option<Time> {
-        [self.engine.poll_timeout(), self.deferred_until, Some(self.prune_at), self.stop_by].into_iter().flatten().min()
+        [self.engine.poll_timeout(), self.deferred.until(), Some(self.prune_at), self.stop_by]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Makes the records durable, then performs the actions.
     async fn carry_out(&mut self, ready: Ready, now: Time) -> Result<(), BridgeError> {
         let Ready { records, actions } = ready;
-        let overdue = self.deferred_until.is_some_and(|until| until <= now);
         // While space is low, only a commit tells when there is room again.
         let look = self.room.is_low && now.since(self.anchored_at) >= ANCHOR_INTERVAL;
-        let must_commit = overdue || look || records.iter().any(|record| !record.can_wait());
         for record in &records {
             self.note(record);
             self.gauges.note(record, now);
         }
-        // What waits shares its pages with the ends of messages: beside a beginning it would make the commit larger.
-        let waits_on = !overdue && records.iter().all(|record| record.can_wait() || record.may_overtake());
-        self.deferred.extend(records);
         let wanted = self.letters.wanted(&actions);
-        if must_commit || !wanted.is_empty() {
-            let records = self.due_records(waits_on);
+        if let Some(records) = self.deferred.take(records, &actions, now, look || !wanted.is_empty()) {
             self.commit(records, wanted, now).await?;
-        }
-        if self.deferred.is_empty() {
-            self.deferred_until = None;
-        } else if self.deferred_until.is_none() {
-            self.deferred_until = Some(now + DEFERRED_MAX);
         }
         for action in actions {
             let name = crash::name_of_action(&action);
@@ -354,15 +341,6 @@ impl Bridge {
             | Record::Presence { .. }
             | Record::CooledDown { .. }
             | Record::Spent { .. } => {}
-        }
-    }
-
-    /// The records to commit now, without those that wait where they may wait on.
-    fn due_records(&mut self, waits_on: bool) -> Vec<Record> {
-        if waits_on {
-            self.deferred.extract_if(.., |record| !record.can_wait()).collect()
-        } else {
-            std::mem::take(&mut self.deferred)
         }
     }
 
@@ -479,7 +457,7 @@ impl Bridge {
         telemetry::bridge_drained(self.engine.in_flight());
         crash::at("closing");
         self.anchored_at = Time::default();
-        let records = std::mem::take(&mut self.deferred);
+        let records = self.deferred.take_all();
         self.commit(records, letters::Wanted::default(), now).await?;
         self.journal.close().await.map_err(BridgeError::Commit)?;
         crash::at("closed");

@@ -12,7 +12,7 @@ use std::sync::mpsc as std_mpsc;
 
 const START: Time = Time::from_millis(1_700_000_000_000);
 
-pub(super) fn delivery(packet: u16, id: &str) -> Input {
+fn delivery(packet: u16, id: &str) -> Input {
     let request = Request {
         id: MessageId::from_json(&format!("{id:?}")),
         kind: Arc::from("text"),
@@ -28,7 +28,7 @@ pub(super) fn delivery(packet: u16, id: &str) -> Input {
     Input::Request { ticket: Some(Ticket { generation: 1, packet }), request: Box::new(request) }
 }
 
-pub(super) fn settings(is_known: bool) -> Settings {
+fn settings(is_known: bool) -> Settings {
     let account = AccountSettings {
         account: Account::new("a"),
         corp: Some(Corp::new("c")),
@@ -37,7 +37,7 @@ pub(super) fn settings(is_known: bool) -> Settings {
     Settings { accounts: is_known.then_some(account).into_iter().collect(), ..default_settings() }
 }
 
-pub(super) fn edges(seen: std_mpsc::SyncSender<String>) -> Edges {
+fn edges(seen: std_mpsc::SyncSender<String>) -> Edges {
     let (acknowledged, sent) = (seen.clone(), seen.clone());
     let say = |seen: &std_mpsc::SyncSender<String>, what: String| seen.try_send(what).expect("room");
     Edges {

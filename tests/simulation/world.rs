@@ -9,6 +9,7 @@ use super::random::Random;
 use super::scenario::{AccountTruth, FaultKind, Mood, Payload, START, Scenario};
 use super::server::Server;
 use super::trace::Trace;
+use crate::bridge::deferred::Deferred;
 use crate::engine::{EVIDENCE_KEPT, Engine, Forecast, MeasuredFrom, Sabotage, Settings};
 use crate::model::{
     Account, Action, Callback, Command, Corp, Found, Input, NotSent, Outgoing, Ready, Record, Request, Seq, Settled,
@@ -77,6 +78,8 @@ pub(super) struct Bridge {
     pub(super) inbox: Vec<Input>,
     /// What a play told that is over.
     pub(super) foreseen: Option<Box<Forecast>>,
+    /// Records that wait for another commit.
+    deferred: Deferred,
     /// What is being committed.
     committing: Option<Ready>,
     wake_at: Option<Time>,
@@ -221,7 +224,9 @@ impl World {
             && self.disk.unfinished == 0
             && self.disk.unanswered == 0
             && self.server.under_way == 0
-            && self.bridge.as_ref().is_some_and(|bridge| bridge.committing.is_none() && bridge.engine.is_drained())
+            && self.bridge.as_ref().is_some_and(|bridge| {
+                bridge.committing.is_none() && bridge.deferred.until().is_none() && bridge.engine.is_drained()
+            })
     }
 
     pub(super) fn schedule(&mut self, after: Duration, event: Event) {
@@ -271,10 +276,17 @@ impl World {
         }
         let play = bridge.engine.poll_play(clock);
         let timeout = bridge.engine.poll_timeout().into_iter().chain(bridge.engine.play_due()).min();
+        // Some commits are made because an action needs the journal: no matter which.
+        let commits_anyway = self.event_last.is_multiple_of(50);
+        let Ready { records, actions } = ready;
+        let due = bridge.deferred.take(records, &actions, clock, commits_anyway);
+        let commits = due.is_some();
+        let ready = Ready { records: due.unwrap_or_default(), actions };
         if timeout.is_some_and(|at| at <= clock) {
             return broken(Promise::Progress, format!("asked at {clock}, to be asked again at {timeout:?}"));
         }
-        let wake_at = timeout.filter(|at| *at < Time::MAX).map(|at| now + at.since(clock));
+        let wake_at = timeout.into_iter().chain(bridge.deferred.until()).filter(|at| *at < Time::MAX).min();
+        let wake_at = wake_at.map(|at| now + at.since(clock));
         bridge.wake_at = wake_at;
         if let Some(at) = wake_at {
             self.schedule_at(at, Event::Wake);
@@ -286,7 +298,7 @@ impl World {
         if self.crashes() {
             return Ok(());
         }
-        if ready.records.is_empty() {
+        if !commits {
             self.before = (self.disk.unfinished, self.disk.unanswered);
             return self.perform_all(ready);
         }
@@ -467,8 +479,14 @@ impl World {
         engine.start(clock);
         let (life, unfinished) = (self.life, self.disk.unfinished);
         self.trace.line(self.now, || format!("life {life} begins at {clock} with {unfinished} unfinished"));
-        self.bridge =
-            Some(Bridge { engine, inbox: Vec::new(), foreseen: None, committing: None, wake_at: Some(self.now) });
+        self.bridge = Some(Bridge {
+            engine,
+            inbox: Vec::new(),
+            foreseen: None,
+            deferred: Deferred::default(),
+            committing: None,
+            wake_at: Some(self.now),
+        });
         self.reconnect();
         self.schedule(Duration::ZERO, Event::DirectoryTick { life });
         Ok(())
