@@ -54,6 +54,9 @@ struct Arguments {
     /// With `--profile`: so many messages a second in place of the closed loop.
     #[arg(long, value_name = "MESSAGES", requires = "profile")]
     per_second: Option<u32>,
+    /// With `--profile`: messages without an answer in the closed loop.
+    #[arg(long, value_name = "MESSAGES", requires = "profile", default_value_t = OUTSTANDING)]
+    outstanding: usize,
     /// With `--profile`: what the sender takes for each request.
     #[arg(long, value_name = "MILLISECONDS", requires = "profile", default_value_t = 0)]
     sender_takes: u64,
@@ -134,7 +137,7 @@ fn compare(arguments: Arguments) {
         let mut rig = Rig::start(&if arguments.plain { Program::Plain } else { bridge(binary) }, &directory);
         println!("pid {}", rig.program_id());
         rig.set_sender_wait(Duration::from_millis(arguments.sender_takes), Duration::ZERO);
-        let closed = Pace::Closed { outstanding: OUTSTANDING };
+        let closed = Pace::Closed { outstanding: arguments.outstanding };
         let pace = arguments.per_second.map_or(closed, |per_second| Pace::Open { per_second });
         println!("{}", rig.load(pace, seconds(1), seconds(span)));
     } else if let Some(messages) = arguments.backlog {
