@@ -421,6 +421,8 @@ impl Desk {
         if self.parts.remove(&what).is_none() {
             return;
         }
+        // It is handed out whole, so what the broker says of its other publishes is of no use any more.
+        self.open.retain(|_, of| *of != what);
         let inputs = self.inputs.clone();
         tokio::spawn(async move {
             tokio::time::sleep(RETRY_WAIT).await;
