@@ -104,7 +104,8 @@ impl Letters {
     pub(super) fn load(&mut self, messages: Vec<Message>, answers: Vec<Answered>, events: Vec<ReportedEvent>) {
         self.events.extend(events.into_iter().map(|event| (event.number, event)));
         for message in messages {
-            self.insert(message.seq, Letter { message: Arc::new(message), outcome: None });
+            let message = Arc::new(message);
+            self.accept(&message);
         }
         for Answered { message, outcome } in answers {
             let seq = message.seq;
@@ -147,4 +148,46 @@ impl Letters {
 
 fn size(message: &Message) -> usize {
     message.request.body.len() + OVERHEAD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Account, MessageId, OnDoubt, Options, Origin, Request, Time};
+    use bytes::Bytes;
+
+    fn message(seq: u64, body_bytes: usize) -> Message {
+        let body = Bytes::from(vec![0; body_bytes]);
+        Message {
+            seq: Seq(seq),
+            received_at: Time::default(),
+            expires_at: Time::MAX,
+            not_before: None,
+            priority: 4,
+            on_doubt: OnDoubt::Report,
+            body_bytes: u32::try_from(body_bytes).expect("a small body"),
+            retry: None,
+            request: Request {
+                id: MessageId::from_json("1"),
+                kind: Arc::from("text"),
+                account: Account::new("a"),
+                conversation: Box::from("S:1"),
+                origin: Origin::default(),
+                options: Options::default(),
+                fingerprint: [0; 16],
+                shown: None,
+                body,
+            },
+        }
+    }
+
+    /// A backlog that is sent while the broker is away is not kept until it comes back.
+    #[test]
+    fn what_is_read_for_sending_is_kept_as_far_as_there_is_room_and_else_for_its_turn() {
+        let mut letters = Letters::default();
+        letters.load((1..=3).map(|seq| message(seq, BYTES_MAX / 2 - OVERHEAD_BYTES)).collect(), Vec::new(), Vec::new());
+        assert!((1..=3).all(|seq| letters.message(Seq(seq)).is_some()));
+        letters.trim();
+        assert_eq!([1, 2, 3].map(|seq| letters.message(Seq(seq)).is_some()), [true, true, false]);
+    }
 }
