@@ -30,6 +30,8 @@ pub use start::{Refusals, Resumed, restore, resume_time, start_clock};
 pub mod metrics;
 
 #[cfg(test)]
+mod commands_tests;
+#[cfg(test)]
 mod full_tests;
 #[cfg(test)]
 mod poison_tests;
@@ -201,6 +203,7 @@ impl Bridge {
             if self.is_stopped(now) {
                 break;
             }
+            let mut first = None;
             // What the turn before left is next.
             if batch.is_empty() {
                 let play_at = self.play(now).await?;
@@ -208,13 +211,13 @@ impl Bridge {
                 tokio::select! {
                     biased;
                     forecast = self.plays.next() => self.take_forecast(forecast).await?,
-                    Some(command) = self.commands.recv() => batch.push(command),
+                    Some(command) = self.commands.recv() => first = Some(command),
                     taken = self.inputs.recv_many(&mut batch, TURN_INPUTS_MAX) => if taken == 0 { break },
                     () = self.clock.sleep_until(wake_at) => {}
                     Some(()) = self.watchers.metrics_asked.recv() => self.show_metrics(),
                 }
             }
-            self.take(&mut batch).await?;
+            self.take(first, &mut batch).await?;
         }
         self.finish().await
     }
@@ -226,15 +229,15 @@ impl Bridge {
         Ok(())
     }
 
-    /// Takes what comes first, as much as the disk has room for.
-    async fn take(&mut self, batch: &mut Vec<Input>) -> Result<(), BridgeError> {
+    /// Takes what comes first, as much as the disk has room for. `first` is the command that has come already.
+    async fn take(&mut self, first: Option<Input>, batch: &mut Vec<Input>) -> Result<(), BridgeError> {
         let now = self.clock.now();
         while let Ok(took) = self.watchers.requests.try_recv() {
             self.gauges.sent(took, now);
         }
         // Both channels in every turn, so that neither waits for the other to be empty; and commands first, whatever
         // the disk has room for.
-        let mut taken = Vec::new();
+        let mut taken: Vec<Input> = first.into_iter().collect();
         while taken.len() < TURN_COMMANDS_MAX
             && let Ok(command) = self.commands.try_recv()
         {

@@ -57,7 +57,7 @@ async fn a_full_disk_is_an_alarm_at_once_and_another_when_it_has_room() {
     let mut bridge =
         Bridge::new(engine, journal, clock, inputs_due, commands_due, edges(seen, limit_pages), BTreeMap::new());
 
-    bridge.take(&mut vec![refused(1_000_000)]).await.expect("nothing is wrong with it");
+    bridge.take(None, &mut vec![refused(1_000_000)]).await.expect("nothing is wrong with it");
     let ready = bridge.engine.poll_ready(clock.now());
     let now = clock.now();
     bridge.carry_out(ready, now).await.expect("it waits for room");

@@ -28,7 +28,7 @@ fn delivery(packet: u16, id: &str) -> Input {
     Input::Request { ticket: Some(Ticket { generation: 1, packet }), request: Box::new(request) }
 }
 
-fn settings(is_known: bool) -> Settings {
+pub(super) fn settings(is_known: bool) -> Settings {
     let account = AccountSettings {
         account: Account::new("a"),
         corp: Some(Corp::new("c")),
@@ -37,7 +37,7 @@ fn settings(is_known: bool) -> Settings {
     Settings { accounts: is_known.then_some(account).into_iter().collect(), ..default_settings() }
 }
 
-fn edges(seen: std_mpsc::SyncSender<String>) -> Edges {
+pub(super) fn edges(seen: std_mpsc::SyncSender<String>) -> Edges {
     let (acknowledged, sent) = (seen.clone(), seen.clone());
     let say = |seen: &std_mpsc::SyncSender<String>, what: String| seen.try_send(what).expect("room");
     Edges {
