@@ -10,7 +10,7 @@
 use super::Engine;
 use super::tables::SenderKey;
 use crate::model::{
-    Action, CALLBACK_WINDOW, CALLBACKS_KNOWN_MAX, Callback, CallbackTicket, Outgoing, Record, Signal, Time,
+    Account, Action, CALLBACK_WINDOW, CALLBACKS_KNOWN_MAX, Callback, CallbackTicket, Outgoing, Record, Signal, Time,
 };
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl Callbacks {
 }
 
 impl Engine {
-    pub(super) fn handle_callback(&mut self, ticket: CallbackTicket, callback: Callback) {
+    pub(super) fn handle_callback(&mut self, ticket: CallbackTicket, mut callback: Callback) {
         if self.storage_low || self.stopping || self.outbox.events() + callback.events.len() > EVENTS_MAX {
             return self.act(Action::CallbackRefused(ticket));
         }
@@ -61,6 +61,7 @@ impl Engine {
         }
         let number = self.last.event + 1;
         self.last.event += callback.events.len() as u64;
+        self.name_corps(&mut callback);
         let callback = Arc::new(callback);
         self.record(Record::Reported { number, at: self.now, callback: Arc::clone(&callback) });
         for number in number..=self.last.event {
@@ -71,6 +72,18 @@ impl Engine {
         callback.events.iter().for_each(|event| self.ask_a_person(event));
         for signal in &callback.signals {
             self.handle_signal(sender, signal.clone());
+        }
+    }
+
+    /// Says whose account an event is about, where its system does not and we know.
+    fn name_corps(&self, callback: &mut Callback) {
+        if callback.sender.is_none() {
+            return;
+        }
+        for event in callback.events.iter_mut().filter(|event| event.corp.is_none()) {
+            let key = event.account.as_deref().and_then(|account| self.account_keys.get(&Account::new(account)));
+            let corp = key.and_then(|key| self.account(*key).corp);
+            event.corp = corp.map(|corp| self.corps[corp.index()].name.as_str().to_owned());
         }
     }
 
@@ -106,7 +119,7 @@ mod tests {
     #![allow(clippy::wildcard_enum_match_arm, reason = "a check picks the few cases that it is about")]
 
     use super::*;
-    use crate::model::{LastNumbers, Ready};
+    use crate::model::{Event, LastNumbers, Ready};
     use std::time::Duration;
 
     const START: Time = Time::from_millis(1_700_000_000_000);
@@ -144,6 +157,41 @@ mod tests {
         assert_eq!(reported(told(&mut engine, 1, START)), 1);
         assert_eq!(reported(told(&mut engine, 1, START + CALLBACK_WINDOW)), 0);
         assert_eq!(reported(told(&mut engine, 1, START + CALLBACK_WINDOW + INSTANT)), 1);
+    }
+
+    #[test]
+    fn an_event_names_the_company_of_an_account_of_ours_where_its_system_does_not() {
+        let settings = crate::engine::Settings {
+            accounts: vec![crate::engine::AccountSettings {
+                account: Account::new("a"),
+                corp: Some(crate::model::Corp::new("c")),
+                sender: Some(crate::model::SenderName::new("main")),
+            }],
+            ..crate::golden::default_settings()
+        };
+        let mut engine = Engine::new(settings, START, LastNumbers::default());
+        engine.start(START);
+        let sender = Some(crate::model::SenderName::new("main"));
+        let cases = [
+            (&sender, "a", None, Some("c")),
+            (&sender, "a", Some("told"), Some("told")),
+            (&sender, "stranger", None, None),
+            (&None, "a", None, None),
+        ];
+        for (number, (sender, account, told, named)) in cases.into_iter().enumerate() {
+            let event = Event {
+                account: Some(account.to_owned()),
+                corp: told.map(str::to_owned),
+                ..crate::golden::plain_event("account/login", number.to_string(), START)
+            };
+            let callback =
+                Callback { sender: sender.clone(), key: key(number), events: vec![event], signals: Vec::new() };
+            let ticket = CallbackTicket(number as u64);
+            engine.handle(crate::model::Input::Callback { ticket, callback: Box::new(callback) }, START);
+            let ready = engine.poll_ready(START);
+            let Some(Record::Reported { callback, .. }) = ready.records.first() else { panic!("{ready:?}") };
+            assert_eq!(callback.events[0].corp.as_deref(), named);
+        }
     }
 
     #[test]

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 /// Every event there is, by what follows `<base>/event/` in its topic. `raw/unknown` stands for all that the vendors
 /// report beyond it: passed on, never dropped.
-pub const EVENTS: [&str; 71] = [
+pub const EVENTS: [&str; 70] = [
     "account/kicked",
     "account/login",
-    "account/login_failed",
     "account/logout",
     "account/qrcode",
     "account/ready",
@@ -21,12 +20,12 @@ pub const EVENTS: [&str; 71] = [
     "acquisition/balance_increased",
     "acquisition/balance_low",
     "acquisition/changed",
-    "acquisition/chat_started",
-    "acquisition/friend_requested",
-    "acquisition/link_deleted",
+    "acquisition/customer_start_chat",
+    "acquisition/delete_link",
+    "acquisition/friend_request",
     "acquisition/link_unavailable",
-    "acquisition/profile_opened",
-    "acquisition/quota_expires_soon",
+    "acquisition/open_profile",
+    "acquisition/quota_expire_soon",
     "broadcast/confirm_required",
     "call/invited",
     "contact/added",

@@ -4,7 +4,7 @@
 //! the latter are not documented by the vendor, so all that is not certain is left to `data`.
 
 use super::read::{Fields, digest};
-use super::{Draft, Read, Unreadable, redact};
+use super::{Draft, Login, Read, Unreadable, redact};
 use crate::model::{Conversation, ConversationKind, Party, Time};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,11 +20,11 @@ const BATCH_MAX: usize = 1000;
 /// every message of a batch.
 const ID_BYTES_MAX: usize = 256;
 
-/// `known_user` gives the account that logged in last under a guid: only that tells who sent a message.
+/// `known_login` gives the account that logged in last under a guid: that tells who sent a message.
 pub(super) fn read(
     body: &[u8],
     received_at: Time,
-    known_user: impl Fn(&str) -> Option<String>,
+    known_login: impl Fn(&str) -> Option<Login>,
 ) -> Result<Read, Unreadable> {
     let root: Value = serde_json::from_slice(body).map_err(|_| Unreadable::NotJson)?;
     if !root.is_object() {
@@ -35,7 +35,8 @@ pub(super) fn read(
     let guid = if named_guid.len() <= ID_BYTES_MAX { named_guid.clone() } else { String::new() };
     let code = envelope.integer("notify_type");
     let kind = code.map_or_else(String::new, |code| code.to_string());
-    let own = known_user(&guid);
+    let known = known_login(&guid);
+    let own = known.as_ref().map(|login| login.user.clone());
     let nothing = Value::Null;
     let data = root.get("data").unwrap_or(&nothing);
     let mut items: Vec<&Value> = match (code, data) {
@@ -68,27 +69,33 @@ pub(super) fn read(
         let named = ["user_id", "vid"].into_iter().find_map(|name| fields.text(name)).filter(|_| names_account);
         draft.account = named.or_else(|| own.clone()).or_else(|| Some(guid.clone()).filter(|guid| !guid.is_empty()));
         draft.instance = Some(guid.clone()).filter(|guid| !guid.is_empty());
-        draft.corp = fields.text("corp_id").filter(|_| names_account);
+        let own_corp = || known.as_ref().and_then(|login| login.corp.clone());
+        draft.corp = if names_account { fields.text("corp_id") } else { own_corp() };
         draft.conversation = chat(fields, own.as_deref());
         draft.actor = fields
             .party("sender", "sender_name")
             .or_else(|| fields.fields("inviteMsg").party("inviteId", "inviteName"));
         draft.targets = if names_account { Vec::new() } else { targets(fields) };
         draft.data = item.clone();
+        if let (Some(reason), Value::Object(members)) = (end_reason(code), &mut draft.data) {
+            members.entry("reason").or_insert_with(|| reason.into());
+        }
         drafts.push(draft);
     }
     Ok(Read { key, drafts, signals: Vec::new() })
 }
 
-/// The account behind a guid, where a callback says it: a login.
-pub(super) fn login(body: &[u8]) -> Option<(String, String)> {
+/// The guid and the account behind it, where a callback says it: a login.
+pub(super) fn login(body: &[u8]) -> Option<(String, Login)> {
     let root: Value = serde_json::from_slice(body).ok()?;
     let envelope = Fields::of(&root);
     if envelope.integer("notify_type") != Some(11003) {
         return None;
     }
-    let (guid, user) = (envelope.text("guid")?, envelope.fields("data").text("user_id")?);
-    (guid.len() <= ID_BYTES_MAX && user.len() <= ID_BYTES_MAX).then_some((guid, user))
+    let data = envelope.fields("data");
+    let (guid, user) = (envelope.text("guid")?, data.text("user_id")?);
+    let corp = data.text("corp_id").filter(|corp| !corp.is_empty() && corp.len() <= ID_BYTES_MAX);
+    (guid.len() <= ID_BYTES_MAX && user.len() <= ID_BYTES_MAX).then_some((guid, Login { user, corp }))
 }
 
 fn event(code: Option<i64>, data: Fields<'_>, own: Option<&str>) -> &'static str {
@@ -97,8 +104,7 @@ fn event(code: Option<i64>, data: Fields<'_>, own: Option<&str>) -> &'static str
         Some(11002) if data.integer("status") == Some(10) => "account/verify_required",
         Some(11002) => "account/qrcode",
         Some(11003) => "account/login",
-        Some(11004 | 11006 | 11007) => "account/logout",
-        Some(11008) => "account/login_failed",
+        Some(11004 | 11006..=11008) => "account/logout",
         Some(11009) => "contact/synchronised",
         Some(11010 | 11013) => message(data, own),
         Some(11011) => "account/kicked",
@@ -121,6 +127,16 @@ fn event(code: Option<i64>, data: Fields<'_>, own: Option<&str>) -> &'static str
     }
 }
 
+/// Why an account is logged out, where only the code of the callback says it.
+const fn end_reason(code: Option<i64>) -> Option<&'static str> {
+    match code {
+        Some(11006) => Some("heartbeat_error"),
+        Some(11007) => Some("session_timeout"),
+        Some(11008) => Some("login_failed"),
+        Some(_) | None => None,
+    }
+}
+
 fn message(data: Fields<'_>, own: Option<&str>) -> &'static str {
     match data.integer("msg_type") {
         Some(1) => return "message/revoked",
@@ -128,16 +144,19 @@ fn message(data: Fields<'_>, own: Option<&str>) -> &'static str {
         Some(1012) => return "message/read",
         Some(_) | None => {}
     }
-    let sender = data.text("sender");
-    let is_own = match (own, sender.as_deref()) {
-        (Some(own), Some(sender)) => own == sender,
-        // Unverified, and only used where nothing better is known.
-        _ => data.integer("send_flag") == Some(1) && sender.is_none(),
-    };
-    match (is_own, data.integer("flag").is_some_and(|flag| flag & SEND_FAILED != 0)) {
+    match (is_own(data, own), data.integer("flag").is_some_and(|flag| flag & SEND_FAILED != 0)) {
         (_, true) => "message/failed",
         (true, false) => "message/sent",
         (false, false) => "message/received",
+    }
+}
+
+/// Whether the account itself sent a message.
+fn is_own(data: Fields<'_>, own: Option<&str>) -> bool {
+    match (own, data.text("sender")) {
+        (Some(own), Some(sender)) => own == sender,
+        // Public clients take it for unverified, so it only counts where nothing better is known.
+        _ => data.integer("send_flag") == Some(1),
     }
 }
 
@@ -148,11 +167,7 @@ fn chat(data: Fields<'_>, own: Option<&str>) -> Option<Conversation> {
         return Some(Conversation { kind: ConversationKind::Group, id: format!("R:{room}") });
     }
     let (sender, receiver) = (data.text("sender"), data.text("receiver"));
-    let peer = match (own, sender, receiver) {
-        (Some(own), Some(sender), receiver) if own == sender => receiver?,
-        (_, Some(sender), _) => sender,
-        (_, None, receiver) => receiver?,
-    };
+    let peer = if is_own(data, own) { receiver? } else { sender.or(receiver)? };
     (!peer.is_empty()).then(|| Conversation { kind: ConversationKind::Private, id: format!("S:{peer}") })
 }
 

@@ -53,22 +53,29 @@ pub enum Kind {
     },
 }
 
-/// The account that logged in last under each guid.
+/// Who logged in last under each guid.
 #[derive(Default)]
-pub struct Logins(Mutex<BTreeMap<String, String>>);
+pub struct Logins(Mutex<BTreeMap<String, Login>>);
+
+/// The account of a guid, and its company.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Login {
+    user: String,
+    corp: Option<String>,
+}
 
 /// More guids than this are not remembered: then only what `data` says is known of a message.
 const LOGINS_MAX: usize = 100_000;
 
 impl Logins {
-    fn note(&self, guid: String, user: String) {
+    fn note(&self, guid: String, login: Login) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() < LOGINS_MAX || known.contains_key(&guid) {
-            known.insert(guid, user);
+            known.insert(guid, login);
         }
     }
 
-    fn user(&self, guid: &str) -> Option<String> {
+    fn of(&self, guid: &str) -> Option<Login> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(guid).cloned()
     }
 }
@@ -200,10 +207,10 @@ impl Source {
         match &self.kind {
             Kind::Quntool if !arrival.is_get => self.taken(quntool::read(arrival.body, now), now, Answer::json(OK)),
             Kind::Guid(logins) if !arrival.is_get => {
-                if let Some((guid, user)) = guid::login(arrival.body) {
-                    logins.note(guid, user);
+                if let Some((guid, login)) = guid::login(arrival.body) {
+                    logins.note(guid, login);
                 }
-                let read = guid::read(arrival.body, now, |guid| logins.user(guid));
+                let read = guid::read(arrival.body, now, |guid| logins.of(guid));
                 self.taken(read, now, Answer::json(OK_GUID))
             }
             Kind::Yunxin { app_key, app_secret, tolerance } if !arrival.is_get => {

@@ -87,10 +87,10 @@ fn check_quntool() -> Met {
 fn check_guid() -> Met {
     let logins = Logins::default();
     let read = |body: &[u8]| {
-        if let Some((guid, user)) = guid::login(body) {
-            logins.note(guid, user);
+        if let Some((guid, login)) = guid::login(body) {
+            logins.note(guid, login);
         }
-        guid::read(body, RECEIVED, |guid| logins.user(guid)).expect("readable")
+        guid::read(body, RECEIVED, |guid| logins.of(guid)).expect("readable")
     };
     check("guid.txt", read, &source(Kind::Guid(Logins::default())))
 }

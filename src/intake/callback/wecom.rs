@@ -163,18 +163,18 @@ fn tag(change: Option<&str>) -> &'static str {
     }
 }
 
-/// 97402, 97299
+/// 97402, 97299. Named as the change is.
 fn acquisition(change: Option<&str>) -> &'static str {
     match change {
         Some("balance_low") => "acquisition/balance_low",
         Some("balance_exhausted") => "acquisition/balance_exhausted",
         Some("balance_increased") => "acquisition/balance_increased",
-        Some("delete_link") => "acquisition/link_deleted",
+        Some("delete_link") => "acquisition/delete_link",
         Some("link_unavailable") => "acquisition/link_unavailable",
-        Some("quota_expire_soon") => "acquisition/quota_expires_soon",
-        Some("customer_start_chat") => "acquisition/chat_started",
-        Some("open_profile") => "acquisition/profile_opened",
-        Some("friend_request") => "acquisition/friend_requested",
+        Some("quota_expire_soon") => "acquisition/quota_expire_soon",
+        Some("customer_start_chat") => "acquisition/customer_start_chat",
+        Some("open_profile") => "acquisition/open_profile",
+        Some("friend_request") => "acquisition/friend_request",
         Some(_) | None => "acquisition/changed",
     }
 }
