@@ -6,7 +6,6 @@ use crate::model::{
     AttemptReport, AttemptWord, Code, ErrorReport, Fault, Findings, Found, Lookup, MessageReport, MessagesReport,
     Question, ReceiptReport, Verdict,
 };
-use serde_json::{Value, json};
 
 impl Reader {
     /// Answers a question. A file that cannot be read is an answer too.
@@ -43,15 +42,10 @@ fn unknown_place() -> Fault {
 }
 
 fn describe(row: &Row, with_history: bool) -> MessageReport {
-    // A number that JSON's usual reader would change is shown as its text.
-    let written = row.id.as_json();
-    let id: Value = serde_json::from_str(written).unwrap_or_default();
-    let shown = id.to_string();
-    let id = if id.is_string() || shown == written { id } else { json!(written) };
     let attempts = u32::try_from(row.attempts.len()).unwrap_or(u32::MAX);
     MessageReport {
         seq: row.seq.0,
-        id,
+        id: row.id.to_value(),
         account: row.account.clone(),
         kind: row.kind.to_string(),
         tag: row.tag.as_deref().map(str::to_owned),

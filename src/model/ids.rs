@@ -1,5 +1,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
 
@@ -52,7 +53,9 @@ impl fmt::Display for Seq {
     }
 }
 
-/// The publisher's `id`, as the JSON text it was written in, so that it is echoed exactly.
+/// The publisher's `id` as JSON text, so that it is echoed as it came: a number as it was written, and a string as
+/// JSON's shortest spelling of it. `"a\/b"` and `"a/b"` are one id, because they are one string, and publishers and
+/// operators have different libraries.
 ///
 /// Invariant: the text is one JSON string of 1 to 128 bytes without control characters, or one JSON number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,11 +64,20 @@ pub struct MessageId(Box<str>);
 impl MessageId {
     /// Wraps JSON text that the caller has already checked.
     pub fn from_json(text: &str) -> Self {
-        Self(Box::from(text))
+        let is_escaped = text.contains('\\');
+        let plain: Option<String> = is_escaped.then(|| serde_json::from_str(text).ok()).flatten();
+        Self(plain.map_or_else(|| Box::from(text), |plain| Value::from(plain).to_string().into_boxed_str()))
     }
 
     /// The JSON text: with its quotes where it is a string.
     pub fn as_json(&self) -> &str {
         &self.0
+    }
+
+    /// For replies that are made of values. A number that those would change is the string of its text.
+    pub fn to_value(&self) -> Value {
+        let value: Value = serde_json::from_str(&self.0).unwrap_or_default();
+        let is_kept = value.is_string() || value.to_string().as_str() == &*self.0;
+        if is_kept { value } else { Value::from(&*self.0) }
     }
 }

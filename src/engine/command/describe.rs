@@ -1,6 +1,6 @@
 //! Holds, blocks and selections as they are shown in replies.
 
-use crate::model::{Block, Hold, Scope, Selection};
+use crate::model::{Block, Hold, MessageId, Scope, Selection};
 use serde_json::{Map, Value, json};
 
 pub(super) fn describe_hold(hold: &Hold) -> Value {
@@ -34,8 +34,7 @@ pub(super) fn describe_block(block: &Block) -> Value {
 
 fn describe_selection(selection: &Selection) -> Value {
     let Selection { id, account, conversation, corp, tag } = selection;
-    // The id as the publisher wrote it, which is JSON.
-    let id = id.as_ref().map(|id| serde_json::from_str(id.as_json()).unwrap_or_default());
+    let id = id.as_ref().map(MessageId::to_value);
     let conditions = [
         ("id", id),
         ("account", account.as_ref().map(|name| json!(name.as_str()))),
