@@ -95,8 +95,13 @@ pub fn classify(observed: Observed, rules: &Rules, now: Time) -> Verdict {
         Observed::TimedOut => unknown(Doubt::Timeout, "no answer within the time-out"),
         Observed::Broken { detail } => Verdict::Unknown { why: Doubt::Reset, detail },
         Observed::Answer { status, retry_after, body } => {
+            // One that cannot be read asks for another try all the same.
+            let asks = retry_after.is_some();
             let retry_after = retry_after.and_then(|header| read_retry_after(&header, now));
-            classify_answer(status, retry_after, body, rules)
+            match status {
+                503 if asks || rules.busy_means_not_done => not_sent(NotSent::Busy { retry_after }, "HTTP 503"),
+                _ => classify_answer(status, retry_after, body, rules),
+            }
         }
     }
 }
@@ -107,9 +112,6 @@ fn classify_answer(status: u16, retry_after: Option<Duration>, body: AnswerBody,
         401 | 403 => not_sent(NotSent::Unauthorized, format!("HTTP {status}")),
         429 => not_sent(NotSent::TooFrequent { retry_after }, "HTTP 429"),
         400..=499 => classify_refusal(status, retry_after, body, rules),
-        503 if retry_after.is_some() || rules.busy_means_not_done => {
-            not_sent(NotSent::Busy { retry_after }, "HTTP 503")
-        }
         _ => unknown(Doubt::Status(status), format!("HTTP {status}")),
     }
 }
@@ -225,7 +227,7 @@ pub(super) fn shorten(text: &str) -> Box<str> {
 }
 
 /// The wait that a `Retry-After` asks for, within 0 and [`RETRY_AFTER_MAX`]; `None` when it is neither a number nor a
-/// date, which is as good as no header.
+/// date.
 fn read_retry_after(header: &[u8], now: Time) -> Option<Duration> {
     let text = std::str::from_utf8(header).ok()?.trim();
     let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));

@@ -197,14 +197,15 @@ fn a_body_that_is_not_whole_is_only_missed_where_it_decides() {
 }
 
 #[test]
-fn busy_is_proof_only_with_a_date_to_come_back_or_the_operators_word() {
+fn busy_is_proof_only_with_a_wish_for_another_try_or_the_operators_word() {
     let why = |verdict| match verdict {
         Verdict::NotSent { why, .. } => Some(why),
         Verdict::Confirmed { .. } | Verdict::Refused { .. } | Verdict::Unknown { .. } => None,
     };
     let wait = Some(Duration::from_secs(5));
     assert_eq!(why(answer_with(503, Some("5"), "")), Some(NotSent::Busy { retry_after: wait }));
-    assert_eq!(why(answer_with(503, Some("soon"), "")), None);
+    assert_eq!(why(answer_with(503, Some("soon"), "")), Some(NotSent::Busy { retry_after: None }));
+    assert_eq!(why(answer_with(503, None, "")), None);
     assert_eq!(why(answer_with(429, Some("5"), "")), Some(NotSent::TooFrequent { retry_after: wait }));
     assert_eq!(why(answer_with(429, Some("soon"), "")), Some(NotSent::TooFrequent { retry_after: None }));
     let frequent = answer_with(200, Some("5"), r#"{"code":-1000999}"#);
