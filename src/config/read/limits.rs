@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// What the platform allows an account.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// Less is counted as this.
+const INTERVAL_LEAST: Duration = Duration::from_millis(1);
 /// What the platform allows a company.
 const PER_HOUR: u32 = 50_000;
 const PER_HOUR_RANGE: RangeInclusive<i64> = 1..=10_000_000;
@@ -36,11 +38,13 @@ pub(super) fn read(section: &Section<'_>, problems: &mut Problems) -> Limits {
 }
 
 fn interval(section: &Section<'_>, name: &str, default: Duration, problems: &mut Problems) -> Duration {
-    let span = section.duration(name, default, SECOND / 1000..=HOUR, problems);
+    let span = section.duration(name, default, Duration::ZERO..=HOUR, problems);
     if span < INTERVAL {
-        section.warn(name, "is below the 500ms that the platform allows an account; accounts may be blocked", problems);
+        let message = "is below the 500ms that the platform allows an account; accounts may be blocked";
+        let counted = if span < INTERVAL_LEAST { "; counted as 1ms, which is the least" } else { "" };
+        section.warn(name, format!("{message}{counted}"), problems);
     }
-    span
+    span.max(INTERVAL_LEAST)
 }
 
 /// One company's hour under the keys that the table has for it.
