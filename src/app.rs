@@ -9,7 +9,9 @@ use crate::intake::callback::http as callbacks;
 use crate::intake::http::{self, Readiness};
 use crate::intake::mqtt::{Acknowledgements, Intake, tell_link};
 use crate::journal::{self, Journal};
-use crate::model::{CallJob, CallbackTicket, Input, Job, LOOKUPS_MAX, Link, Lookup, Publication, SenderName};
+use crate::model::{
+    CallJob, CallbackTicket, Input, Job, LOOKUPS_MAX, Link, Lookup, NotSent, Publication, SenderName, Verdict,
+};
 use crate::mqtt::broker::Broker;
 use crate::publisher::{self, Publisher};
 use crate::sender::Sender;
@@ -29,6 +31,9 @@ mod info;
 mod parts;
 
 mod resources;
+
+#[cfg(test)]
+mod sends_tests;
 
 pub(crate) use parts::limit_settings;
 pub use parts::mqtt_settings;
@@ -365,7 +370,7 @@ fn perform_sends(
     let senders: BTreeMap<SenderName, Arc<Sender>> =
         senders.iter().map(|(name, (sender, _))| (name.clone(), Arc::clone(sender))).collect();
     Box::new(move |job| {
-        let Job { seq, attempt, sender, kind, body, at } = job;
+        let Job { seq, attempt, sender, kind, body, at, expires_at } = job;
         let Some(sender) = senders.get(&sender).map(Arc::clone) else { return };
         let (inputs, took) = (inputs.clone(), took.clone());
         tokio::spawn(async move {
@@ -374,8 +379,12 @@ fn perform_sends(
                 clock.sleep_until(Some(at)).await;
             }
             let begun_at = clock.now();
-            // In a box, because a task is copied whole, at its start and at its end.
-            let verdict = Box::pin(sender.perform(seq, attempt, &kind, body)).await;
+            let verdict = if begun_at < expires_at {
+                // In a box, because a task is copied whole, at its start and at its end.
+                Box::pin(sender.perform(seq, attempt, &kind, body)).await
+            } else {
+                Verdict::NotSent { why: NotSent::Expired, detail: Box::from("its time was over before the request") }
+            };
             // Where there is no room it is not measured.
             let at = clock.now();
             let _ = took.try_send(at.since(begun_at));

@@ -405,7 +405,8 @@ impl Bridge {
             Action::Send { seq, attempt, sender, at } => {
                 let message = self.letters.message(seq).ok_or(BridgeError::Missing(seq))?;
                 let (kind, body) = (Arc::clone(&message.request.kind), message.request.body.clone());
-                (self.edges.send)(Job { seq, attempt, sender, kind, body, at });
+                let expires_at = message.expires_at;
+                (self.edges.send)(Job { seq, attempt, sender, kind, body, at, expires_at });
             }
             Action::Publish(Outgoing::Answer(seq)) => match self.letters.answer(seq) {
                 Some((message, outcome)) => {

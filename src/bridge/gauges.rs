@@ -129,6 +129,7 @@ impl Tallies {
             NotSent::Temporary { retry_after: None },
             NotSent::Offline,
             NotSent::Unauthorized,
+            NotSent::Expired,
         ];
         let mut attempts: BTreeMap<_, _> = not_sent.map(|why| (("not_sent", why.as_str()), 0)).into();
         attempts.extend(["confirmed", "refused"].map(|result| ((result, ""), 0)));

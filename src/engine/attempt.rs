@@ -145,6 +145,8 @@ impl Engine {
                 self.lose_authority(sender);
                 self.now
             }
+            // Nobody was asked, so nothing is known of the server. Its deadline is over, and ends it.
+            NotSent::Expired => self.now,
         };
         self.requeue(seq, retry_at);
     }

@@ -302,7 +302,7 @@ impl<'a> VerdictColumns<'a> {
                     NotSent::Busy { retry_after }
                     | NotSent::TooFrequent { retry_after }
                     | NotSent::Temporary { retry_after } => retry_after.map(span_in),
-                    NotSent::Connect | NotSent::Offline | NotSent::Unauthorized => None,
+                    NotSent::Connect | NotSent::Offline | NotSent::Unauthorized | NotSent::Expired => None,
                 };
                 let why = Some(why.as_str());
                 Self { class: "not_sent", why, detail: Some(detail), retry_after, ..Self::default() }
@@ -337,6 +337,7 @@ pub(super) fn verdict(row: &Row<'_>, first: usize) -> Result<Option<Verdict>> {
                 "temporary" => NotSent::Temporary { retry_after },
                 "offline" => NotSent::Offline,
                 "unauthorized" => NotSent::Unauthorized,
+                "expired" => NotSent::Expired,
                 word => return bad(first + 1, "why", word),
             };
             Verdict::NotSent { why, detail: text(row, first + 2)? }

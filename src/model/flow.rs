@@ -470,6 +470,8 @@ pub struct Job {
     pub body: Bytes,
     /// Not before then.
     pub at: Time,
+    /// And before then.
+    pub expires_at: Time,
 }
 
 /// Something to publish, with all that its payload is made of.

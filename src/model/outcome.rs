@@ -144,6 +144,8 @@ pub enum NotSent {
     Offline,
     /// The API key was not taken: concerns the whole server.
     Unauthorized,
+    /// It was too old when its request was to be made: the commit that goes before had taken long.
+    Expired,
 }
 
 impl NotSent {
@@ -155,6 +157,7 @@ impl NotSent {
             Self::Temporary { .. } => "temporary",
             Self::Offline => "offline",
             Self::Unauthorized => "unauthorized",
+            Self::Expired => "expired",
         }
     }
 }

@@ -142,7 +142,7 @@ fn sender() -> impl Strategy<Value = Sender> {
 pub(super) fn verdict() -> impl Strategy<Value = Verdict> {
     let retry_after = || proptest::option::of(span());
     let not_sent = prop_oneof![
-        select(vec![NotSent::Connect, NotSent::Offline, NotSent::Unauthorized]),
+        select(vec![NotSent::Connect, NotSent::Offline, NotSent::Unauthorized, NotSent::Expired]),
         retry_after().prop_map(|retry_after| NotSent::Busy { retry_after }),
         retry_after().prop_map(|retry_after| NotSent::TooFrequent { retry_after }),
         retry_after().prop_map(|retry_after| NotSent::Temporary { retry_after }),
