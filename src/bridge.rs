@@ -321,7 +321,7 @@ impl Bridge {
             Record::Finished { seq, outcome } => self.letters.finish(*seq, outcome),
             Record::Readdressed { seq, .. } => self.letters.forget(*seq),
             // The journal knows the state that the message has now.
-            Record::Answered { seq } | Record::Receipt { seq, .. } => self.letters.forget(*seq),
+            Record::Answered { seq, .. } | Record::Receipt { seq, .. } => self.letters.forget(*seq),
             Record::Refused { number, refusal, .. } => {
                 self.refusals.insert(*number, Arc::clone(refusal));
             }
@@ -396,7 +396,7 @@ impl Bridge {
         }
         self.anchored_at = now;
         let BootReading { boot_id, since_boot } = BootReading::now();
-        Some(Anchor { time: self.clock.now(), boot_id, since_boot })
+        Some(Anchor { time: self.clock.now(), boot_id, since_boot, wall: crate::clock::wall() })
     }
 
     fn perform(&mut self, action: Action) -> Result<(), BridgeError> {

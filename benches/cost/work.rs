@@ -126,7 +126,7 @@ impl Desk {
                 Record::Finished { seq, outcome } => {
                     self.letters.get_mut(seq).expect("accepted before").1 = Some(outcome.clone());
                 }
-                Record::Answered { seq } => {
+                Record::Answered { seq, .. } => {
                     self.letters.remove(seq);
                     self.answered += 1;
                 }

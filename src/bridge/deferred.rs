@@ -69,7 +69,7 @@ mod tests {
     const START: Time = Time::from_millis(1_700_000_000_000);
 
     fn closing(seq: u64) -> Record {
-        Record::Answered { seq: Seq(seq) }
+        Record::Answered { seq: Seq(seq), known_from: None }
     }
 
     fn beginning(seq: u64) -> Record {

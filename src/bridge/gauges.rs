@@ -190,7 +190,7 @@ impl Gauges {
             Record::Readdressed { seq, again: true, .. } => {
                 self.repeated.insert(*seq);
             }
-            Record::Answered { seq } => {
+            Record::Answered { seq, .. } => {
                 self.tallies.answered += 1;
                 let received_at = self.answering.remove(seq);
                 if let Some(received_at) = received_at.filter(|_| !self.repeated.remove(seq)) {
@@ -322,10 +322,10 @@ mod tests {
     fn an_answer_that_is_asked_for_again_is_not_measured_again() {
         let mut gauges = Gauges::new();
         gauges.answering(Seq(1), at(0));
-        gauges.note(&Record::Answered { seq: Seq(1) }, at(1));
+        gauges.note(&Record::Answered { seq: Seq(1), known_from: None }, at(1));
         gauges.note(&Record::Readdressed { seq: Seq(1), reply_to: None, again: true }, at(3000));
         gauges.answering(Seq(1), at(0));
-        gauges.note(&Record::Answered { seq: Seq(1) }, at(3001));
+        gauges.note(&Record::Answered { seq: Seq(1), known_from: None }, at(3001));
         assert_eq!((gauges.tallies.answered, gauges.intake_to_answer.since_start().count), (2, 1));
         assert!(gauges.answering.is_empty() && gauges.repeated.is_empty());
     }

@@ -24,14 +24,15 @@ pub struct Resumed {
 }
 
 /// Within one boot of the machine the time that passed is the difference of two readings of `CLOCK_BOOTTIME`; across
-/// boots only the wall clock can tell, and one that stands before the journal's last entry counts as no time at all.
+/// boots only the wall clock can tell, by two readings too: the journal's time neither follows it when it is set nor
+/// counts a sleep. One that stands before what it was then counts as no time at all.
 /// Time goes on from there, unless the wall clock says something else: then the journal's times move along.
 pub fn resume_time(anchor: Option<&Anchor>, wall: Time, reading: &BootReading) -> Resumed {
     let Some(anchor) = anchor else { return Resumed { now: wall, shift_nanos: 0 } };
     let elapsed = if anchor.boot_id == reading.boot_id && !reading.boot_id.is_empty() {
         reading.since_boot.saturating_sub(anchor.since_boot)
     } else {
-        wall.since(anchor.time)
+        wall.since(anchor.wall)
     };
     let expected = anchor.time + elapsed;
     if wall.since(expected) <= DRIFT_MAX && expected.since(wall) <= DRIFT_MAX {
@@ -50,7 +51,7 @@ pub async fn start_clock(journal: &Journal) -> Result<Clock, CommitError> {
     if shift_nanos != 0 {
         telemetry::wall_clock_set(shift_nanos);
         let BootReading { boot_id, since_boot } = reading;
-        journal.shift_times(shift_nanos, Anchor { time: now, boot_id, since_boot }).await?;
+        journal.shift_times(shift_nanos, Anchor { time: now, boot_id, since_boot, wall: now }).await?;
     }
     Ok(Clock::start_at(now))
 }
@@ -135,6 +136,7 @@ mod tests {
             time: Time::from_millis(time * 1000),
             boot_id: boot.to_owned(),
             since_boot: Duration::from_secs(since_boot),
+            wall: Time::from_millis(time * 1000),
         }
     }
 
@@ -170,5 +172,14 @@ mod tests {
     fn across_boots_a_clock_set_back_counts_as_no_time() {
         assert_eq!(resumed(100_600, &reading("b", 5)), (100_600, 600));
         assert_eq!(resumed(90_000, &reading("b", 5)), (90_000, 0));
+    }
+
+    #[test]
+    fn across_boots_a_clock_that_was_set_or_slept_before_the_anchor_counts_as_no_time() {
+        let anchor = Anchor { wall: Time::from_millis(190_000_000), ..anchor(100_000, "a", 50) };
+        let wall = Time::from_millis(190_060_000);
+        let Resumed { now, shift_nanos } = resume_time(Some(&anchor), wall, &reading("b", 5));
+        // A minute has passed, and all that was written is moved to where the wall clock stands.
+        assert_eq!((now, shift_nanos), (wall, 90_000_000_000_000));
     }
 }

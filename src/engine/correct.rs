@@ -39,6 +39,7 @@ impl Engine {
         let before = *past;
         past.state = state;
         past.answered = false;
+        past.told = false;
         past.at = self.now;
         let (attempts, possibly_duplicate) = (u32::from(past.attempts), past.possibly_duplicate);
         let outcome = Outcome { state, at: self.now, msg_id, fault, attempts, possibly_duplicate };

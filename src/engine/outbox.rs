@@ -151,10 +151,8 @@ impl Engine {
         }
         match what {
             Outgoing::Answer(seq) => {
-                if let Some(past) = self.past.get_mut(&seq) {
-                    past.answered = true;
-                }
-                self.record(Record::Answered { seq });
+                let known_from = self.close_answer(seq);
+                self.record(Record::Answered { seq, known_from });
             }
             Outgoing::Refusal(number) => self.record(Record::RefusalAnswered { number }),
             Outgoing::Event(number) => self.record(Record::EventPublished { number }),

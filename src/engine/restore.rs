@@ -46,12 +46,7 @@ impl Engine {
                     self.outbox.push(Outgoing::Answer(seq));
                 }
             }
-            Record::Answered { seq } => {
-                if let Some(past) = self.past.get_mut(&seq) {
-                    past.answered = true;
-                }
-                self.outbox.remove(Outgoing::Answer(seq));
-            }
+            Record::Answered { seq, known_from } => self.replay_answered(seq, known_from),
             Record::Refused { number, .. } => self.outbox.push(Outgoing::Refusal(number)),
             Record::RefusalAnswered { number } => self.outbox.remove(Outgoing::Refusal(number)),
             Record::Held(_) if self.sabotaged(Sabotage::HoldsForgotten) => {}
@@ -230,6 +225,17 @@ impl Engine {
         self.past.insert(seq, Past::of(&live, state, at, corp));
         self.forgetting.push_back((at, seq));
         self.outbox.push(Outgoing::Answer(seq));
+    }
+
+    fn replay_answered(&mut self, seq: Seq, known_from: Option<Time>) {
+        if let Some(past) = self.past.get_mut(&seq) {
+            past.answered = true;
+            past.told = true;
+        }
+        if let Some(at) = known_from {
+            self.count_from(seq, self.aged(at));
+        }
+        self.outbox.remove(Outgoing::Answer(seq));
     }
 
     fn replay_located(&mut self, account: &Account, corp: &Corp, sender: &crate::model::SenderName) {

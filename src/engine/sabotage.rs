@@ -46,6 +46,8 @@ pub enum Sabotage {
     HoldsForgotten,
     /// A restart forgets the sends of the last hour.
     HourForgotten,
+    /// A message is known for a window from its end alone, however late its answer came.
+    LateAnswerForgotten,
     /// A limit that is set holds from the next start on.
     LimitAtNextStart,
     /// A restart forgets which limits were set.
@@ -97,7 +99,7 @@ pub(super) fn crash_over(id: Option<IdKey>) {
 impl Sabotage {
     /// Those that break a promise.
     #[cfg(test)]
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::AcceptWithoutRecord,
         Self::AnswerClosedEarly,
         Self::AwayHoldsUpOthers,
@@ -114,6 +116,7 @@ impl Sabotage {
         Self::FlagForgotten,
         Self::HoldsForgotten,
         Self::HourForgotten,
+        Self::LateAnswerForgotten,
         Self::LimitAtNextStart,
         Self::LimitsForgotten,
         Self::MoveForgetsCounts,

@@ -230,9 +230,11 @@ pub(super) struct Past {
     pub(super) content: ContentKey,
     pub(super) state: State,
     pub(super) answered: bool,
+    /// Whether it was answered ever since it ended, or was corrected.
+    pub(super) told: bool,
     /// In whose books it ended; `None` while nobody knew its account's company.
     pub(super) corp: Option<CorpKey>,
-    /// When it ended, or was corrected: deduplication counts from then.
+    /// When it ended, was corrected, or was answered late: deduplication counts from then.
     pub(super) at: Time,
     pub(super) account: AccountKey,
     pub(super) attempts: u16,
@@ -247,6 +249,7 @@ impl Past {
             content: live.content,
             state,
             answered: false,
+            told: false,
             corp,
             at,
             account: live.account,

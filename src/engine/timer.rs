@@ -1,8 +1,9 @@
 //! What is due.
 
 use super::Engine;
+use super::sabotage::Sabotage;
 use super::tables::{Phase, Timer};
-use crate::model::{HoldId, Seq};
+use crate::model::{HoldId, Seq, Time};
 use std::time::Duration;
 
 impl Engine {
@@ -63,6 +64,30 @@ impl Engine {
         self.expect_directory(account);
     }
 
+    /// The broker has an answer. The first one counts where it is clearly later than the end, and any that is later than
+    /// the window of deduplication: that window begins anew, and its beginning is returned. Who did not hear that a
+    /// message was taken did not hear of its end either, and brings it again.
+    pub(super) fn close_answer(&mut self, seq: Seq) -> Option<Time> {
+        let (window, forgets) = (self.settings.messages.dedup_window, self.sabotaged(Sabotage::LateAnswerForgotten));
+        let past = self.past.get_mut(&seq)?;
+        past.answered = true;
+        let is_first = !std::mem::replace(&mut past.told, true);
+        if forgets {
+            return None;
+        }
+        let is_late = (is_first && self.now > past.at + LATE_ANSWER) || self.now >= past.at + window;
+        is_late.then(|| self.count_from(seq, self.now))
+    }
+
+    /// Lets a message be known for a whole window from `at` on.
+    pub(super) fn count_from(&mut self, seq: Seq, at: Time) -> Time {
+        if let Some(past) = self.past.get_mut(&seq) {
+            past.at = at;
+            self.forgetting.push_back((at, seq));
+        }
+        at
+    }
+
     /// Forgets messages whose deduplication window is over.
     fn forget(&mut self) {
         let window = self.settings.messages.dedup_window;
@@ -72,13 +97,10 @@ impl Engine {
             }
             self.forgetting.pop_front();
             match self.past.get(&seq) {
-                // It was corrected since, and stands in the line once more.
+                // It was corrected since, or answered late, and stands in the line once more.
                 Some(past) if past.at > at => {}
-                Some(past) if !past.answered => {
-                    // The broker was away for the whole window: it stays known until its answer is out.
-                    // Looked at again no sooner than in a minute, also where nothing is deduplicated.
-                    self.forgetting.push_back((self.now + UNANSWERED_WAIT.saturating_sub(window), seq));
-                }
+                // The broker was away for the whole window: it stays known, and stands in the line again with its answer.
+                Some(past) if !past.answered => {}
                 Some(past) => {
                     self.ids.remove(past.dedup, seq);
                     self.past.remove(&seq);
@@ -92,5 +114,6 @@ impl Engine {
     }
 }
 
-/// When a message whose answer the broker does not take is looked at again, at the earliest.
-const UNANSWERED_WAIT: Duration = Duration::from_secs(60);
+/// An answer that is closed so much after the end is late. Less than what the journal keeps a message for beyond its
+/// window.
+const LATE_ANSWER: Duration = Duration::from_secs(30);

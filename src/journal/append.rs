@@ -10,7 +10,7 @@ use crate::model::{
     Options, Origin, Outcome, Record, Refusal, ReplyTo, Retry, Selection, Seq, Time, Verdict,
 };
 use rusqlite::{CachedStatement, Connection, ToSql, ffi, params};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 type Result<T> = std::result::Result<T, UnknownCause>;
 
@@ -24,15 +24,15 @@ pub(super) struct Append<'a> {
     /// What was run so far: looking a statement up by its text costs about as much as running it.
     prepared: Vec<(&'static str, CachedStatement<'a>)>,
     open: &'a mut OpenAttempts,
-    /// Answers that were closed, and are not written yet: those of neighbours are written with one statement.
-    answered: BTreeSet<Seq>,
+    /// Answers that were closed and are not written yet, with what is written of late ones: neighbours take one statement.
+    answered: BTreeMap<Seq, Option<Time>>,
     /// The message whose attempt ended last: it is there.
     ended_last: Option<Seq>,
 }
 
 impl<'a> Append<'a> {
     pub(super) fn new(connection: &'a Connection, open: &'a mut OpenAttempts) -> Self {
-        Self { connection, prepared: Vec::new(), open, answered: BTreeSet::new(), ended_last: None }
+        Self { connection, prepared: Vec::new(), open, answered: BTreeMap::new(), ended_last: None }
     }
 
     /// Writes what was only noted. To be called behind the last record.
@@ -59,8 +59,8 @@ impl<'a> Append<'a> {
             Record::Ended { seq, attempt, at, verdict } => self.ended(*seq, *attempt, *at, verdict),
             Record::Finished { seq, outcome } => self.finished(*seq, outcome),
             Record::Readdressed { seq, reply_to, again } => self.readdressed(*seq, reply_to.as_ref(), *again),
-            Record::Answered { seq } => {
-                self.answered.insert(*seq);
+            Record::Answered { seq, known_from } => {
+                self.answered.insert(*seq, *known_from);
                 Ok(())
             }
             Record::Refused { number, at, refusal } => self.refused(*number, *at, refusal),
@@ -295,16 +295,18 @@ impl<'a> Append<'a> {
 
     /// What was closed before is written before what opens it again.
     fn settle_answered(&mut self, seq: Seq) -> Result<()> {
-        if self.answered.contains(&seq) { self.write_answered() } else { Ok(()) }
+        if self.answered.contains_key(&seq) { self.write_answered() } else { Ok(()) }
     }
 
     /// Closes the answers that were noted, neighbours together.
     fn write_answered(&mut self) -> Result<()> {
-        const SQL: &str = "UPDATE OR FAIL outcome SET answered = 1 WHERE seq BETWEEN ?1 AND ?2";
-        let answered: Vec<Seq> = std::mem::take(&mut self.answered).into_iter().collect();
-        for run in answered.chunk_by(|one, next| one.0 + 1 == next.0) {
-            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-            let values = params![signed("Answered", first.0)?, signed("Answered", last.0)?];
+        const SQL: &str = "UPDATE OR FAIL outcome SET answered = 1, known_from = coalesce(?3, known_from)
+            WHERE seq BETWEEN ?1 AND ?2";
+        let answered: Vec<(Seq, Option<Time>)> = std::mem::take(&mut self.answered).into_iter().collect();
+        for run in answered.chunk_by(|one, next| one.0.0 + 1 == next.0.0 && one.1 == next.1) {
+            let (Some((first, known_from)), Some((last, _))) = (run.first(), run.last()) else { continue };
+            let (first_seq, last_seq) = (signed("Answered", first.0)?, signed("Answered", last.0)?);
+            let values = params![first_seq, last_seq, known_from.map(time_in)];
             if self.run(SQL, values)? != run.len() {
                 return Err(UnknownCause::Contradiction { record: "Answered", number: first.0 });
             }

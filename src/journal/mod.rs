@@ -94,6 +94,8 @@ pub struct Anchor {
     pub boot_id: String,
     /// The reading of `CLOCK_BOOTTIME` at `time`.
     pub since_boot: Duration,
+    /// The reading of the wall clock at `time`, which neither follows that clock when it is set nor counts a sleep.
+    pub wall: Time,
 }
 
 /// What one commit makes durable. An empty batch writes nothing and only looks at the free space.

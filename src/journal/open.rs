@@ -220,13 +220,16 @@ fn read_progress(connection: &Connection) -> Result<(Option<Anchor>, LastNumbers
         max(seq, (SELECT coalesce(max(seq), 0) FROM message)),
         max(refusal, (SELECT coalesce(max(number), 0) FROM refusal)),
         max(hold, (SELECT coalesce(max(id), 0) FROM hold), (SELECT coalesce(max(id), 0) FROM block)),
-        max(event, (SELECT coalesce(max(number), 0) FROM event))
+        max(event, (SELECT coalesce(max(number), 0) FROM event)), coalesce(wall, time)
         FROM progress";
     connection.query_row(SQL, [], |row| {
         let anchor = match row.get::<_, Option<i64>>(0)? {
-            Some(time) => {
-                Some(Anchor { time: time_out(time), boot_id: row.get(1)?, since_boot: span_out(row.get(2)?) })
-            }
+            Some(time) => Some(Anchor {
+                time: time_out(time),
+                boot_id: row.get(1)?,
+                since_boot: span_out(row.get(2)?),
+                wall: time_out(row.get(8)?),
+            }),
             None => None,
         };
         let last_numbers = LastNumbers {

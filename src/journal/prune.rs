@@ -17,7 +17,7 @@ use rusqlite::{Connection, params};
 use std::mem;
 use std::time::Duration;
 
-/// The engine forgets a message at the end of its dedup window, the journal this much later, so that no record about
+/// The engine forgets a message when its dedup window is over, the journal this much later, so that no record about
 /// a message can arrive after the message is gone.
 const MARGIN: Duration = Duration::from_secs(60);
 
@@ -210,12 +210,13 @@ fn messages(connection: &Connection, cursor: i64, cutoffs: &Cutoffs) -> Result<S
         o.possibly_duplicate, o.fault_code, o.fault_message, o.fault_field, o.sender_http, o.sender_code, o.sender_msg,
         o.receipt_at, o.receipt_error, o.receipt_text
         FROM outcome o CROSS JOIN message m ON m.seq = o.seq
-        WHERE o.seq > ?1 AND o.seq <= ?2 AND o.answered AND o.at < ?3 ORDER BY o.seq";
+        WHERE o.seq > ?1 AND o.seq <= ?2 AND o.answered AND coalesce(o.known_from, o.at) < ?3 ORDER BY o.seq";
     // A number is never used twice, also after its row is gone.
     const NUMBER_SQL: &str = "UPDATE progress SET seq = max(seq, (SELECT max(seq) FROM message))";
     const MESSAGE_SQL: &str = "DELETE FROM message WHERE seq IN
-        (SELECT seq FROM outcome WHERE seq > ?1 AND seq <= ?2 AND answered AND at < ?3)";
-    const OUTCOME_SQL: &str = "DELETE FROM outcome WHERE seq > ?1 AND seq <= ?2 AND answered AND at < ?3";
+        (SELECT seq FROM outcome WHERE seq > ?1 AND seq <= ?2 AND answered AND coalesce(known_from, at) < ?3)";
+    const OUTCOME_SQL: &str = "DELETE FROM outcome
+        WHERE seq > ?1 AND seq <= ?2 AND answered AND coalesce(known_from, at) < ?3";
     let (end, over, any_due) = end_of_slice(connection, cursor, cutoffs)?;
     let mut slice = Slice { pruned: Pruned::default(), cursor: end, over };
     if any_due {
@@ -237,7 +238,7 @@ fn messages(connection: &Connection, cursor: i64, cutoffs: &Cutoffs) -> Result<S
 
 /// The last number that a slice takes after `cursor`, whether it is the last of all, and whether anything is due.
 fn end_of_slice(connection: &Connection, cursor: i64, cutoffs: &Cutoffs) -> Result<(i64, bool, bool), UnknownCause> {
-    const SQL: &str = "SELECT seq, at < ?2 OR (answered AND at < ?3) FROM outcome WHERE seq > ?1 ORDER BY seq LIMIT ?4";
+    const SQL: &str = "SELECT seq, at < ?2 OR (answered AND coalesce(known_from, at) < ?3) FROM outcome WHERE seq > ?1 ORDER BY seq LIMIT ?4";
     let mut look = connection.prepare_cached(SQL)?;
     let mut rows = look.query(params![cursor, cutoffs.body, cutoffs.message, LOOKS_PER_SLICE])?;
     let (mut end, mut looks, mut due) = (cursor, 0, 0);

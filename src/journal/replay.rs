@@ -121,7 +121,9 @@ impl Replay<'_> {
     fn spent(&mut self, sink: &mut impl FnMut(Record)) -> codec::Result<()> {
         const FIRST_SQL: &str =
             "SELECT coalesce((SELECT n FROM attempt WHERE started_at < ?1 ORDER BY n DESC LIMIT 1), 0)";
-        const SQL: &str = "SELECT a.account, a.corp, a.ended_at, m.seq IS NOT NULL, o.answered, o.at FROM attempt a
+        const SQL: &str =
+            "SELECT a.account, a.corp, a.ended_at, m.seq IS NOT NULL, o.answered, coalesce(o.known_from, o.at)
+            FROM attempt a
             LEFT JOIN message m ON m.seq = a.seq LEFT JOIN outcome o ON o.seq = a.seq
             WHERE a.n > ?1 AND NOT (a.class IS 'not_sent' AND a.why IS 'connect') ORDER BY a.n";
         let since = self.now - SPENT_WINDOW;
@@ -132,7 +134,11 @@ impl Replay<'_> {
         let mut rows = statement.query([before])?;
         while let Some(row) = rows.next()? {
             let ended_at = codec::maybe_time(row, 2)?.unwrap_or(self.now);
-            let is_live = row.get(3)? && self.is_live(row, 4)?;
+            let known_from = codec::maybe_time(row, 5)?.unwrap_or_default();
+            let is_live = row.get(3)?
+                && row.get(4).map(|answered: Option<bool>| {
+                    answered.is_none_or(|answered| self.is_known(answered, known_from))
+                })?;
             if ended_at >= since && !is_live {
                 let (account, corp) = (self.names.account(row, 0)?, self.names.corp(row, 1)?);
                 sink(Record::Spent { account, corp, ended_at });
@@ -141,11 +147,16 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Whether a message is live, by `answered, at` of its outcome, which are null where there is none.
-    fn is_live(&self, row: &Row<'_>, first: usize) -> codec::Result<bool> {
-        let Some(answered) = row.get::<_, Option<bool>>(first)? else { return Ok(true) };
-        let at = codec::time_out(row.get(first + 1)?);
-        Ok(!answered || self.now.since(at) < self.settings.dedup_window)
+    /// Whether the message of a row of [`with_outcome`] is live.
+    fn is_live(&self, row: &Row<'_>) -> codec::Result<bool> {
+        let Some(answered) = row.get(OUTCOME)? else { return Ok(true) };
+        let known_from = codec::maybe_time(row, KNOWN_FROM)?;
+        Ok(self.is_known(answered, known_from.unwrap_or(codec::time_out(row.get(OUTCOME + 1)?))))
+    }
+
+    /// Whether a message with an end is still live.
+    fn is_known(&self, answered: bool, known_from: Time) -> bool {
+        !answered || self.now.since(known_from) < self.settings.dedup_window
     }
 
     fn messages(&mut self, sink: &mut impl FnMut(Record)) -> codec::Result<()> {
@@ -154,7 +165,7 @@ impl Replay<'_> {
         let mut attempts = Attempts::default();
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            if !self.is_live(row, OUTCOME)? {
+            if !self.is_live(row)? {
                 continue;
             }
             let message: Message = codec::message(row, &mut self.names, Bytes::new())?;
@@ -166,7 +177,7 @@ impl Replay<'_> {
             let Some((outcome, answered)) = outcome(row)? else { continue };
             sink(Record::Finished { seq, outcome });
             if answered {
-                sink(Record::Answered { seq });
+                sink(Record::Answered { seq, known_from: codec::maybe_time(row, KNOWN_FROM)? });
             }
         }
         Ok(())
@@ -277,11 +288,14 @@ impl Attempts {
 /// Where the columns of the outcome begin in [`with_outcome`].
 pub(super) const OUTCOME: usize = codec::MESSAGE_COLUMNS_COUNT;
 
+/// And where it says from when on a repeat is known, if that is not the end.
+const KNOWN_FROM: usize = OUTCOME + 12;
+
 /// Every message with its outcome, whose columns are null where there is none.
 pub(super) fn with_outcome() -> String {
     format!(
         "SELECT {}, o.answered, o.at, o.state, o.msg_id, o.attempts, o.possibly_duplicate, o.fault_code,
-        o.fault_message, o.fault_field, o.sender_http, o.sender_code, o.sender_msg
+        o.fault_message, o.fault_field, o.sender_http, o.sender_code, o.sender_msg, o.known_from
         FROM {} LEFT JOIN outcome o ON o.seq = m.seq",
         codec::MESSAGE_COLUMNS,
         codec::MESSAGE_TABLES

@@ -10,7 +10,7 @@
 pub(super) const APPLICATION_ID: i64 = 0x5345_4e44;
 
 /// The version of the tables below. Raised by every change that an older program could not read or keep.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// What must be set before the first table, for the life of the file.
 pub(super) const BEFORE_TABLES: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;";
@@ -68,6 +68,13 @@ CREATE TABLE presence (
 CREATE TABLE cool_down (
     account TEXT PRIMARY KEY, at INTEGER NOT NULL, until INTEGER NOT NULL, times INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+/// `known_from` is when the broker had an answer that was long in coming: a repeat is known for a while from then on.
+/// `wall` is what the wall clock said at `time`.
+const LATE_ANSWERS: &str = "
+ALTER TABLE outcome ADD COLUMN known_from INTEGER;
+ALTER TABLE progress ADD COLUMN wall INTEGER;
 ";
 
 /// What version 1 had. A new file gets these, and then every step after them, so that it is like one that grew.
@@ -169,7 +176,7 @@ FROM history;
 ";
 
 /// The steps from each version to the next, beginning with the one from 1 to 2.
-pub(super) const STEPS: [&str; 3] = [
+pub(super) const STEPS: [&str; 4] = [
     "
 CREATE TABLE block (
     id INTEGER PRIMARY KEY,
@@ -189,6 +196,7 @@ ALTER TABLE command ADD COLUMN fingerprint BLOB;
 ",
     RETRY,
     CALLBACKS,
+    LATE_ANSWERS,
 ];
 
 // Whoever adds a step raises the version.

@@ -271,7 +271,8 @@ impl Store {
     fn shift_times(&mut self, nanos: i64, anchor: &Anchor) -> Result<(), CommitError> {
         const SHIFTS: [&str; 9] = [
             "UPDATE attempt SET started_at = max(0, started_at + ?1), ended_at = max(0, ended_at + ?1)",
-            "UPDATE outcome SET at = max(0, at + ?1), receipt_at = max(0, receipt_at + ?1)",
+            "UPDATE outcome SET at = max(0, at + ?1), receipt_at = max(0, receipt_at + ?1),
+                known_from = max(0, known_from + ?1)",
             "UPDATE history SET at = max(0, at + ?1), receipt_at = max(0, receipt_at + ?1)",
             "UPDATE command SET at = max(0, at + ?1)",
             "UPDATE retry SET at = max(0, at + ?1)",
@@ -345,11 +346,13 @@ fn write(
 }
 
 fn write_anchor(connection: &Connection, anchor: &Anchor) -> Result<(), UnknownCause> {
-    let Anchor { time, boot_id, since_boot } = anchor;
-    connection.prepare_cached("UPDATE progress SET time = ?1, boot_id = ?2, since_boot = ?3")?.execute(params![
+    const SQL: &str = "UPDATE progress SET time = ?1, boot_id = ?2, since_boot = ?3, wall = ?4";
+    let Anchor { time, boot_id, since_boot, wall } = anchor;
+    connection.prepare_cached(SQL)?.execute(params![
         codec::time_in(*time),
         boot_id,
-        codec::span_in(*since_boot)
+        codec::span_in(*since_boot),
+        codec::time_in(*wall)
     ])?;
     Ok(())
 }

@@ -177,9 +177,11 @@ pub enum Record {
         reply_to: Option<ReplyTo>,
         again: bool,
     },
-    /// The broker has the answer.
+    /// The broker has the answer. Where that is long after the end, a repeat is known for the window of deduplication
+    /// from then on.
     Answered {
         seq: Seq,
+        known_from: Option<Time>,
     },
     /// A request was refused, and that answer is due.
     Refused {

@@ -50,7 +50,8 @@ impl Printer {
                 let to = reply_to.as_ref().map(|to| format!(" to {}", to.topic)).unwrap_or_default();
                 format!("readdressed {seq}{to}{}", flag(*again, "again"))
             }
-            Record::Answered { seq } => format!("answered {seq}"),
+            Record::Answered { seq, known_from: None } => format!("answered {seq}"),
+            Record::Answered { seq, known_from: Some(at) } => format!("answered {seq} late: known from {at}"),
             Record::Refused { number, refusal, .. } => {
                 format!("refused {number} {} {:?}", refusal.fault.code.as_str(), refusal.fault.message)
             }

@@ -2,6 +2,7 @@
 
 use super::promises::{Promise, Violation, broken};
 use super::reports::{Reports, report};
+use crate::engine::EVIDENCE_KEPT;
 use crate::model::{
     Account, Block, Corp, Findings, Found, Hold, HoldId, LimitChange, LimitOverride, LimitScope, Lookup, Message,
     MessageId, MessagesReport, NotSent, OnDoubt, Outcome, Question, Receipt, Record, Refusal, Request, Retry, Scope,
@@ -25,9 +26,12 @@ pub struct Disk {
     pub reports: Reports,
     /// All shifts of all starts. Times are kept without them: each life wrote on an axis of its own, and one shift would
     /// be right for the last life only.
-    shifted_nanos: i128,
+    pub(super) shifted_nanos: i128,
     pub unfinished: usize,
     pub unanswered: usize,
+    pub(super) lives: u32,
+    /// What the clock shows.
+    pub(super) clock: Time,
     /// The clock at the last commit: what it showed, and the true time.
     pub anchor: Option<(Time, Time)>,
     /// What people said became of messages with an id.
@@ -40,10 +44,15 @@ pub struct Kept {
     pub message: Arc<Message>,
     pub attempts: Vec<Attempt>,
     pub outcome: Option<Outcome>,
-    /// The true time of its end.
-    finished: Time,
+    /// The true time of its end, or of its answer where that was clearly later: so long a repeat is known from then on.
+    pub(super) known_from: Time,
     pub answered: bool,
-    again: bool,
+    /// In which life it ended, and whether it was answered since.
+    pub(super) ended_in: u32,
+    pub(super) told: bool,
+    /// The latter on the journal's axis.
+    pub(super) counted_from: Option<Time>,
+    pub(super) again: bool,
     /// Whether a callback proves that it was sent.
     pub proven: bool,
 }
@@ -100,6 +109,9 @@ impl Disk {
 
     /// Takes one record at the true time `now`, and says which promise it breaks.
     pub fn append(&mut self, record: Record, dedup_window: Duration, now: Time) -> Result<(), Violation> {
+        if let Record::Finished { seq, .. } | Record::Readdressed { seq, .. } = &record {
+            self.still_there(*seq, dedup_window.max(EVIDENCE_KEPT))?;
+        }
         match record {
             Record::Accepted(message) => self.accepted(message, dedup_window, now)?,
             Record::Attempted { seq, attempt, at, account, corp, possibly_duplicate } => {
@@ -116,12 +128,7 @@ impl Disk {
             }
             Record::Finished { seq, outcome } => self.finished(seq, outcome, now)?,
             Record::Readdressed { seq, again, .. } => self.readdressed(seq, again)?,
-            Record::Answered { seq } => match self.messages.get_mut(&seq) {
-                Some(kept) if kept.outcome.is_some() => {
-                    self.unanswered -= usize::from(!std::mem::replace(&mut kept.answered, true));
-                }
-                _ => return broken(Promise::Kept, format!("{seq} is answered before it is finished")),
-            },
+            Record::Answered { seq, known_from } => self.answered(seq, known_from, now)?,
             Record::Refused { number, at, refusal } => {
                 self.unanswered += 1;
                 self.refusals.insert(number, KeptRefusal { at, refusal, answered: false });
@@ -169,23 +176,12 @@ impl Disk {
         Ok(())
     }
 
-    fn readdressed(&mut self, seq: Seq, again: bool) -> Result<(), Violation> {
-        let Some(kept) = self.messages.get_mut(&seq) else {
-            return broken(Promise::Durable, format!("a repeat of {seq}, which is not kept"));
-        };
-        if again {
-            kept.again = true;
-            self.unanswered += usize::from(std::mem::take(&mut kept.answered));
-        }
-        Ok(())
-    }
-
     fn accepted(&mut self, message: Arc<Message>, dedup_window: Duration, now: Time) -> Result<(), Violation> {
         let seq = message.seq;
         if self.messages.last_key_value().is_some_and(|(last, _)| *last >= seq) {
             return broken(Promise::Durable, format!("number {seq} was used before"));
         }
-        let known = |kept: &&Kept| kept.outcome.is_none() || kept.finished + dedup_window > now + COMMIT_MAX;
+        let known = |kept: &&Kept| kept.outcome.is_none() || kept.known_from + dedup_window > now + COMMIT_MAX;
         let again = self.same_as(&message.request).filter(known).last();
         match (again, message.retry) {
             (Some(kept), None) => return broken(Promise::Once, format!("{seq} is {} again", kept.message.seq)),
@@ -199,7 +195,10 @@ impl Disk {
             message,
             attempts: Vec::new(),
             outcome: None,
-            finished: now,
+            known_from: now,
+            ended_in: self.lives,
+            told: false,
+            counted_from: None,
             answered: false,
             again: false,
             proven: false,
@@ -374,8 +373,9 @@ impl Disk {
         if let Some(queue) = self.queues.get_mut(&kept.message.request.account) {
             queue.remove(&kept.rank());
         }
+        (kept.ended_in, kept.told, kept.counted_from) = (self.lives, false, None);
         kept.outcome = Some(Outcome { at: moved(outcome.at, -self.shifted_nanos), ..outcome });
-        kept.finished = now;
+        kept.known_from = now;
         self.unfinished -= usize::from(!is_correction);
         self.unanswered += usize::from(!is_correction || std::mem::take(&mut kept.answered));
         Ok(())
@@ -392,6 +392,7 @@ impl Disk {
 
     /// A new life begins: brings all times onto the axis that it writes by, in one commit with its clock.
     pub fn begin_life(&mut self, clock: Time, now: Time, shift_nanos: i128) {
+        self.lives += 1;
         self.anchor = Some((clock, now));
         self.shifted_nanos += shift_nanos;
     }
@@ -410,7 +411,7 @@ impl Disk {
         let age = |at: Time| now.since(moved(at, self.shifted_nanos));
         let is_live = |kept: &Kept| match &kept.outcome {
             None => true,
-            Some(outcome) => !kept.answered || age(outcome.at) < dedup_window,
+            Some(outcome) => !kept.answered || age(kept.counted_from.unwrap_or(outcome.at)) < dedup_window,
         };
         for kept in self.messages.values().filter(|kept| !is_live(kept)) {
             for attempt in &kept.attempts {
@@ -461,7 +462,8 @@ impl Disk {
             records.push(Record::Readdressed { seq, reply_to: None, again: true });
         }
         if kept.answered {
-            records.push(Record::Answered { seq });
+            records
+                .push(Record::Answered { seq, known_from: kept.counted_from.map(|at| moved(at, self.shifted_nanos)) });
         }
     }
 }

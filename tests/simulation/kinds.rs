@@ -118,8 +118,9 @@ impl Counts {
             FaultKind::Online(_, false) => Kind::AccountOffline,
             FaultKind::Move(..) => Kind::AccountMoved,
             FaultKind::StorageLow(true) => Kind::StorageLow,
-            // A crash counts when it comes. A server is silent in long outages only. What ends a fault is none.
+            // A crash counts when it comes. A server is silent, and the broker away, in long outages only. What ends a fault is none.
             FaultKind::Crash(_)
+            | FaultKind::BrokerAway(_)
             | FaultKind::Server(_, Mood::Silent | Mood::Up)
             | FaultKind::Online(_, true)
             | FaultKind::StorageLow(false) => return,

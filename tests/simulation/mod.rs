@@ -6,6 +6,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a check picks the few cases that it is about")]
 
+mod broker_away;
 mod callbacks;
 mod clocks;
 pub(crate) mod disk;
@@ -21,6 +22,7 @@ mod scenario;
 mod seeds;
 mod server;
 mod trace;
+mod window;
 mod world;
 
 use crate::engine::Sabotage;
@@ -125,7 +127,7 @@ fn the_same_seed_gives_the_same_trace() {
 }
 
 /// Deliberate mistakes with the promises that each may break: the first one seen names it. What shows only in a long
-/// outage is in [`outage::MISTAKES`].
+/// outage is in [`outage::MISTAKES`] and [`broker_away::MISTAKE`].
 const MISTAKES: [(Sabotage, &[Promise]); 33] = [
     (Sabotage::AcceptWithoutRecord, &[Promise::Kept, Promise::Durable]),
     (Sabotage::AnswerClosedEarly, &[Promise::Kept]),
@@ -176,7 +178,8 @@ fn every_deliberate_mistake_is_noticed() {
     }
     assert!(missed.is_empty(), "{missed:#?}");
     let of_outages = outage::MISTAKES.into_iter().map(|(mistake, _)| mistake);
-    let all: BTreeSet<Sabotage> = MISTAKES.into_iter().map(|(mistake, _)| mistake).chain(of_outages).collect();
+    let all: BTreeSet<Sabotage> =
+        MISTAKES.into_iter().map(|(mistake, _)| mistake).chain(of_outages).chain([broker_away::MISTAKE.0]).collect();
     assert_eq!(all.len(), Sabotage::ALL.len(), "every mistake is tried");
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Broker {
     intake_open: bool,
     pub(super) unacknowledged: BTreeSet<usize>,
     outgoing_up: bool,
+    /// Before then nothing connects.
+    back_at: Time,
     outgoing: u64,
     /// Answers that reached their publisher, and how often.
     pub(super) answers: BTreeMap<Outgoing, u32>,
@@ -39,6 +41,7 @@ impl Default for Broker {
             intake_open: true,
             unacknowledged: BTreeSet::new(),
             outgoing_up: false,
+            back_at: Time::default(),
             outgoing: 0,
             answers: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
@@ -113,9 +116,14 @@ impl World {
 
     pub(super) fn reconnect(&mut self) {
         let incoming = self.random.millis(1, 300);
-        self.schedule(incoming, Event::IncomingUp { generation: self.broker.incoming });
+        self.schedule_connection(incoming, Event::IncomingUp { generation: self.broker.incoming });
         let outgoing = self.random.millis(1, 300);
-        self.schedule(outgoing, Event::OutgoingUp { generation: self.broker.outgoing });
+        self.schedule_connection(outgoing, Event::OutgoingUp { generation: self.broker.outgoing });
+    }
+
+    /// So much later, but not before the broker is back.
+    fn schedule_connection(&mut self, after: Duration, event: Event) {
+        self.schedule_at((self.now + after).max(self.broker.back_at + after), event);
     }
 
     fn is_weak(&self, packet: usize) -> bool {
@@ -184,13 +192,19 @@ impl World {
         self.trace.counts.fault(&fault);
         match fault {
             FaultKind::Crash(steps) => self.crash_soon(steps),
-            FaultKind::DropIncoming => self.drop_incoming(),
+            FaultKind::DropIncoming => {
+                let away = self.random.seconds(0, 5);
+                self.drop_incoming(away);
+            }
             FaultKind::DropOutgoing => {
-                self.broker.outgoing += 1;
-                self.broker.outgoing_up = false;
-                self.input(Input::Connected(false));
                 let away = self.random.seconds(0, 20);
-                self.schedule(away, Event::OutgoingUp { generation: self.broker.outgoing });
+                self.drop_outgoing(away);
+            }
+            FaultKind::BrokerAway(away) => {
+                self.broker.back_at = self.now + away;
+                let (incoming, outgoing) = (self.random.seconds(0, 40), self.random.seconds(0, 40));
+                self.drop_incoming(incoming);
+                self.drop_outgoing(outgoing);
             }
             FaultKind::Server(server, mood) => self.moods[server] = mood,
             FaultKind::Online(account, online) => {
@@ -205,11 +219,17 @@ impl World {
         }
     }
 
-    fn drop_incoming(&mut self) {
+    fn drop_incoming(&mut self, away: Duration) {
         self.broker.incoming += 1;
         self.broker.incoming_up = false;
-        let away = self.random.seconds(0, 5);
-        self.schedule(away, Event::IncomingUp { generation: self.broker.incoming });
+        self.schedule_connection(away, Event::IncomingUp { generation: self.broker.incoming });
+    }
+
+    fn drop_outgoing(&mut self, away: Duration) {
+        self.broker.outgoing += 1;
+        self.broker.outgoing_up = false;
+        self.input(Input::Connected(false));
+        self.schedule_connection(away, Event::OutgoingUp { generation: self.broker.outgoing });
     }
 
     fn arrival(&mut self, request: usize) -> Result<(), Violation> {
@@ -292,7 +312,8 @@ impl World {
                 self.broker.intake_open = open;
                 if open && self.bridge.is_some() {
                     // Opening it again means to connect anew: only that brings back what was left with the broker.
-                    self.drop_incoming();
+                    let away = self.random.seconds(0, 5);
+                    self.drop_incoming(away);
                 }
             }
             Action::Lookup(lookup) => {

@@ -66,6 +66,8 @@ pub enum FaultKind {
     Crash(u32),
     DropIncoming,
     DropOutgoing,
+    /// Both at once, and for so long nothing connects.
+    BrokerAway(Duration),
     Server(usize, Mood),
     Online(usize, bool),
     Move(usize, Corp),

@@ -233,7 +233,7 @@ impl World {
         self.schedule_at(self.now + after, event);
     }
 
-    fn schedule_at(&mut self, at: Time, event: Event) {
+    pub(super) fn schedule_at(&mut self, at: Time, event: Event) {
         self.event_last += 1;
         self.events.insert((at, self.event_last), event);
     }
@@ -354,6 +354,7 @@ impl World {
                 let until = *at + self.settings.limits.cool_down;
                 self.cooling.insert(kept.message.request.account.clone(), (self.life, until));
             }
+            self.disk.clock = self.clock();
             self.disk.append(record.clone(), self.settings.messages.dedup_window, self.now)?;
         }
         self.disk.anchor = Some((self.clock(), self.now));
@@ -366,7 +367,7 @@ impl World {
             Record::EventPublished { number } if !self.broker.acknowledged.contains(&Outgoing::Event(*number)) => {
                 broken(Promise::Kept, format!("event {number} is closed and the broker does not have it"))
             }
-            Record::Answered { seq } if !self.broker.acknowledged.contains(&Outgoing::Answer(*seq)) => {
+            Record::Answered { seq, .. } if !self.broker.acknowledged.contains(&Outgoing::Answer(*seq)) => {
                 broken(Promise::Kept, format!("the answer of {seq} is closed and the broker does not have it"))
             }
             Record::Attempted { seq, corp, at, account, .. } => {

@@ -167,7 +167,8 @@ impl Bench {
     }
 
     async fn commit_with(&mut self, is_anchored: bool) {
-        let anchor = Anchor { time: self.now, boot_id: "boot".to_owned(), since_boot: Duration::from_secs(9) };
+        let (boot_id, since_boot) = ("boot".to_owned(), Duration::from_secs(9));
+        let anchor = Anchor { time: self.now, boot_id, since_boot, wall: self.now };
         let window = settings(self.directory.path()).dedup_window;
         let live: Vec<&Life> = self.model.lives.values().filter(|life| life.is_live(self.now, window)).collect();
         let load: Vec<Seq> = live.iter().rev().map(|life| life.message.seq).collect();
@@ -242,7 +243,7 @@ impl Bench {
             }
             Step::Answer(which) => {
                 let life = self.pick(which, |life| life.outcome.is_some() && !life.answered)?;
-                Some(Record::Answered { seq: life.message.seq })
+                Some(Record::Answered { seq: life.message.seq, known_from: which.is_multiple_of(2).then_some(at) })
             }
             Step::Refuse(refusal) => {
                 Some(Record::Refused { number: self.model.last.refusal + 1, at, refusal: Arc::from(refusal) })

@@ -117,7 +117,7 @@ fn finished(seq: u64, at: Time) -> Record {
 }
 
 fn answered(seq: u64) -> Record {
-    Record::Answered { seq: Seq(seq) }
+    Record::Answered { seq: Seq(seq), known_from: None }
 }
 
 /// All that happens to a message that is sent at once.

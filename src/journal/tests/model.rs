@@ -18,6 +18,7 @@ pub(super) struct Life {
     pub(super) attempts: Vec<(Record, Option<Record>)>,
     pub(super) outcome: Option<Outcome>,
     pub(super) answered: bool,
+    pub(super) known_from: Option<Time>,
     pub(super) body_erased: bool,
 }
 
@@ -26,8 +27,15 @@ impl Life {
         self.attempts.last().is_some_and(|(_, end)| end.is_none())
     }
 
+    fn close(&mut self, known_from: Option<Time>) {
+        self.answered = true;
+        self.known_from = known_from.or(self.known_from);
+    }
+
     pub(super) fn is_live(&self, now: Time, dedup_window: Duration) -> bool {
-        self.outcome.as_ref().is_none_or(|outcome| !self.answered || now.since(outcome.at) < dedup_window)
+        self.outcome
+            .as_ref()
+            .is_none_or(|outcome| !self.answered || now.since(self.known_from.unwrap_or(outcome.at)) < dedup_window)
     }
 }
 
@@ -66,7 +74,7 @@ impl Model {
                 self.last.seq = message.seq;
                 let message = Arc::unwrap_or_clone(message);
                 let (attempts, outcome) = (Vec::new(), None);
-                let life = Life { message, attempts, outcome, answered: false, body_erased: false };
+                let life = Life { message, attempts, outcome, answered: false, known_from: None, body_erased: false };
                 self.lives.insert(life.message.seq, life);
             }
             Record::Blocked(block) => {
@@ -91,13 +99,14 @@ impl Model {
                 let life = self.life(seq);
                 life.outcome = Some(outcome);
                 life.answered = false;
+                life.known_from = None;
             }
             Record::Readdressed { seq, reply_to, again } => {
                 let life = self.life(seq);
                 life.message.request.origin.reply_to = reply_to;
                 life.answered &= !again;
             }
-            Record::Answered { seq } => self.life(seq).answered = true,
+            Record::Answered { seq, known_from } => self.life(seq).close(known_from),
             Record::Refused { number, at, refusal } => {
                 self.last.refusal = number;
                 self.refusals.insert(number, (at, refusal));
@@ -173,11 +182,10 @@ impl Model {
                 records.push(attempted.clone());
                 records.extend(ended.clone());
             }
-            if let Some(outcome) = life.outcome.clone() {
-                records.push(Record::Finished { seq, outcome });
-            }
+            let Some(outcome) = life.outcome.clone() else { continue };
+            records.push(Record::Finished { seq, outcome });
             if life.answered {
-                records.push(Record::Answered { seq });
+                records.push(Record::Answered { seq, known_from: life.known_from });
             }
         }
         for (number, (at, refusal)) in &self.refusals {

@@ -51,7 +51,8 @@ async fn what_was_committed_survives_a_crash_and_the_anchor_with_it() {
     let (directory, copy) = (directory(), super::directory());
     let journal = open(directory.path());
     assert!(journal.was_clean() && journal.anchor().is_none());
-    let anchor = Anchor { time: START, boot_id: "a boot".to_owned(), since_boot: Duration::from_millis(1234) };
+    let anchor =
+        Anchor { time: START, boot_id: "a boot".to_owned(), since_boot: Duration::from_millis(1234), wall: START };
     let records = vec![accepted(7, START)];
     let batch = Batch {
         records,
@@ -80,10 +81,10 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     let directory = directory();
     open(directory.path()).close().await.expect("a clean end");
     let path = settings(directory.path()).path;
-    Connection::open(&path).and_then(|file| file.pragma_update(None, "user_version", 5)).expect("a newer schema");
+    Connection::open(&path).and_then(|file| file.pragma_update(None, "user_version", 6)).expect("a newer schema");
     let before = std::fs::read(&path).expect("the file");
     let refused = Journal::open(settings(directory.path()));
-    assert!(matches!(refused, Err(OpenError::Newer { found: 5, known: 4, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(OpenError::Newer { found: 6, known: 5, .. })), "{refused:?}");
     assert_eq!(std::fs::read(&path).expect("the file"), before);
 }
 
@@ -325,7 +326,8 @@ async fn times_move_along_when_the_wall_clock_was_set_and_wishes_stay() {
     let journal = open(directory.path());
     let records = [super::life(1, START), vec![accepted(2, START), super::attempted(2, 1, START)]].concat();
     journal.commit(Batch { records, ..Batch::default() }).await.expect("a commit");
-    let anchor = Anchor { time: START + HOUR, boot_id: "a boot".to_owned(), since_boot: Duration::from_secs(9) };
+    let (boot_id, since_boot) = ("a boot".to_owned(), Duration::from_secs(9));
+    let anchor = Anchor { time: START + HOUR, boot_id, since_boot, wall: START + 2 * HOUR };
     let hour_nanos = i128::try_from(HOUR.as_nanos()).expect("an hour");
     journal.shift_times(hour_nanos, anchor.clone()).await.expect("a shift");
     drop(journal);

@@ -67,6 +67,24 @@ async fn a_message_moves_to_the_history_once_nobody_needs_it_live() {
 }
 
 #[tokio::test]
+async fn a_message_that_was_answered_late_stays_for_a_window_from_then_on() {
+    let directory = directory();
+    let journal = open(directory.path());
+    commit(&journal, vec![accepted(1, START), attempted(1, 1, START), ended(1, 1, START), finished(1, START)]).await;
+    let late = START + 2 * HOUR;
+    commit(&journal, vec![Record::Answered { seq: Seq(1), known_from: Some(late) }]).await;
+    // A repeat is answered within that window, and changes nothing about it.
+    let again = Record::Readdressed { seq: Seq(1), reply_to: None, again: true };
+    assert_eq!(prune(&journal, late + HOUR).await.messages_moved, 0);
+    commit(&journal, vec![again, answered(1)]).await;
+    let replay = replayed(&journal, late + HOUR - MINUTE);
+    assert_eq!(replay.last(), Some(&Record::Answered { seq: Seq(1), known_from: Some(late) }));
+    assert_eq!(replayed(&journal, late + HOUR), []);
+    assert_eq!(prune(&journal, late + HOUR + MINUTE).await.messages_moved, 0);
+    assert_eq!(prune(&journal, late + HOUR + 2 * MINUTE).await.messages_moved, 1);
+}
+
+#[tokio::test]
 async fn attempts_of_messages_that_are_gone_still_count_for_the_hour() {
     let directory = directory();
     let mut settings = settings(directory.path());

@@ -16,4 +16,6 @@ ALTER TABLE outcome DROP COLUMN receipt_text;
 ALTER TABLE history DROP COLUMN receipt_at;
 ALTER TABLE history DROP COLUMN receipt_error;
 ALTER TABLE history DROP COLUMN receipt_text;
+ALTER TABLE outcome DROP COLUMN known_from;
+ALTER TABLE progress DROP COLUMN wall;
 PRAGMA user_version = 1;
