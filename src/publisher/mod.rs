@@ -142,12 +142,7 @@ pub fn start(
     let will = state(&topics, "offline");
     let (seen_set, seen) = mpsc::channel(SEEN_MAX);
     let (outlet, connection) =
-        mqtt::connect_outgoing_and_look(settings, &will, stored(&topics, seen_set), move |event| {
-            if events.try_send(event).is_err() {
-                // Only possible once the publisher is gone: the channel has room for every open publish.
-                telemetry::publisher_gone();
-            }
-        })?;
+        mqtt::connect_outgoing_and_look(settings, &will, stored(&topics, seen_set), passed_on(events))?;
     let drops = Drops::default();
     let board = Arc::new(Board::default());
     let (stop, stop_seen) = oneshot::channel();
@@ -173,6 +168,20 @@ pub fn start(
         Waiting { answers: answers_due, reported: reported_due, replies: replies_due, notices: notices_due, seen };
     let task = tokio::spawn(run(desk, connection, due, events_seen, stop_seen));
     Ok((Publisher { answers, reported, notices, replies, board, drops }, Running { stop, task }))
+}
+
+/// Hands over what happens on the connection. What the broker says of itself comes again and again, and goes only where
+/// it takes no room from the rest: the publisher may wait for the bridge, and that for a disk, for days.
+fn passed_on(events: mpsc::Sender<OutgoingEvent>) -> impl FnMut(OutgoingEvent) {
+    move |event| {
+        if matches!(event, OutgoingEvent::Broker(_)) && events.capacity() <= events.max_capacity() / 2 {
+            return;
+        }
+        if events.try_send(event).is_err() {
+            // Only possible once the publisher is gone: the channel has room for every open publish.
+            telemetry::publisher_gone();
+        }
+    }
 }
 
 /// Tells of the statuses that the broker still has from before a connection.

@@ -56,11 +56,9 @@ fn an_answer_has_two_keys_when_it_was_sent() {
 }
 
 #[test]
-fn an_answer_echoes_any_id_exactly_and_spells_a_string_in_the_shortest_way() {
+fn an_answer_echoes_any_id_exactly() {
     let sent = outcome(State::Sent, None);
-    let spelled = MessageId::from_json(r#""wx\u0049\/\ud83d\ude00""#);
-    assert_eq!(text(&answer(&spelled, &sent)), r#"{"id":"wxI/😀","msgId":null}"#);
-    for id in [r#""a\"b\\c""#, "1e999", "12345678901234567890.10", "-0", "\"\u{202E}\""] {
+    for id in [r#""wx\u0049\/\ud83d\ude00""#, "1e999", "12345678901234567890.10", "-0", "\"\u{202E}\""] {
         assert_eq!(text(&answer(&MessageId::from_json(id), &sent)), format!(r#"{{"id":{id},"msgId":null}}"#));
     }
 }
@@ -113,7 +111,7 @@ fn an_event_tells_of_a_message_without_its_content() {
     let plain = send_event(&event(Some(State::Queued)), Some(&message()));
     assert_eq!(
         text(&plain),
-        r#"{"seq":42,"id":"ab","account":"168","conversation":"R:1","type":"roomAt","state":"queued","at":"2023-11-14T22:13:20.123Z","attempt":0}"#
+        r#"{"seq":42,"id":"a\u0062","account":"168","conversation":"R:1","type":"roomAt","state":"queued","at":"2023-11-14T22:13:20.123Z","attempt":0}"#
     );
     let mut message = message();
     message.request.origin.weak = true;
@@ -126,7 +124,7 @@ fn an_event_tells_of_a_message_without_its_content() {
     ended.outcome = Some(Arc::new(Outcome { msg_id: Some(Box::from("M")), ..outcome(State::Failed, Some(fault)) }));
     assert_eq!(
         text(&send_event(&ended, Some(&message))),
-        r#"{"seq":42,"id":"ab","account":"168","conversation":"R:1","type":"roomAt","state":"failed","at":"2023-11-14T22:13:20.123Z","attempt":2,"possiblyDuplicate":true,"msgId":"M","error":{"code":"REFUSED","message":"no","retryable":false,"sender":{"http":200,"code":1,"msg":"x"}},"tag":"上午","weak":true}"#
+        r#"{"seq":42,"id":"a\u0062","account":"168","conversation":"R:1","type":"roomAt","state":"failed","at":"2023-11-14T22:13:20.123Z","attempt":2,"possiblyDuplicate":true,"msgId":"M","error":{"code":"REFUSED","message":"no","retryable":false,"sender":{"http":200,"code":1,"msg":"x"}},"tag":"上午","weak":true}"#
     );
 }
 
