@@ -279,7 +279,7 @@ pub(super) const DEFAULT_PRIORITY: u8 = 4;
 pub(super) fn dedup_key(request: &Request) -> DedupKey {
     let Origin { suffix, .. } = &request.origin;
     let mut digest = Sha256::new();
-    for part in [suffix.as_deref().unwrap_or_default(), request.account.as_str(), request.id.as_json()] {
+    for part in [suffix.as_deref().unwrap_or_default(), request.account.as_str(), &request.id.key()] {
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part);
     }
@@ -288,7 +288,7 @@ pub(super) fn dedup_key(request: &Request) -> DedupKey {
 }
 
 pub(super) fn id_key(id: &MessageId) -> IdKey {
-    digest_key(id.as_json())
+    digest_key(&id.key())
 }
 
 /// A digest of a conversation's id; conversations are told apart within one account only.

@@ -100,7 +100,7 @@ pub(super) fn label<'a>(path: &str, raw: &'a str) -> Result<Cow<'a, str>, Fault>
     printable(path, within(path, text(path, raw)?, NAME_BYTES_MAX)?)
 }
 
-/// A message id, as it is echoed.
+/// A message id, kept as it was written.
 pub(super) fn message_id(path: &str, raw: &str) -> Result<MessageId, Fault> {
     if is_number(raw) {
         within(path, Cow::Borrowed(raw), NAME_BYTES_MAX)?;

@@ -6,7 +6,7 @@
 use super::ReadError;
 use super::codec;
 use super::query::{HISTORY, MESSAGE, Reader, Row, Rows};
-use crate::model::{Account, Page, Selection, State};
+use crate::model::{Account, MessageId, Page, Selection, State};
 use std::collections::BTreeSet;
 
 /// Rows that one question looks at: a reader that takes long keeps the log from shrinking, and others waiting.
@@ -145,7 +145,7 @@ fn meets(row: &rusqlite::Row<'_>, wanted: Wanted<'_>) -> codec::Result<bool> {
     let Wanted { selection, members, states } = wanted;
     let text = |index: usize| row.get_ref(index)?.as_str_or_null().map_err(rusqlite::Error::from);
     if let Some(id) = &selection.id
-        && text(1)? != Some(id.as_json())
+        && text(1)?.map(MessageId::from_json).as_ref() != Some(id)
     {
         return Ok(false);
     }

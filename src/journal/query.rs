@@ -182,14 +182,18 @@ struct Find<'a> {
     account: Option<&'a Account>,
 }
 
+/// Whether a row has the id whose key is `?2` and whose text, if it is a string, is `?3`: ids are kept as they were
+/// written, and those with an escape may have been written in another way.
+const SAME_ID: &str = "(m.id = ?2 OR instr(m.id, '\\') > 0 AND m.id ->> '$' = ?3)";
+
 impl Find<'_> {
     fn by_number(&mut self, known: &[Seq], found: &mut Found) -> codec::Result<()> {
-        let sql = format!("{MESSAGE} WHERE m.seq = ?1 AND m.id = ?2 AND (?3 IS NULL OR m.account = ?3)");
+        let sql = format!("{MESSAGE} WHERE m.seq = ?1 AND {SAME_ID} AND (?4 IS NULL OR m.account = ?4)");
         let mut statement = self.rows.connection.prepare_cached(&sql)?;
         let account = self.account.map(Account::as_str);
         for seq in known.iter().rev().take(FOUND_MAX as usize) {
             let Ok(seq) = i64::try_from(seq.0) else { continue };
-            let mut rows = statement.query((seq, self.id.as_json(), account))?;
+            let mut rows = statement.query((seq, self.id.key(), self.id.to_text(), account))?;
             while let Some(row) = rows.next()? {
                 found.rows.push(self.rows.row(row)?);
             }
@@ -205,11 +209,11 @@ impl Find<'_> {
         let after = last.saturating_sub(ROWS_MAX);
         found.complete &= after < first;
         let sql = format!(
-            "{select} WHERE m.rowid > ?1 AND m.id = ?2 AND (?3 IS NULL OR m.account = ?3) ORDER BY m.rowid DESC LIMIT ?4"
+            "{select} WHERE m.rowid > ?1 AND {SAME_ID} AND (?4 IS NULL OR m.account = ?4) ORDER BY m.rowid DESC LIMIT ?5"
         );
         let mut statement = self.rows.connection.prepare_cached(&sql)?;
         let account = self.account.map(Account::as_str);
-        let mut rows = statement.query((after, self.id.as_json(), account, FOUND_MAX))?;
+        let mut rows = statement.query((after, self.id.key(), self.id.to_text(), account, FOUND_MAX))?;
         while let Some(row) = rows.next()? {
             found.rows.push(self.rows.row(row)?);
         }

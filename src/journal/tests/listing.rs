@@ -97,6 +97,41 @@ async fn an_id_is_shown_as_it_was_sent_and_as_its_text_where_a_reader_would_chan
 }
 
 #[tokio::test]
+async fn an_id_is_found_however_it_is_spelled() {
+    let directory = directory();
+    let journal = open(directory.path());
+    let kept = [r#""a\/b""#, r#""a/b""#, r#""a\"b""#, r#""\u0061\u0022b""#, "1e2", r#""1e2""#];
+    let with_id = |(seq, id): (u64, &str)| {
+        let mut message = message(seq, START);
+        message.request.id = MessageId::from_json(id);
+        Record::Accepted(Arc::new(message))
+    };
+    commit(&journal, (1..).zip(kept).map(with_id).collect()).await;
+    let reader = journal.reader().expect("a reader");
+    let asked = [
+        (r#""\u0061/b""#, vec![2, 1]),
+        (r#""a/b""#, vec![2, 1]),
+        (r#""a\u0022b""#, vec![4, 3]),
+        (r#""a\b""#, vec![]),
+        ("1e2", vec![5]),
+        (r#""1\u00652""#, vec![6]),
+        ("100", vec![]),
+    ];
+    for (id, found) in asked {
+        let ask = |question| match reader.answer(&Lookup { number: 1, question }).result {
+            Ok(Findings::Reports(reports)) => reports.messages.iter().map(|message| message.seq).collect::<Vec<_>>(),
+            other => panic!("{id}: {other:?}"),
+        };
+        let get = |known: Vec<Seq>| Question::Get { id: MessageId::from_json(id), account: None, known };
+        assert_eq!(ask(get(Vec::new())), found, "{id}");
+        assert_eq!(ask(get((1..=6).map(Seq).collect())), found, "{id}, by number");
+        let selection = Selection::of_id(MessageId::from_json(id), None);
+        let list = Question::List { selection, members: BTreeSet::new(), states: Vec::new(), page: page(9) };
+        assert_eq!(ask(list), found, "{id}, in a list");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_shows_each_attempt_and_how_it_ended() {
     let directory = directory();
     let journal = open(directory.path());
