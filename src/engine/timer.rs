@@ -64,9 +64,9 @@ impl Engine {
         self.expect_directory(account);
     }
 
-    /// The broker has an answer. The first one counts where it is clearly later than the end, and any that is later than
-    /// the window of deduplication: that window begins anew, and its beginning is returned. Who did not hear that a
-    /// message was taken did not hear of its end either, and brings it again.
+    /// The broker has an answer. The first one counts where it is clearly later than the end, and any that is later
+    /// than the window of deduplication: that window begins anew, and its beginning is returned. Who did not hear that
+    /// a message was taken did not hear of its end either, and brings it again.
     pub(super) fn close_answer(&mut self, seq: Seq) -> Option<Time> {
         let (window, forgets) = (self.settings.messages.dedup_window, self.sabotaged(Sabotage::LateAnswerForgotten));
         let past = self.past.get_mut(&seq)?;
@@ -99,7 +99,7 @@ impl Engine {
             match self.past.get(&seq) {
                 // It was corrected since, or answered late, and stands in the line once more.
                 Some(past) if past.at > at => {}
-                // The broker was away for the whole window: it stays known, and stands in the line again with its answer.
+                // The broker was away for the whole window: it stays known, and comes into the line with its answer.
                 Some(past) if !past.answered => {}
                 Some(past) => {
                     self.ids.remove(past.dedup, seq);

@@ -24,7 +24,8 @@ pub(super) struct Append<'a> {
     /// What was run so far: looking a statement up by its text costs about as much as running it.
     prepared: Vec<(&'static str, CachedStatement<'a>)>,
     open: &'a mut OpenAttempts,
-    /// Answers that were closed and are not written yet, with what is written of late ones: neighbours take one statement.
+    /// Answers that were closed and are not written yet, with what is written of late ones: neighbours take one
+    /// statement.
     answered: BTreeMap<Seq, Option<Time>>,
     /// The message whose attempt ended last: it is there.
     ended_last: Option<Seq>,

@@ -470,9 +470,8 @@ pub struct Job {
     pub sender: SenderName,
     pub kind: Arc<str>,
     pub body: Bytes,
-    /// Not before then.
+    /// Not before `at`, and before `expires_at`.
     pub at: Time,
-    /// And before then.
     pub expires_at: Time,
 }
 

@@ -56,8 +56,8 @@ impl fmt::Display for Seq {
 
 /// The publisher's `id`, as the JSON text it was written in, so that it is echoed exactly.
 ///
-/// Two are equal when they are the same string or the same text of a number: `"a\/b"` is `"a/b"`, because publishers and
-/// operators have libraries that spell differently.
+/// Two are equal when they are the same string or the same text of a number: `"a\/b"` is `"a/b"`, because publishers
+/// and operators have libraries that spell differently.
 ///
 /// Invariant: the text is one JSON string of 1 to 128 bytes without control characters, or one JSON number.
 #[derive(Clone, Debug)]
