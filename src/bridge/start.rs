@@ -24,15 +24,16 @@ pub struct Resumed {
 }
 
 /// Within one boot of the machine the time that passed is the difference of two readings of `CLOCK_BOOTTIME`; across
-/// boots only the wall clock can tell, by two readings too: the journal's time neither follows it when it is set nor
-/// counts a sleep. One that stands before what it was then counts as no time at all.
+/// boots only the wall clock can tell, by its reading then and by the journal's time, which neither follows it when it
+/// is set nor counts a sleep: the smaller of the two differences, since either clock may have been wrong. One that
+/// stands before what it was then counts as no time at all.
 /// Time goes on from there, unless the wall clock says something else: then the journal's times move along.
 pub fn resume_time(anchor: Option<&Anchor>, wall: Time, reading: &BootReading) -> Resumed {
     let Some(anchor) = anchor else { return Resumed { now: wall, shift_nanos: 0 } };
     let elapsed = if anchor.boot_id == reading.boot_id && !reading.boot_id.is_empty() {
         reading.since_boot.saturating_sub(anchor.since_boot)
     } else {
-        wall.since(anchor.wall)
+        wall.since(anchor.wall).min(wall.since(anchor.time))
     };
     let expected = anchor.time + elapsed;
     if wall.since(expected) <= DRIFT_MAX && expected.since(wall) <= DRIFT_MAX {
@@ -181,5 +182,9 @@ mod tests {
         let Resumed { now, shift_nanos } = resume_time(Some(&anchor), wall, &reading("b", 5));
         // A minute has passed, and all that was written is moved to where the wall clock stands.
         assert_eq!((now, shift_nanos), (wall, 90_000_000_000_000));
+        // Nor does one that was set back meanwhile, and is right again.
+        let anchor = Anchor { wall: Time::from_millis(10_000_000), ..anchor };
+        let wall = Time::from_millis(100_060_000);
+        assert_eq!(resume_time(Some(&anchor), wall, &reading("b", 5)), Resumed { now: wall, shift_nanos: 0 });
     }
 }
