@@ -15,7 +15,7 @@ use super::state::{State, StateError};
 use crate::cli::client::{Client, News};
 use crate::cli::stop::StopSignals;
 use crate::clock::Clock;
-use crate::model::Time;
+use crate::model::{MessageId, Time};
 use crate::mqtt::Packet;
 use crate::mqtt::topics::Topics;
 use bytes::Bytes;
@@ -110,7 +110,8 @@ struct Tried {
 
 pub(super) struct Delivery<'a> {
     parts: Parts<'a>,
-    by_id: BTreeMap<&'a str, usize>,
+    /// By the keys of their ids.
+    by_id: BTreeMap<String, usize>,
     answer_topic: String,
     tried: BTreeMap<usize, Tried>,
     tokens: BTreeMap<u64, usize>,
@@ -130,7 +131,7 @@ impl<'a> Delivery<'a> {
     pub(super) fn new(parts: Parts<'a>) -> Self {
         let now = parts.clock.now();
         Self {
-            by_id: parts.items.iter().enumerate().map(|(position, item)| (item.id.as_str(), position)).collect(),
+            by_id: parts.items.iter().enumerate().map(|(position, item)| (item.key(), position)).collect(),
             answer_topic: parts.topics.answer(Some(parts.suffix)),
             tried: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -305,7 +306,8 @@ impl<'a> Delivery<'a> {
         self.heard_at = self.parts.clock.now();
         if packet.topic == self.answer_topic {
             let answer = std::str::from_utf8(&packet.payload).ok().and_then(|text| Members::parse(text).ok());
-            let position = answer.and_then(|answer| self.by_id.get(answer.get("id")?).copied());
+            let id = answer.as_ref().and_then(|answer| answer.get("id")).map(MessageId::from_json);
+            let position = id.and_then(|id| self.by_id.get(&*id.key()).copied());
             let outcome = serde_json::from_slice(&packet.payload).ok().and_then(|answer| Outcome::of_answer(&answer));
             if let (Some(position), Some(outcome)) = (position, outcome) {
                 self.finish(position, &outcome)?;

@@ -4,7 +4,7 @@ use super::compose::Recipe;
 use super::json::{Members, quote};
 use super::table::{Flaw, Row};
 use crate::intake::{PacketMeta, Settings, parse_request};
-use crate::model::{Input, Time};
+use crate::model::{Input, MessageId, Time};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -14,12 +14,19 @@ use std::fmt::Write as _;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Item {
     pub(super) row: u64,
-    /// As the JSON text that answers repeat.
+    /// As JSON text.
     pub(super) id: String,
     pub(super) account: String,
     pub(super) not_before: Option<Time>,
     pub(super) priority: u8,
     pub(super) payload: Bytes,
+}
+
+impl Item {
+    /// Equal for ids that are one to the bridge: it answers with the spelling that it met first.
+    pub(super) fn key(&self) -> String {
+        MessageId::from_json(&self.id).key().into_owned()
+    }
 }
 
 /// What the bridge takes when nobody names a priority.
@@ -44,14 +51,14 @@ impl Planner<'_> {
         let mut ids: BTreeMap<String, u64> = BTreeMap::new();
         for row in rows {
             let item = self.compose(row, &mut seen).and_then(|members| self.check(row.number, &members));
-            let item = item.and_then(|item| match ids.get(&item.id) {
+            let item = item.and_then(|item| match ids.get(&item.key()) {
                 // Answers name the id alone.
                 Some(earlier) => Err(format!("id {} is the id of row {earlier} too: give each its own", item.id)),
                 None => Ok(item),
             });
             match item {
                 Ok(item) => {
-                    ids.insert(item.id.clone(), item.row);
+                    ids.insert(item.key(), item.row);
                     items.push(item);
                 }
                 Err(what) => flaws.push(Flaw { number: Some(row.number), what }),

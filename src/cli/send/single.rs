@@ -7,6 +7,7 @@ use super::{EXIT_INTERRUPTED, EXIT_NOT_SENT, EXIT_TEMPORARY, EXIT_UNAVAILABLE};
 use crate::cli::client::{Client, News};
 use crate::cli::stop::StopSignals;
 use crate::cli::{print_error, print_foreign};
+use crate::model::MessageId;
 use std::time::Duration;
 
 /// Publishes a message, prints its answer as it came, and returns the exit code.
@@ -73,7 +74,7 @@ impl Exchange<'_> {
     /// The exit code, if this is the answer.
     fn read(&self, payload: &[u8]) -> Option<u8> {
         let text = std::str::from_utf8(payload).ok()?;
-        if Members::parse(text).ok()?.get("id")? != self.item.id {
+        if MessageId::from_json(Members::parse(text).ok()?.get("id")?).key() != self.item.key() {
             return None;
         }
         let outcome = Outcome::of_answer(&serde_json::from_str(text).ok()?)?;
