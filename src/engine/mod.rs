@@ -114,7 +114,7 @@ pub struct Engine {
     live: CowMap<Seq, Live>,
     live_bytes: u64,
     past: BTreeMap<Seq, Past>,
-    /// Past messages in the order in which deduplication forgets them.
+    /// Past messages in the order in which deduplication forgets them, but for those that are not answered yet.
     forgetting: VecDeque<(Time, Seq)>,
     ids: Ids,
     flights: BTreeMap<Seq, Flight>,
@@ -246,6 +246,8 @@ impl Engine {
     pub fn handle(&mut self, input: Input, now: Time) {
         self.set_now(now);
         self.at_hand = None;
+        // The journal may do so too before this is polled again.
+        self.forget();
         match input {
             Input::Request { ticket, request } => self.handle_request(ticket, *request),
             Input::Refused { ticket, refusal } => self.handle_refused(ticket, *refusal),

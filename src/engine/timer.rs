@@ -89,7 +89,7 @@ impl Engine {
     }
 
     /// Forgets messages whose deduplication window is over.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         let window = self.settings.messages.dedup_window;
         while let Some((at, seq)) = self.forgetting.front().copied() {
             if at + window > self.now {
@@ -114,6 +114,5 @@ impl Engine {
     }
 }
 
-/// An answer that is closed so much after the end is late. Less than what the journal keeps a message for beyond its
-/// window.
+/// An answer that is closed so much after the end is late. Less would write of each answer of a busy hour when it came.
 const LATE_ANSWER: Duration = Duration::from_secs(30);
