@@ -21,6 +21,9 @@ mod drops;
 mod notices;
 
 mod outbound;
+
+mod passing;
+
 mod retained;
 
 #[cfg(test)]
@@ -35,6 +38,7 @@ use audience::Audience;
 use board::{Board, Retained};
 use drops::{DropWatch, Drops};
 use outbound::{Outbound, Part, answered_by};
+use passing::passed_on;
 use retained::RetainedOpen;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -168,20 +172,6 @@ pub fn start(
         Waiting { answers: answers_due, reported: reported_due, replies: replies_due, notices: notices_due, seen };
     let task = tokio::spawn(run(desk, connection, due, events_seen, stop_seen));
     Ok((Publisher { answers, reported, notices, replies, board, drops }, Running { stop, task }))
-}
-
-/// Hands over what happens on the connection. What the broker says of itself comes again and again, and goes only where
-/// it takes no room from the rest: the publisher may wait for the bridge, and that for a disk, for days.
-fn passed_on(events: mpsc::Sender<OutgoingEvent>) -> impl FnMut(OutgoingEvent) {
-    move |event| {
-        if matches!(event, OutgoingEvent::Broker(_)) && events.capacity() <= events.max_capacity() / 2 {
-            return;
-        }
-        if events.try_send(event).is_err() {
-            // Only possible once the publisher is gone: the channel has room for every open publish.
-            telemetry::publisher_gone();
-        }
-    }
 }
 
 /// Tells of the statuses that the broker still has from before a connection.

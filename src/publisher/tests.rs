@@ -97,15 +97,3 @@ async fn an_answer_that_is_handed_out_again_is_over_with_its_new_publishes_alone
     desk.close(20, None).await;
     assert_eq!(told.try_recv(), Ok(Input::Published { what, refused: None }));
 }
-
-#[test]
-fn what_the_broker_says_of_itself_takes_no_room_from_its_connection() {
-    let (events, mut seen) = mpsc::channel(4);
-    let mut pass_on = passed_on(events);
-    for clients in 0..10 {
-        pass_on(OutgoingEvent::Broker(BrokerFact::Clients(clients)));
-    }
-    pass_on(OutgoingEvent::Connected { connection: 7, window: 1, packet_bytes_max: None });
-    let seen: Vec<OutgoingEvent> = std::iter::from_fn(|| seen.try_recv().ok()).collect();
-    assert!(matches!(seen.as_slice(), [.., OutgoingEvent::Connected { connection: 7, .. }]) && seen.len() == 3);
-}
