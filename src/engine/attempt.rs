@@ -45,7 +45,8 @@ impl Engine {
 
     /// Gives the limits and the server what the end of the attempt at `at` owes them.
     pub(super) fn count_end(&mut self, flight: &Flight, at: Time, verdict: &Verdict) {
-        // Only where no connection came about is it proven that nothing was written.
+        // Only where no connection came about is it sure that nothing was written. What expired before its request is
+        // rare, and counts like one that was made.
         let written = !matches!(verdict, Verdict::NotSent { why: NotSent::Connect, .. });
         let refunded = !matches!(verdict, Verdict::Confirmed { .. }) && self.sabotaged(Sabotage::RefundEveryFailure);
         let written = written && !refunded;

@@ -206,7 +206,7 @@ impl Reader {
                 judge_gap(audit, &account, end, started_at, (limits.interval)(&account));
             }
             let Some(ended_at) = ended_at else { continue };
-            // Where no connection came about nothing reached the sender, so nothing counts for the hour.
+            // Where no connection came about nothing counts for the hour, as in the engine.
             if !(class.as_deref() == Some("not_sent") && why.as_deref() == Some("connect")) {
                 judge_hour(audit, &corp, hours.entry(corp.clone()).or_default(), ended_at, (limits.per_hour)(&corp));
             }

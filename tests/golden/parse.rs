@@ -278,6 +278,7 @@ pub fn verdict(line: &Line<'_>, word: &str) -> Verdict {
         "temporary" => not_sent(NotSent::Temporary { retry_after }),
         "offline" => not_sent(NotSent::Offline),
         "unauthorized" => not_sent(NotSent::Unauthorized),
+        "expired" => not_sent(NotSent::Expired),
         "timeout" => unknown(Doubt::Timeout),
         "reset" => unknown(Doubt::Reset),
         "unreadable" => unknown(Doubt::Unreadable),
