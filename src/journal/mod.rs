@@ -214,8 +214,9 @@ impl Journal {
     ///    [`CALLBACK_WINDOW`](crate::model::CALLBACK_WINDOW) if that is longer, and `EventOpen` of every event that was
     ///    not published.
     ///
-    /// A message is live until it is final, answered, and older than `dedup_window`. A `Readdressed` is never
-    /// replayed: its address is in the `Accepted`, and an answer due `again` is a `Finished` without `Answered`.
+    /// A message is live until it is final, answered, and known for `dedup_window`: since its end, or since an answer
+    /// that came late. A `Readdressed` is never replayed: its address is in the `Accepted`, and an answer due `again`
+    /// is a `Finished` without `Answered`.
     ///
     /// # Errors
     /// [`ReadError`] when the file cannot be read or holds what this version does not understand. The records handed

@@ -1,7 +1,7 @@
 //! Says what one attempt has proven, and nothing else does.
 //!
 //! Pure. Two rules carry the whole table:
-//! - A status that is proof by itself (401, 403, 429, a 503 that says when to come back, any other 4xx) needs no body.
+//! - A status that is proof by itself (401, 403, 429, a 503 that asks for another try, any other 4xx) needs no body.
 //!   A body only adds the sender's own words, or moves the answer to another class by the configured lists.
 //! - "It was done" needs a whole, readable answer that says so. Everything that is neither is unknown.
 

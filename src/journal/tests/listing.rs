@@ -109,9 +109,9 @@ async fn an_id_is_found_however_it_is_spelled() {
     commit(&journal, (1..).zip(kept).map(with_id).collect()).await;
     let reader = journal.reader().expect("a reader");
     let asked = [
-        (r#""\u0061/b""#, vec![2, 1]),
-        (r#""a/b""#, vec![2, 1]),
-        (r#""a\u0022b""#, vec![4, 3]),
+        (r#""\u0061/b""#, vec![1, 2]),
+        (r#""a/b""#, vec![1, 2]),
+        (r#""a\u0022b""#, vec![3, 4]),
         (r#""a\b""#, vec![]),
         ("1e2", vec![5]),
         (r#""1\u00652""#, vec![6]),
@@ -127,7 +127,8 @@ async fn an_id_is_found_however_it_is_spelled() {
         assert_eq!(ask(get((1..=6).map(Seq).collect())), found, "{id}, by number");
         let selection = Selection::of_id(MessageId::from_json(id), None);
         let list = Question::List { selection, members: BTreeSet::new(), states: Vec::new(), page: page(9) };
-        assert_eq!(ask(list), found, "{id}, in a list");
+        let newest_first = found.into_iter().rev().collect::<Vec<_>>();
+        assert_eq!(ask(list), newest_first, "{id}, in a list");
     }
 }
 
