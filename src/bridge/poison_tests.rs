@@ -69,6 +69,17 @@ pub(super) fn edges(seen: std_mpsc::SyncSender<String>) -> Edges {
     }
 }
 
+pub(super) fn open(directory: &Path) -> Journal {
+    let journal = Journal::open(journal::Settings {
+        path: directory.join("sendbridge.db"),
+        retention: Duration::from_secs(86_400),
+        body_retention: Duration::from_secs(3600),
+        dedup_window: Duration::from_secs(3600),
+        low_space_bytes: 0,
+    });
+    journal.expect("a journal")
+}
+
 /// One life of the process, which ends when it has taken what is delivered, or when the engine panics. Returns who was
 /// named for that, and what left the process.
 async fn live(
@@ -77,14 +88,7 @@ async fn live(
     sabotage: Option<Sabotage>,
     deliveries: &[Input],
 ) -> (Option<Suspect>, Vec<String>) {
-    let journal = Journal::open(journal::Settings {
-        path: directory.join("sendbridge.db"),
-        retention: Duration::from_secs(86_400),
-        body_retention: Duration::from_secs(3600),
-        dedup_window: Duration::from_secs(3600),
-        low_space_bytes: 0,
-    });
-    let journal = journal.expect("a journal");
+    let journal = open(directory);
     let clock = Clock::start_at(START);
     let mut engine = Engine::new(settings, START, journal.last_numbers());
     engine.sabotage(sabotage);
