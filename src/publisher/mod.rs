@@ -150,24 +150,7 @@ pub fn start(
     let drops = Drops::default();
     let board = Arc::new(Board::default());
     let (stop, stop_seen) = oneshot::channel();
-    let desk = Desk {
-        outbound: Outbound::new(topics),
-        info: Arc::new(info),
-        board: Arc::clone(&board),
-        retained: RetainedOpen::default(),
-        last_holds: None,
-        outlet,
-        connection: None,
-        connected,
-        inputs,
-        open: BTreeMap::new(),
-        parts: BTreeMap::new(),
-        pending: VecDeque::new(),
-        next_token: STATE_TOKEN + 1,
-        state_acknowledged: false,
-        audience: Audience::default(),
-        drops: DropWatch::new(drops.clone()),
-    };
+    let desk = Desk::new(topics, info, Arc::clone(&board), outlet, (connected, inputs), drops.clone());
     let due =
         Waiting { answers: answers_due, reported: reported_due, replies: replies_due, notices: notices_due, seen };
     let task = tokio::spawn(run(desk, connection, due, events_seen, stop_seen));
@@ -291,6 +274,35 @@ async fn next(
 }
 
 impl Desk {
+    /// Nothing is published yet. The two channels are told of the connection, and of what became of publishes.
+    fn new(
+        topics: Arc<Topics>,
+        info: InfoReport,
+        board: Arc<Board>,
+        outlet: Outlet,
+        (connected, inputs): (watch::Sender<bool>, mpsc::Sender<Input>),
+        drops: Drops,
+    ) -> Self {
+        Self {
+            outbound: Outbound::new(topics),
+            info: Arc::new(info),
+            board,
+            retained: RetainedOpen::default(),
+            last_holds: None,
+            outlet,
+            connection: None,
+            connected,
+            inputs,
+            open: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            pending: VecDeque::new(),
+            next_token: STATE_TOKEN + 1,
+            state_acknowledged: false,
+            audience: Audience::default(),
+            drops: DropWatch::new(drops),
+        }
+    }
+
     async fn handle_event(&mut self, event: OutgoingEvent) {
         match event {
             OutgoingEvent::Connected { connection, window, .. } => {

@@ -57,24 +57,7 @@ fn desk(inputs: mpsc::Sender<Input>) -> Desk {
         config: serde_json::Value::Null,
     };
     let (outlet, _) = mqtt::connect_outgoing(&mqtt::Settings::new(url, "desk"), None, |_| {}).expect("no certificates");
-    Desk {
-        outbound: Outbound::new(Arc::new(topics)),
-        info: Arc::new(info),
-        board: Arc::default(),
-        retained: RetainedOpen::default(),
-        last_holds: None,
-        outlet,
-        connection: None,
-        connected: watch::channel(false).0,
-        inputs,
-        open: BTreeMap::new(),
-        parts: BTreeMap::new(),
-        pending: VecDeque::new(),
-        next_token: STATE_TOKEN + 1,
-        state_acknowledged: false,
-        audience: Audience::default(),
-        drops: DropWatch::new(Drops::default()),
-    }
+    Desk::new(Arc::new(topics), info, Arc::default(), outlet, (watch::channel(false).0, inputs), Drops::default())
 }
 
 #[tokio::test(start_paused = true)]
