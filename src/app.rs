@@ -379,17 +379,17 @@ fn perform_sends(
                 clock.sleep_until(Some(at)).await;
             }
             let begun_at = clock.now();
-            let (verdict, at);
-            if begun_at < expires_at {
+            let (verdict, at) = if begun_at < expires_at {
                 // In a box, because a task is copied whole, at its start and at its end.
-                verdict = Box::pin(sender.perform(seq, attempt, &kind, body)).await;
-                at = clock.now();
+                let verdict = Box::pin(sender.perform(seq, attempt, &kind, body)).await;
+                let at = clock.now();
                 // Where there is no room it is not measured.
                 let _ = took.try_send(at.since(begun_at));
+                (verdict, at)
             } else {
                 let detail = Box::from("its time was over before the request");
-                (verdict, at) = (Verdict::NotSent { why: NotSent::Expired, detail }, begun_at);
-            }
+                (Verdict::NotSent { why: NotSent::Expired, detail }, begun_at)
+            };
             // Without a bridge the attempt stays open in the journal, which is the truth about it.
             let _ = inputs.send(Input::Ended { seq, attempt, at, verdict }).await;
         });
