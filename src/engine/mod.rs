@@ -244,10 +244,13 @@ impl Engine {
 
     /// Takes note of something that happened. What follows from it comes out of [`poll_ready`](Self::poll_ready).
     pub fn handle(&mut self, input: Input, now: Time) {
+        let before = self.now;
         self.set_now(now);
         self.at_hand = None;
-        // The journal may do so too before this is polled again.
-        self.forget();
+        if self.now > before {
+            // The journal may do so too before this is polled again.
+            self.forget();
+        }
         match input {
             Input::Request { ticket, request } => self.handle_request(ticket, *request),
             Input::Refused { ticket, refusal } => self.handle_refused(ticket, *refusal),
