@@ -238,7 +238,8 @@ fn messages(connection: &Connection, cursor: i64, cutoffs: &Cutoffs) -> Result<S
 
 /// The last number that a slice takes after `cursor`, whether it is the last of all, and whether anything is due.
 fn end_of_slice(connection: &Connection, cursor: i64, cutoffs: &Cutoffs) -> Result<(i64, bool, bool), UnknownCause> {
-    const SQL: &str = "SELECT seq, at < ?2 OR (answered AND coalesce(known_from, at) < ?3) FROM outcome WHERE seq > ?1 ORDER BY seq LIMIT ?4";
+    const SQL: &str = "SELECT seq, at < ?2 OR (answered AND coalesce(known_from, at) < ?3)
+        FROM outcome WHERE seq > ?1 ORDER BY seq LIMIT ?4";
     let mut look = connection.prepare_cached(SQL)?;
     let mut rows = look.query(params![cursor, cutoffs.body, cutoffs.message, LOOKS_PER_SLICE])?;
     let (mut end, mut looks, mut due) = (cursor, 0, 0);

@@ -135,10 +135,8 @@ impl Replay<'_> {
         while let Some(row) = rows.next()? {
             let ended_at = codec::maybe_time(row, 2)?.unwrap_or(self.now);
             let known_from = codec::maybe_time(row, 5)?.unwrap_or_default();
-            let is_live = row.get(3)?
-                && row.get(4).map(|answered: Option<bool>| {
-                    answered.is_none_or(|answered| self.is_known(answered, known_from))
-                })?;
+            let answered: Option<bool> = row.get(4)?;
+            let is_live = row.get(3)? && answered.is_none_or(|answered| self.is_known(answered, known_from));
             if ended_at >= since && !is_live {
                 let (account, corp) = (self.names.account(row, 0)?, self.names.corp(row, 1)?);
                 sink(Record::Spent { account, corp, ended_at });
