@@ -21,8 +21,7 @@ enum Known {
 
 impl Engine {
     pub(super) fn handle_request(&mut self, ticket: Option<Ticket>, request: Request) {
-        if !self.takes_messages() {
-            // Without an acknowledgement the broker keeps it.
+        if !self.takes(ticket) {
             return;
         }
         self.count_received();
@@ -58,12 +57,24 @@ impl Engine {
     }
 
     pub(super) fn handle_refused(&mut self, ticket: Option<Ticket>, refusal: Refusal) {
-        if !self.takes_messages() {
+        if !self.takes(ticket) {
             return;
         }
         self.count_received();
         self.acknowledge(ticket);
         self.refuse(refusal);
+    }
+
+    /// Whether a delivery is taken. One that is not stays with the broker, which brings it again over the next
+    /// connection. What came behind it over the same one stays there too: the broker brings that again behind it, and
+    /// to take it now, because intake was opened meanwhile, would be out of order.
+    fn takes(&mut self, ticket: Option<Ticket>) -> bool {
+        let connection = ticket.map(|ticket| ticket.generation);
+        if !self.takes_messages() {
+            self.left_behind = connection.or(self.left_behind);
+            return false;
+        }
+        connection.is_none() || connection != self.left_behind || self.sabotaged(Sabotage::TakesOutOfOrder)
     }
 
     pub(super) fn acknowledge(&mut self, ticket: Option<Ticket>) {

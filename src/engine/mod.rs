@@ -139,6 +139,8 @@ pub struct Engine {
     drain: Option<Drain>,
     /// What the last [`Action::Intake`] said.
     intake_open: bool,
+    /// The connection from which a message was left with the broker last. It is closed as soon as that can be.
+    left_behind: Option<u64>,
     log_level_until: Option<Time>,
     /// Counts what could make a forecast another one.
     changes: u64,
@@ -212,6 +214,7 @@ impl Engine {
             sweeps: VecDeque::new(),
             drain: None,
             intake_open: true,
+            left_behind: None,
             log_level_until: None,
             changes: 0,
             forecasts: Forecasts::default(),

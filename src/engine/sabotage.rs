@@ -80,6 +80,8 @@ pub enum Sabotage {
     SpacingFromRequest,
     /// A cancellation is over after its first turn.
     SweepStopsEarly,
+    /// A message is taken although one that came before it over the same connection was left with the broker.
+    TakesOutOfOrder,
     /// A message that waits for its answer for ever is told that it was sent.
     TimeoutIsSuccess,
     /// A message is sent while another one that cannot be told from it is in doubt.
@@ -99,7 +101,7 @@ pub(super) fn crash_over(id: Option<IdKey>) {
 impl Sabotage {
     /// Those that break a promise.
     #[cfg(test)]
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::AcceptWithoutRecord,
         Self::AnswerClosedEarly,
         Self::AwayHoldsUpOthers,
@@ -133,6 +135,7 @@ impl Sabotage {
         Self::RetryUnflagged,
         Self::SpacingFromRequest,
         Self::SweepStopsEarly,
+        Self::TakesOutOfOrder,
         Self::TimeoutIsSuccess,
         Self::TwinsDispatched,
         Self::TwinsIgnored,

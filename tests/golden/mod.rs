@@ -32,6 +32,8 @@ struct Dialogue {
     disk: Disk,
     now: Time,
     packet: u16,
+    /// Over which messages come: another one after each opening of intake.
+    connection: u64,
     attempts: BTreeMap<Seq, u32>,
     /// Requests that `serve` confirms, by the time of their answer.
     serving: Option<Duration>,
@@ -54,6 +56,7 @@ fn play(script: &str) -> String {
         disk: Disk::default(),
         now: START,
         packet: 0,
+        connection: 1,
         attempts: BTreeMap::new(),
         serving: None,
         answers: BTreeSet::new(),
@@ -131,7 +134,9 @@ impl Dialogue {
 
     fn input(&mut self, line: &Line<'_>) -> Input {
         self.packet += 1;
-        let ticket = (!line.words.contains(&"qos0")).then_some(Ticket { generation: 1, packet: self.packet });
+        // What was under way on the connection before comes late.
+        let generation = self.connection - u64::from(line.words.contains(&"late"));
+        let ticket = (!line.words.contains(&"qos0")).then_some(Ticket { generation, packet: self.packet });
         match line.word(0) {
             "request" => Input::Request { ticket, request: Box::new(parse::request(line, self.now)) },
             "unreadable" => {
@@ -276,6 +281,9 @@ impl Dialogue {
                     let account = &self.disk.messages[seq].message.request.account;
                     self.output.push(format!("{} {account} sends {seq}/{attempt}", self.printer.time(self.now)));
                 }
+            }
+            if let Action::Intake { open: true } = action {
+                self.connection += 1;
             }
             if let Action::Lookup(lookup) = action {
                 let found = self.disk.answer(lookup);

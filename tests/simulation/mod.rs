@@ -9,6 +9,7 @@
 mod broker_away;
 mod callbacks;
 mod clocks;
+mod deliveries;
 pub(crate) mod disk;
 mod full_hour;
 mod kinds;
@@ -17,6 +18,7 @@ mod orders;
 mod outage;
 mod promises;
 mod random;
+mod reopened;
 mod reports;
 mod scenario;
 mod seeds;
@@ -127,7 +129,7 @@ fn the_same_seed_gives_the_same_trace() {
 }
 
 /// Deliberate mistakes with the promises that each may break: the first one seen names it. What shows only in a long
-/// outage is in [`outage::MISTAKES`] and [`broker_away::MISTAKE`].
+/// outage, or only otherwise, is in [`outage::MISTAKES`], [`broker_away::MISTAKE`] and [`reopened::MISTAKE`].
 const MISTAKES: [(Sabotage, &[Promise]); 33] = [
     (Sabotage::AcceptWithoutRecord, &[Promise::Kept, Promise::Durable]),
     (Sabotage::AnswerClosedEarly, &[Promise::Kept]),
@@ -153,7 +155,7 @@ const MISTAKES: [(Sabotage, &[Promise]); 33] = [
     (Sabotage::PlainQuota, &[Promise::Limits]),
     (Sabotage::RefundEveryFailure, &[Promise::Limits]),
     (Sabotage::RehearsalCancels, &[Promise::True]),
-    (Sabotage::RetryAfterTimeout, &[Promise::Once]),
+    (Sabotage::RetryAfterTimeout, &[Promise::Once, Promise::Held]),
     (Sabotage::RetryToTail, &[Promise::Ordered]),
     (Sabotage::RetryTwice, &[Promise::Once]),
     (Sabotage::RetryUnflagged, &[Promise::Once]),
@@ -178,8 +180,9 @@ fn every_deliberate_mistake_is_noticed() {
     }
     assert!(missed.is_empty(), "{missed:#?}");
     let of_outages = outage::MISTAKES.into_iter().map(|(mistake, _)| mistake);
+    let elsewhere = [broker_away::MISTAKE.0, reopened::MISTAKE.0];
     let all: BTreeSet<Sabotage> =
-        MISTAKES.into_iter().map(|(mistake, _)| mistake).chain(of_outages).chain([broker_away::MISTAKE.0]).collect();
+        MISTAKES.into_iter().map(|(mistake, _)| mistake).chain(of_outages).chain(elsewhere).collect();
     assert_eq!(all.len(), Sabotage::ALL.len(), "every mistake is tried");
 }
 

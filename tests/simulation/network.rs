@@ -1,26 +1,22 @@
 //! The virtual edges: broker, publishers and account lists, and what every action does to them.
 
+use super::deliveries::Deliveries;
 use super::disk::may_resend;
 use super::kinds::Kind;
-use super::orders::order;
 use super::promises::{Promise, Violation, broken};
 use super::scenario::{FaultKind, Mood, Payload, sender_name};
 use super::server::{Sent, fate};
 use super::world::{Event, World};
-use crate::model::{
-    Action, DirectoryEntry, Input, Outgoing, Reply, SendEvent, SenderTrouble, Seq, Ticket, Time, Verdict,
-};
+use crate::model::{Action, DirectoryEntry, Input, Outgoing, Reply, SendEvent, SenderTrouble, Seq, Time, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// What a request of a life before may still need to arrive without being called late.
 const ON_ITS_WAY: Duration = Duration::from_millis(400);
 
+#[derive(Default)]
 pub(super) struct Broker {
-    incoming_up: bool,
-    incoming: u64,
-    intake_open: bool,
-    pub(super) unacknowledged: BTreeSet<usize>,
+    pub(super) deliveries: Deliveries,
     outgoing_up: bool,
     /// Before then nothing connects.
     back_at: Time,
@@ -30,31 +26,12 @@ pub(super) struct Broker {
     /// What the broker has said to have, or to refuse for good.
     pub(super) acknowledged: BTreeSet<Outgoing>,
     refused: BTreeSet<Outgoing>,
-    deliver_last: Time,
-}
-
-impl Default for Broker {
-    fn default() -> Self {
-        Self {
-            incoming_up: false,
-            incoming: 0,
-            intake_open: true,
-            unacknowledged: BTreeSet::new(),
-            outgoing_up: false,
-            back_at: Time::default(),
-            outgoing: 0,
-            answers: BTreeMap::new(),
-            acknowledged: BTreeSet::new(),
-            refused: BTreeSet::new(),
-            deliver_last: Time::default(),
-        }
-    }
 }
 
 impl Broker {
     pub(super) fn lose_connections(&mut self) {
-        (self.incoming_up, self.outgoing_up, self.intake_open) = (false, false, true);
-        self.incoming += 1;
+        self.deliveries.end_all();
+        self.outgoing_up = false;
         self.outgoing += 1;
     }
 }
@@ -63,11 +40,12 @@ impl World {
     pub(super) fn happen(&mut self, event: Event) -> Result<(), Violation> {
         match event {
             Event::Packet(packet) => self.packet(packet),
-            Event::Deliver { generation, packet } if generation == self.broker.incoming => self.deliver(packet),
-            Event::AckArrives { generation, packet } if generation == self.broker.incoming => {
-                self.broker.unacknowledged.remove(&packet);
+            Event::Deliver { number, packet } if self.is_connected(number, packet) => self.deliver(number, packet),
+            Event::AckArrives { number, packet } if self.is_connected(number, packet) => {
+                self.broker.deliveries.unacknowledged.remove(&packet);
             }
-            Event::IncomingUp { generation } if generation == self.broker.incoming => self.incoming_up(),
+            Event::IncomingUp { number } => self.incoming_up(number),
+            Event::IntakeCloses { life } if life == self.life && self.bridge.is_some() => self.close_intake(),
             Event::OutgoingUp { generation } if generation == self.broker.outgoing => {
                 self.broker.outgoing_up = true;
                 self.input(Input::Connected(true));
@@ -100,7 +78,7 @@ impl World {
             Event::Restart => return self.restart(),
             Event::Deliver { .. }
             | Event::AckArrives { .. }
-            | Event::IncomingUp { .. }
+            | Event::IntakeCloses { .. }
             | Event::OutgoingUp { .. }
             | Event::PublishArrives { .. }
             | Event::Published { .. }
@@ -115,64 +93,14 @@ impl World {
     }
 
     pub(super) fn reconnect(&mut self) {
-        let incoming = self.random.millis(1, 300);
-        self.schedule_connection(incoming, Event::IncomingUp { generation: self.broker.incoming });
+        self.connect_incoming();
         let outgoing = self.random.millis(1, 300);
         self.schedule_connection(outgoing, Event::OutgoingUp { generation: self.broker.outgoing });
     }
 
     /// So much later, but not before the broker is back.
-    fn schedule_connection(&mut self, after: Duration, event: Event) {
+    pub(super) fn schedule_connection(&mut self, after: Duration, event: Event) {
         self.schedule_at((self.now + after).max(self.broker.back_at + after), event);
-    }
-
-    fn is_weak(&self, packet: usize) -> bool {
-        matches!(self.packets[packet].1, Payload::Request { weak: true, .. })
-    }
-
-    fn packet(&mut self, packet: usize) {
-        if !self.is_weak(packet) {
-            self.broker.unacknowledged.insert(packet);
-        }
-        if self.broker.incoming_up {
-            self.send_packet(packet);
-        }
-    }
-
-    fn incoming_up(&mut self) {
-        self.broker.incoming_up = self.bridge.is_some();
-        for packet in self.broker.unacknowledged.clone() {
-            self.send_packet(packet);
-        }
-    }
-
-    /// Packets arrive in the order in which they were sent.
-    fn send_packet(&mut self, packet: usize) {
-        // Commands come over a connection of their own.
-        if !self.broker.intake_open && !matches!(self.packets[packet].1, Payload::Command { .. }) {
-            return;
-        }
-        let at = (self.now + self.random.millis(0, 20)).max(self.broker.deliver_last);
-        self.broker.deliver_last = at;
-        self.schedule(at.since(self.now), Event::Deliver { generation: self.broker.incoming, packet });
-    }
-
-    fn deliver(&mut self, packet: usize) {
-        let ticket =
-            (!self.is_weak(packet)).then_some(Ticket { generation: self.broker.incoming, packet: packet as u16 });
-        let payload = &self.packets[packet].1;
-        let is_known =
-            matches!(payload, Payload::Request { request, .. } if self.disk.same_as(request).next().is_some());
-        self.trace.counts.delivered(payload, is_known);
-        let input = match payload.clone() {
-            Payload::Request { request, .. } => Input::Request { ticket, request },
-            Payload::Bad(refusal) => Input::Refused { ticket, refusal },
-            Payload::Command { command, transaction } => {
-                self.orders.delivered(packet, self.disk.numbers().seq);
-                Input::Command { ticket, request: Box::new(order(packet, command, transaction)) }
-            }
-        };
-        self.input(input);
     }
 
     fn publish_arrives(&mut self, generation: u64, what: Outgoing) {
@@ -217,12 +145,6 @@ impl World {
             }
             FaultKind::StorageLow(low) => self.input(Input::StorageLow(low)),
         }
-    }
-
-    fn drop_incoming(&mut self, away: Duration) {
-        self.broker.incoming += 1;
-        self.broker.incoming_up = false;
-        self.schedule_connection(away, Event::IncomingUp { generation: self.broker.incoming });
     }
 
     fn drop_outgoing(&mut self, away: Duration) {
@@ -308,14 +230,7 @@ impl World {
                 let sender = (0..self.moods.len()).find(|index| sender_name(*index) == sender);
                 self.ask_directory(sender.unwrap_or_default());
             }
-            Action::Intake { open } => {
-                self.broker.intake_open = open;
-                if open && self.bridge.is_some() {
-                    // Opening it again means to connect anew: only that brings back what was left with the broker.
-                    let away = self.random.seconds(0, 5);
-                    self.drop_incoming(away);
-                }
-            }
+            Action::Intake { open } => self.steer_intake(open),
             Action::Lookup(lookup) => {
                 // It may be old by the time it comes.
                 let found = Box::new(self.disk.answer(&lookup));
@@ -348,26 +263,6 @@ impl World {
             (Some(first), result) => broken(Promise::Once, format!("{key:?} was {first}, and then {result:?}")),
             (None, Err(_)) => Ok(()),
         }
-    }
-
-    fn acknowledge(&mut self, ticket: Ticket) -> Result<(), Violation> {
-        let packet = usize::from(ticket.packet);
-        let is_kept = match &self.packets[packet].1 {
-            Payload::Request { request, .. } => {
-                self.disk.same_as(request).next().is_some()
-                    || self.disk.refusals.values().any(|kept| kept.refusal.id.as_ref() == Some(&request.id))
-            }
-            Payload::Bad(refusal) => self.disk.refusals.values().any(|kept| *kept.refusal == **refusal),
-            Payload::Command { .. } => true,
-        };
-        if !is_kept {
-            return broken(Promise::Kept, format!("packet {packet} is acknowledged and not on disk"));
-        }
-        if ticket.generation == self.broker.incoming && self.broker.incoming_up {
-            let after = self.random.millis(0, 20);
-            self.schedule(after, Event::AckArrives { generation: ticket.generation, packet });
-        }
-        Ok(())
     }
 
     fn send(&mut self, seq: Seq, attempt: u32, sender: usize, waits: Duration) -> Result<(), Violation> {

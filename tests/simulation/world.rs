@@ -88,9 +88,10 @@ pub(super) struct Bridge {
 #[derive(Debug)]
 pub(super) enum Event {
     Packet(usize),
-    Deliver { generation: u64, packet: usize },
-    AckArrives { generation: u64, packet: usize },
-    IncomingUp { generation: u64 },
+    Deliver { number: u64, packet: usize },
+    AckArrives { number: u64, packet: usize },
+    IncomingUp { number: u64 },
+    IntakeCloses { life: u32 },
     OutgoingUp { generation: u64 },
     PublishArrives { generation: u64, what: Outgoing },
     Published { generation: u64, what: Outgoing, refused: bool },
@@ -213,14 +214,14 @@ impl World {
             "stuck: {} unfinished, {} unanswered, {} packets with the broker",
             self.disk.unfinished,
             self.disk.unanswered,
-            self.broker.unacknowledged.len()
+            self.broker.deliveries.unacknowledged.len()
         );
         broken(Promise::Progress, what)
     }
 
     fn is_over(&self) -> bool {
         self.now > self.ends + Duration::from_secs(1200)
-            && self.broker.unacknowledged.is_empty()
+            && self.broker.deliveries.unacknowledged.is_empty()
             && self.disk.unfinished == 0
             && self.disk.unanswered == 0
             && self.server.under_way == 0

@@ -1,6 +1,6 @@
 //! What an operator sees and orders, with nothing but an MQTT client of either version.
 
-use super::{Scene, server};
+use super::{Scene, server, text};
 use crate::publisher::{Heard, Message, Publisher, Seen, TOPICS};
 use sendbridge::model::Command;
 use serde_json::{Value, json};
@@ -117,4 +117,36 @@ async fn a_burst_of_commands_is_answered_whole() {
     assert_eq!(answered, (0..COMMANDS as u64).collect::<Vec<_>>());
     let connected = scene.bridge.log().iter().filter(|line| line.contains("connected to the broker")).count();
     assert_eq!(connected, 3, "a connection was lost");
+}
+
+/// What a drain leaves with the broker comes again behind what was under way when it was undone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_is_undone_at_once_keeps_the_order_of_an_account() {
+    const MESSAGES: usize = 3000;
+    let scene = Scene::start(server(&["1"]), |config| config.with("limits.account_interval", r#""1ms""#)).await;
+    let operator = Publisher::connect(scene.broker.port(), TOPICS).await;
+    let ids: Vec<String> = (0..MESSAGES).map(|number| format!("m{number}")).collect();
+    let flood = async {
+        for id in &ids {
+            scene.publisher.send(text("1", id, id)).await;
+        }
+    };
+    let drains = async {
+        while scene.publisher.answers() < MESSAGES / 2 {
+            for on in [true, false] {
+                let order = json!({ "on": on }).to_string();
+                operator.publish(Message::new("sendbridge/request/drain", order)).await;
+            }
+            // The next one meets a connection that is open again.
+            operator.ask_until("health", json!({}), |health| health["broker"]["incoming"] == "up").await;
+        }
+    };
+    tokio::join!(flood, drains);
+    scene.publisher.answer_to(ids.last().expect("the last one")).await;
+    let sent = scene.sender.with_ledger(|ledger| {
+        let history = ledger.accounts["1"].history.iter();
+        history.map(|arrived| arrived.message.to_string()).collect::<Vec<_>>()
+    });
+    let behind = sent.iter().zip(&ids).find(|(sent, id)| sent != id);
+    assert_eq!((behind, sent.len()), (None, ids.len()));
 }
