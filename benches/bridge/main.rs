@@ -60,6 +60,9 @@ struct Arguments {
     /// With `--profile`: what the sender takes for each request.
     #[arg(long, value_name = "MILLISECONDS", requires = "profile", default_value_t = 0)]
     sender_takes: u64,
+    /// With `--profile`: after a closed loop of so many seconds, so that every account is known and the log has its size.
+    #[arg(long, value_name = "SECONDS", requires = "profile")]
+    after_load: Option<u64>,
     /// Also draws the ratios into this file.
     #[arg(long, value_name = "SVG")]
     picture: Option<PathBuf>,
@@ -138,6 +141,9 @@ fn compare(arguments: Arguments) {
         println!("pid {}", rig.program_id());
         rig.set_sender_wait(Duration::from_millis(arguments.sender_takes), Duration::ZERO);
         let closed = Pace::Closed { outstanding: arguments.outstanding };
+        if let Some(span) = arguments.after_load {
+            rig.load(Pace::Closed { outstanding: OUTSTANDING }, Duration::ZERO, seconds(span));
+        }
         let pace = arguments.per_second.map_or(closed, |per_second| Pace::Open { per_second });
         println!("{}", rig.load(pace, seconds(1), seconds(span)));
     } else if let Some(messages) = arguments.backlog {

@@ -9,7 +9,7 @@ use crate::model::{
 };
 use bytes::Bytes;
 use rusqlite::Row;
-use rusqlite::types::Type;
+use rusqlite::types::{Type, ValueRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,17 +123,23 @@ impl Names {
     }
 }
 
-/// The columns of `message`, in the order of [`message`]. To be followed by others in a join.
-pub(super) const MESSAGE_COLUMNS: &str = "m.seq, m.received_at, m.expires_at, m.not_before, m.priority, m.on_doubt,
+/// The columns of `message`, in the order of [`message_alone`].
+pub(super) const OWN_COLUMNS: &str = "m.seq, m.received_at, m.expires_at, m.not_before, m.priority, m.on_doubt,
     m.id, m.kind, m.account, m.conversation, m.suffix, m.reply_topic, m.reply_correlation, m.weak, m.tag,
     m.asked_priority, m.asked_not_before, m.asked_lifetime, m.asked_until, m.asked_on_doubt,
-    m.fingerprint, m.body_bytes, r.of, r.possibly_duplicate, r.in_doubt, m.shown";
+    m.fingerprint, m.body_bytes, m.shown";
 
-/// Where [`MESSAGE_COLUMNS`] come from.
+/// How many [`OWN_COLUMNS`] there are: the index of the first column after them.
+const OWN_COLUMNS_COUNT: usize = 23;
+
+/// The columns of `retry`, in the order of [`retry`].
+pub(super) const RETRY_COLUMNS: &str = "r.of, r.possibly_duplicate, r.in_doubt";
+
+/// Where [`OWN_COLUMNS`] and [`RETRY_COLUMNS`] come from, which [`message`] reads. To be followed by others in a join.
 pub(super) const MESSAGE_TABLES: &str = "message m LEFT JOIN retry r ON r.n = m.seq";
 
-/// How many [`MESSAGE_COLUMNS`] there are: the index of the first column after them.
-pub(super) const MESSAGE_COLUMNS_COUNT: usize = 26;
+/// How many columns [`message`] reads: the index of the first column after them.
+pub(super) const MESSAGE_COLUMNS_COUNT: usize = OWN_COLUMNS_COUNT + 3;
 
 /// The columns of a message that SQLite does not take as they are.
 pub(super) struct MessageColumns {
@@ -168,8 +174,24 @@ impl MessageColumns {
     }
 }
 
-/// Reads [`MESSAGE_COLUMNS`]; the body is the caller's.
+/// Reads [`OWN_COLUMNS`] and [`RETRY_COLUMNS`]; the body is the caller's.
 pub(super) fn message(row: &Row<'_>, names: &mut Names, body: Bytes) -> Result<Message> {
+    let is_retry = !matches!(row.get_ref(OWN_COLUMNS_COUNT)?, ValueRef::Null);
+    let retry = if is_retry { Some(retry(row, OWN_COLUMNS_COUNT)?) } else { None };
+    message_alone(row, names, body, retry)
+}
+
+/// Reads [`RETRY_COLUMNS`].
+pub(super) fn retry(row: &Row<'_>, first: usize) -> Result<Retry> {
+    Ok(Retry {
+        of: Seq(unsigned(row.get(first)?)),
+        possibly_duplicate: row.get(first + 1)?,
+        in_doubt: row.get(first + 2)?,
+    })
+}
+
+/// Reads [`OWN_COLUMNS`]; the rest is the caller's.
+pub(super) fn message_alone(row: &Row<'_>, names: &mut Names, body: Bytes, retry: Option<Retry>) -> Result<Message> {
     let lifetime = match (row.get::<_, Option<i64>>(17)?, maybe_time(row, 18)?) {
         (Some(span), _) => Some(Lifetime::For(span_out(span))),
         (None, Some(until)) => Some(Lifetime::Until(until)),
@@ -196,12 +218,8 @@ pub(super) fn message(row: &Row<'_>, names: &mut Names, body: Bytes) -> Result<M
         origin: origin(row, 10)?,
         options,
         fingerprint: row.get(20)?,
-        shown: row.get(25)?,
+        shown: row.get(22)?,
         body,
-    };
-    let retry = match row.get::<_, Option<i64>>(22)? {
-        Some(of) => Some(Retry { of: Seq(unsigned(of)), possibly_duplicate: row.get(23)?, in_doubt: row.get(24)? }),
-        None => None,
     };
     Ok(Message {
         seq: Seq(unsigned(row.get(0)?)),

@@ -5,11 +5,12 @@
 use super::codec::{self, Names};
 use super::{Answered, ReadError, Settings, open, reports};
 use crate::model::{
-    Account, Block, CommandOrigin, Corp, Fingerprint, Hold, HoldId, LimitOverride, Message, MessageId, Outcome, Record,
-    Refusal, Selection, SenderName, Seq, TRANSACTION_WINDOW, Time,
+    Account, Block, CommandOrigin, Corp, Fingerprint, Hold, HoldId, LimitOverride, MessageId, Outcome, Record, Refusal,
+    Selection, SenderName, Seq, TRANSACTION_WINDOW, Time,
 };
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row, Rows};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,37 +146,37 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Whether the message of a row of [`with_outcome`] is live.
-    fn is_live(&self, row: &Row<'_>) -> codec::Result<bool> {
-        let Some(answered) = row.get(OUTCOME)? else { return Ok(true) };
-        let known_from = codec::maybe_time(row, KNOWN_FROM)?;
-        Ok(self.is_known(answered, known_from.unwrap_or(codec::time_out(row.get(OUTCOME + 1)?))))
-    }
-
     /// Whether a message with an end is still live.
     fn is_known(&self, answered: bool, known_from: Time) -> bool {
         !answered || self.now.since(known_from) < self.settings.dedup_window
     }
 
     fn messages(&mut self, sink: &mut impl FnMut(Record)) -> codec::Result<()> {
-        let sql = format!("{} ORDER BY m.seq", with_outcome());
-        let mut statement = self.connection.prepare(&sql)?;
+        let mut statement =
+            self.connection.prepare(&format!("SELECT {} FROM message m ORDER BY m.seq", codec::OWN_COLUMNS))?;
+        let retries_sql = format!("SELECT r.n, {} FROM retry r ORDER BY r.n", codec::RETRY_COLUMNS);
+        let mut retries = self.connection.prepare(&retries_sql)?;
+        let mut retries = Beside::new(retries.query([])?, codec::retry);
+        let outcomes_sql = format!("SELECT o.seq, {OUTCOME_COLUMNS} FROM outcome o ORDER BY o.seq");
+        let mut outcomes = self.connection.prepare(&outcomes_sql)?;
+        let mut outcomes = Beside::new(outcomes.query([])?, ended);
         let mut attempts = Attempts::default();
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            if !self.is_live(row)? {
+            let seq = Seq(codec::unsigned(row.get(0)?));
+            let (retry, ended) = (retries.of(seq)?, outcomes.of(seq)?);
+            if ended.as_ref().is_some_and(|ended| !self.is_known(ended.answered, ended.known_from())) {
                 continue;
             }
-            let message: Message = codec::message(row, &mut self.names, Bytes::new())?;
-            let seq = message.seq;
+            let message = codec::message_alone(row, &mut self.names, Bytes::new(), retry)?;
             sink(Record::Accepted(Arc::new(message)));
             while let Some(attempt) = attempts.next_of(seq, self.connection, &mut self.names)? {
                 attempt.into_iter().for_each(&mut *sink);
             }
-            let Some((outcome, answered)) = outcome(row)? else { continue };
+            let Some(Ended { outcome, answered, answered_late }) = ended else { continue };
             sink(Record::Finished { seq, outcome });
             if answered {
-                sink(Record::Answered { seq, known_from: codec::maybe_time(row, KNOWN_FROM)? });
+                sink(Record::Answered { seq, known_from: answered_late });
             }
         }
         Ok(())
@@ -283,35 +284,74 @@ impl Attempts {
     }
 }
 
-/// Where the columns of the outcome begin in [`with_outcome`].
-pub(super) const OUTCOME: usize = codec::MESSAGE_COLUMNS_COUNT;
-
-/// And where it says from when on a repeat is known, if that is not the end.
-const KNOWN_FROM: usize = OUTCOME + 12;
-
-/// Every message with its outcome, whose columns are null where there is none.
-pub(super) fn with_outcome() -> String {
-    format!(
-        "SELECT {}, o.answered, o.at, o.state, o.msg_id, o.attempts, o.possibly_duplicate, o.fault_code,
-        o.fault_message, o.fault_field, o.sender_http, o.sender_code, o.sender_msg, o.known_from
-        FROM {} LEFT JOIN outcome o ON o.seq = m.seq",
-        codec::MESSAGE_COLUMNS,
-        codec::MESSAGE_TABLES
-    )
+/// Walks through a table beside the messages, both in the order of `seq`, which is its first column. A join would look
+/// for a row of each message, and of those that wait none has one.
+struct Beside<'a, T> {
+    rows: Rows<'a>,
+    /// Reads the columns from the one with this index on.
+    read: fn(&Row<'_>, usize) -> codec::Result<T>,
+    next: Option<(Seq, T)>,
 }
 
-/// How the message of a row of [`with_outcome`] ended, and whether its answer is closed.
-pub(super) fn outcome(row: &Row<'_>) -> codec::Result<Option<(Outcome, bool)>> {
-    let Some(answered) = row.get::<_, Option<bool>>(OUTCOME)? else { return Ok(None) };
+impl<'a, T> Beside<'a, T> {
+    fn new(rows: Rows<'a>, read: fn(&Row<'_>, usize) -> codec::Result<T>) -> Self {
+        Self { rows, read, next: None }
+    }
+
+    /// What the table has of `seq`. Asked for in ascending order.
+    fn of(&mut self, seq: Seq) -> codec::Result<Option<T>> {
+        while self.next.as_ref().is_none_or(|(next, _)| *next < seq) {
+            let Some(row) = self.rows.next()? else { return Ok(None) };
+            self.next = Some((Seq(codec::unsigned(row.get(0)?)), (self.read)(row, 1)?));
+        }
+        Ok(self.next.take_if(|(next, _)| *next == seq).map(|(_, value)| value))
+    }
+}
+
+/// The columns of `outcome`, in the order of [`ended`].
+const OUTCOME_COLUMNS: &str = "o.answered, o.at, o.state, o.msg_id, o.attempts, o.possibly_duplicate,
+    o.fault_code, o.fault_message, o.fault_field, o.sender_http, o.sender_code, o.sender_msg, o.known_from";
+
+/// How a message ended.
+struct Ended {
+    outcome: Outcome,
+    /// Whether its answer is closed.
+    answered: bool,
+    /// When the broker had its answer, where that was long in coming.
+    answered_late: Option<Time>,
+}
+
+impl Ended {
+    /// From when on a repeat is known for a while.
+    fn known_from(&self) -> Time {
+        self.answered_late.unwrap_or(self.outcome.at)
+    }
+}
+
+/// Reads [`OUTCOME_COLUMNS`].
+fn ended(row: &Row<'_>, first: usize) -> codec::Result<Ended> {
     let outcome = Outcome {
-        state: codec::state(row, OUTCOME + 2)?,
-        at: codec::time_out(row.get(OUTCOME + 1)?),
-        msg_id: codec::maybe_text(row, OUTCOME + 3)?,
-        fault: codec::fault(row, OUTCOME + 6)?,
-        attempts: row.get(OUTCOME + 4)?,
-        possibly_duplicate: row.get(OUTCOME + 5)?,
+        state: codec::state(row, first + 2)?,
+        at: codec::time_out(row.get(first + 1)?),
+        msg_id: codec::maybe_text(row, first + 3)?,
+        fault: codec::fault(row, first + 6)?,
+        attempts: row.get(first + 4)?,
+        possibly_duplicate: row.get(first + 5)?,
     };
-    Ok(Some((outcome, answered)))
+    Ok(Ended { outcome, answered: row.get(first)?, answered_late: codec::maybe_time(row, first + 12)? })
+}
+
+/// Every message with its outcome, whose columns are null where there is none: what [`codec::message`] reads, and then
+/// what [`outcome`] does.
+fn with_outcome() -> String {
+    let (own, retry, tables) = (codec::OWN_COLUMNS, codec::RETRY_COLUMNS, codec::MESSAGE_TABLES);
+    format!("SELECT {own}, {retry}, {OUTCOME_COLUMNS} FROM {tables} LEFT JOIN outcome o ON o.seq = m.seq")
+}
+
+/// How the message of a row of [`with_outcome`] ended.
+fn outcome(row: &Row<'_>) -> codec::Result<Option<Ended>> {
+    let has_ended = !matches!(row.get_ref(codec::MESSAGE_COLUMNS_COUNT)?, ValueRef::Null);
+    if has_ended { ended(row, codec::MESSAGE_COLUMNS_COUNT).map(Some) } else { Ok(None) }
 }
 
 /// Messages without their bodies, with how they ended, in the order asked for.
@@ -326,7 +366,7 @@ pub(super) fn answered(connection: &Connection, seqs: &[Seq]) -> codec::Result<V
         let Ok(seq) = i64::try_from(seq.0) else { continue };
         let answer = statement.query_row([seq], |row| {
             let message = codec::message(row, &mut names, Bytes::new())?;
-            Ok(Answered { message, outcome: outcome(row)?.map(|(outcome, _)| outcome) })
+            Ok(Answered { message, outcome: outcome(row)?.map(|ended| ended.outcome) })
         });
         answers.extend(answer.optional()?);
     }

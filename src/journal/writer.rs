@@ -243,8 +243,8 @@ impl Store {
             return Ok(messages);
         }
         let mut names = codec::Names::default();
-        let (columns, tables) = (codec::MESSAGE_COLUMNS, codec::MESSAGE_TABLES);
-        let sql = format!("SELECT {columns}, b.body FROM {tables} JOIN body b ON b.seq = m.seq WHERE m.seq = ?1");
+        let (own, retry, tables) = (codec::OWN_COLUMNS, codec::RETRY_COLUMNS, codec::MESSAGE_TABLES);
+        let sql = format!("SELECT {own}, {retry}, b.body FROM {tables} JOIN body b ON b.seq = m.seq WHERE m.seq = ?1");
         let mut statement = self.connection.prepare_cached(&sql)?;
         for seq in seqs {
             let Ok(seq) = i64::try_from(seq.0) else { continue };
