@@ -60,7 +60,7 @@ struct Arguments {
     /// With `--profile`: what the sender takes for each request.
     #[arg(long, value_name = "MILLISECONDS", requires = "profile", default_value_t = 0)]
     sender_takes: u64,
-    /// With `--profile`: after a closed loop of so many seconds, so that every account is known and the log has its size.
+    /// With `--profile`: after a closed loop of so many seconds, so that every account is known.
     #[arg(long, value_name = "SECONDS", requires = "profile")]
     after_load: Option<u64>,
     /// Also draws the ratios into this file.

@@ -142,7 +142,11 @@ impl Engine {
                 if self.release(hold, by.clone()) || self.unblock(hold, by) {
                     Ok(self.describe_released(&[hold]))
                 } else {
-                    Err(Fault::of_field(Code::NotFound, "hold", "there is no hold of this number"))
+                    Err(Fault::of_field(
+                        Code::NotFound,
+                        "hold",
+                        "there is no hold of this number: hold/list names those that there are",
+                    ))
                 }
             }
             Command::LimitsSet { scope, change, duration, until } => {
@@ -194,9 +198,11 @@ impl Engine {
     fn end_of(&self, duration: Option<Duration>, until: Option<Time>) -> Result<Option<Time>, Fault> {
         match (duration, until) {
             (Some(span), _) => Ok(Some(self.now + span)),
-            (None, Some(until)) if until <= self.now => {
-                Err(Fault::of_field(Code::InvalidField, "until", "until must lie in the future"))
-            }
+            (None, Some(until)) if until <= self.now => Err(Fault::of_field(
+                Code::InvalidField,
+                "until",
+                "until must lie in the future: give a later time, or a duration",
+            )),
             (None, until) => Ok(until),
         }
     }

@@ -196,7 +196,7 @@ fn nothing_to_retry(others: &[State], gone: bool) -> Fault {
         if gone {
             return body_erased();
         }
-        return Fault::of_field(Code::NotFound, "id", "no message with this id is known");
+        return Fault::of_field(Code::NotFound, "id", "no message with this id is known: publish it again");
     }
     let states: Vec<&str> = others.iter().map(|state| state.as_str()).collect();
     let message = format!(

@@ -28,7 +28,9 @@ fn read(raw: &str) -> Result<Options, Fault> {
         return Err(invalid("bridge", message));
     }
     let object = Object::parse_text(raw)?;
-    object.check()?;
+    object
+        .check()
+        .map_err(|fault| Fault { field: fault.field.map(|name| format!("bridge.{name}").into_boxed_str()), ..fault })?;
     object.check_known("bridge", "bridge.", &NAMES)?;
     Ok(Options {
         priority: object.given("priority").map(priority).transpose()?,

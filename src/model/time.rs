@@ -5,6 +5,9 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+/// From here on some moments that can be written are beyond what the parser holds.
+const LAST_DAYS: jiff::civil::Date = jiff::civil::date(9999, 12, 30);
+
 /// A moment, in nanoseconds since the Unix epoch.
 ///
 /// It is wall time at the start of the process plus monotonic time since, so it never goes backwards within a
@@ -38,10 +41,17 @@ impl Time {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// Parses RFC 3339 with any offset. `None` when the text is no such moment or lies before the epoch.
+    /// Parses RFC 3339 with any offset. `None` when the text is no such moment. One before the epoch is the epoch,
+    /// which is long past either way, and one beyond the year 2554 is [`Time::MAX`].
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
-        let timestamp: jiff::Timestamp = text.parse().ok()?;
-        u64::try_from(timestamp.as_nanosecond()).ok().map(Self)
+        let Ok(timestamp) = text.parse::<jiff::Timestamp>() else {
+            // People take the last day for "never".
+            let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
+            let is_last = pieces.date() >= LAST_DAYS && pieces.time().is_some() && pieces.offset().is_some();
+            return is_last.then_some(Self::MAX);
+        };
+        let nanos = timestamp.as_nanosecond().clamp(0, u64::MAX.into());
+        u64::try_from(nanos).ok().map(Self)
     }
 }
 
@@ -109,6 +119,12 @@ mod tests {
         assert_eq!(time.to_string(), "2023-11-14T22:13:20.123Z");
         assert_eq!(Time::parse_rfc3339("2023-11-15T06:13:20.123+08:00"), Some(time));
         assert_eq!(Time::parse_rfc3339("yesterday"), None);
-        assert_eq!(Time::parse_rfc3339("1950-01-01T00:00:00Z"), None);
+        assert_eq!(Time::parse_rfc3339("1950-01-01T00:00:00Z"), Some(Time::default()));
+        for never in ["2600-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999-08:00"] {
+            assert_eq!(Time::parse_rfc3339(never), Some(Time::MAX), "{never}");
+        }
+        for bad in ["9999-12-31", "9999-12-31T23:59:59", "9999-12-32T00:00:00Z", "9999-12-31T25:00:00Z"] {
+            assert_eq!(Time::parse_rfc3339(bad), None, "{bad}");
+        }
     }
 }

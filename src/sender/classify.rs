@@ -25,7 +25,7 @@ const OFFLINE_WORDS: [&str; 2] = ["账号不在线", "企微不在线"];
 const MSG_ID_BYTES_MAX: usize = 256;
 
 /// Longest part of the sender's words that is kept, in characters.
-const WORDS_CHARS_MAX: usize = 500;
+pub(super) const WORDS_CHARS_MAX: usize = 500;
 
 /// What was seen of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -67,11 +67,16 @@ fn parse(body: &[u8]) -> Result<Vec<DirectoryEntry>, DirectoryFailure> {
             return Err(DirectoryFailure::unreachable(format!("the list's code is {number}")));
         }
     }
-    let list: Option<Vec<Fields<'_>>> = match field(&answer, "data") {
+    let list: Option<Vec<&RawValue>> = match field(&answer, "data") {
         Some(data) => serde_json::from_str(data).map_err(not_json)?,
         None => None,
     };
-    Ok(list.unwrap_or_default().iter().filter_map(entry).collect())
+    let list = list.unwrap_or_default();
+    let objects: Vec<Fields<'_>> = list.iter().filter_map(|raw| serde_json::from_str(raw.get()).ok()).collect();
+    if objects.is_empty() && !list.is_empty() {
+        return Err(DirectoryFailure::unreachable("not an account list: none of its entries is an object"));
+    }
+    Ok(objects.iter().filter_map(entry).collect())
 }
 
 fn entry(fields: &Fields<'_>) -> Option<DirectoryEntry> {
@@ -130,7 +135,8 @@ mod tests {
             {"wxid":"  ","corp_id":"1"},
             {"wxid":null},
             {"wxid":"a\nb"},
-            {"corp_id":"1"}
+            {"corp_id":"1"},
+            null, 5
         ]}"#;
         let expected = vec![
             known("1688850407900545", Some("1970325057080574"), Some(true)),

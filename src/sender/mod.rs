@@ -17,6 +17,8 @@ mod connection;
 
 mod idle;
 
+mod quotes;
+
 pub mod classify;
 
 pub mod directory;
@@ -194,7 +196,7 @@ impl Sender {
     /// Waits for a slot while `connections` requests are under way; the time-outs begin after that. Whoever drops the
     /// future early knows nothing: the request may have had its effect.
     pub async fn perform(&self, seq: Seq, attempt: u32, kind: &str, body: Bytes) -> Verdict {
-        let Some(request) = self.routes.send(seq, attempt, kind, body) else {
+        let Some(request) = self.routes.send(seq, attempt, kind, body.clone()) else {
             let msg = format!("no path is configured for the type {kind:?}").into_boxed_str();
             return Verdict::Refused { sender: model::Sender { http: 0, code: None, msg } };
         };
@@ -203,7 +205,8 @@ impl Sender {
         crash::at("request_begun");
         let observed = self.exchanger.exchange(request, ANSWER_BYTES_MAX).await;
         crash::at("request_ended");
-        let verdict = classify(observed, &self.rules, self.clock.now());
+        let mut verdict = classify(observed, &self.rules, self.clock.now());
+        quotes::hide(&mut verdict, self.routes.key(), &body);
         telemetry::attempt_ended(&self.name, seq, attempt, &verdict);
         verdict
     }
@@ -215,7 +218,10 @@ impl Sender {
     pub async fn call(&self, job: CallJob) -> Result<Value, Fault> {
         let (number, path) = (job.number, job.path.clone());
         let begun_at = self.clock.now();
-        let result = self.caller.call(&self.routes, &self.rules, job).await;
+        let mut result = self.caller.call(&self.routes, &self.rules, job).await;
+        if let Err(Fault { sender: Some(sender), .. }) = &mut result {
+            quotes::hide_key(&mut sender.msg, self.routes.key());
+        }
         let why = result.as_ref().err().map_or("", |fault| fault.code.as_str());
         telemetry::call_ended(&self.name, number, &path, why, self.clock.now().since(begun_at));
         result

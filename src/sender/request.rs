@@ -62,6 +62,11 @@ impl Routes {
         Ok(Self { sends, directory: join(base, DIRECTORY_PATH)?, base: Box::from(base), headers, send_headers })
     }
 
+    /// The key that every request carries.
+    pub fn key(&self) -> &str {
+        self.headers.get(API_KEY).and_then(|key| key.to_str().ok()).unwrap_or_default()
+    }
+
     pub fn knows(&self, kind: &str) -> bool {
         self.sends.contains_key(kind)
     }

@@ -38,15 +38,21 @@ impl Engine {
             }
             Command::AccountGet { account } => match self.account_keys.get(&account).copied() {
                 Some(key) => Ok(self.describe_account(key)),
-                None => {
-                    Err(Fault::of_field(Code::NotFound, "account", "no message and no account list named this account"))
-                }
+                None => Err(Fault::of_field(
+                    Code::NotFound,
+                    "account",
+                    "no message and no account list named this account: account/list names those that are known",
+                )),
             },
             Command::AccountList { corp, state, page } => Ok(self.account_list(corp.as_ref(), state, &page)),
             Command::CorpList { page } => Ok(self.corp_list(&page)),
             Command::CorpGet { corp } => match self.corp_keys.get(&corp).copied() {
                 Some(key) => Ok(value_of(&self.corp_report(key))),
-                None => Err(Fault::of_field(Code::NotFound, "corp", "no account of this corp is known")),
+                None => Err(Fault::of_field(
+                    Code::NotFound,
+                    "corp",
+                    "no account of this corp is known: corp/list names those that are",
+                )),
             },
             Command::HoldList { filter, page } => self.hold_list(&filter, &page),
             Command::LimitsGet { scope } => Ok(self.limits_get(scope.as_ref())),

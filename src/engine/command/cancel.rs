@@ -247,7 +247,11 @@ impl Engine {
                 let message = format!("the message is {} already", past.state.as_str());
                 Fault::of_field(Code::NotFound, "id", message)
             }
-            None => Fault::of_field(Code::NotFound, "id", "no waiting message has this id"),
+            None => Fault::of_field(
+                Code::NotFound,
+                "id",
+                "no waiting message has this id: message/get tells of those that are over",
+            ),
         }
     }
 }

@@ -47,7 +47,7 @@ fn says_what_is_wrong_with_an_option() {
         (r#"{"\u202e":1}"#, format!("bridge.\\u{{202e}} bridge has no \"\\u{{202e}}\": use {names}")),
         (
             r#"{"ttl":1,"TTL":2}"#,
-            "ttl \"ttl\" and \"TTL\" are one name, because case does not count: send only one of them".into(),
+            "bridge.ttl \"ttl\" and \"TTL\" are one name, because case does not count: send only one of them".into(),
         ),
         (r#"{"priority":10}"#, priority.into()),
         (r#"{"priority":-1}"#, priority.into()),

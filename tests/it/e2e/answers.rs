@@ -1,10 +1,10 @@
 //! What publishers get back, and what the sender gets.
 
-use super::{Scene, server, text};
+use super::{Scene, server, text, words};
 use crate::canary;
 use crate::publisher::{Heard, Message, Publisher, TOPICS};
 use bytes::Bytes;
-use sendbridge::cli::pretend::{MessageKey, Settings};
+use sendbridge::cli::pretend::{Behaviour, Faults, MessageKey, Rule, Settings};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -256,4 +256,17 @@ async fn subscribers_of_the_answer_topic_need_no_more_than_mqtt_3() {
     let old = Publisher::connect_three(scene.broker.port(), TOPICS).await;
     scene.publisher.send(text("1", "shared", "shared")).await;
     assert_eq!(old.answer_to("shared").await, scene.publisher.answer_to("shared").await);
+}
+
+/// The search at the end of a whole run looks for the same on every topic and in every log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_quotes_a_request_in_its_complaint_tells_nothing_of_it() {
+    let complaint = |id: &str| format!("{} with key {} is not good", words(id), canary::API_KEY);
+    let scene = Scene::start(server(&["1"]), |config| config).await;
+    scene.sender.set_faults(Faults::Rules(vec![Rule::always(Behaviour::code(-7, &complaint("quoted")))]));
+    scene.publisher.send(text("1", "quoted", "quoted")).await;
+    let answer = scene.publisher.answer_to("quoted").await;
+    assert_eq!(answer["error"]["sender"]["msg"], "… with key … is not good", "{answer}");
+    let kept = scene.publisher.ask("message/get", json!({ "id": "quoted" })).await.to_string();
+    assert!(kept.contains("… with key … is not good") && !kept.contains(canary::TEXT), "{kept}");
 }
