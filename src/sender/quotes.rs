@@ -6,6 +6,7 @@
 use super::classify::WORDS_CHARS_MAX;
 use crate::model::Verdict;
 use serde_json::Value;
+use std::fmt::Write as _;
 
 const HIDDEN: &str = "…";
 /// What is shorter says nothing, and would be found in words that quote nothing.
@@ -53,7 +54,10 @@ fn spellings(text: &str) -> Vec<String> {
     for unit in plain.encode_utf16() {
         match u8::try_from(unit).ok().filter(u8::is_ascii) {
             Some(byte) => ascii.push(byte.into()),
-            None => ascii.push_str(&format!("\\u{unit:04x}")),
+            None => {
+                // Writing to a String cannot fail.
+                let _ = write!(ascii, "\\u{unit:04x}");
+            }
         }
     }
     let twice = [within(&plain), within(&ascii)];
@@ -72,8 +76,9 @@ fn hide_all(words: &mut Box<str>, mut quotes: Vec<String>) {
     }
     // Of words that were cut off, the end may be the beginning of a quote.
     let begins = |quote: &String| {
-        let ends = (QUOTE_BYTES_MIN..quote.len()).rev().filter(|end| quote.is_char_boundary(*end));
-        ends.into_iter().find(|end| words.ends_with(&quote[..*end]))
+        let longest = quote.len().min(words.len() + 1);
+        let mut ends = (QUOTE_BYTES_MIN..longest).rev().filter(|end| quote.is_char_boundary(*end));
+        ends.find(|end| words.ends_with(&quote[..*end]))
     };
     if let Some(bytes) = quotes.iter().filter_map(begins).max().filter(|_| was_cut) {
         *words = format!("{}{HIDDEN}", &words[..words.len() - bytes]).into();
