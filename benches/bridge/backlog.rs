@@ -9,12 +9,14 @@ use crate::client;
 use crate::load::{Pace, Who};
 use crate::proc;
 use crate::programs::{Program, Rig, end_of};
-use rumqttc::{Event, Packet, QoS};
+use rumqttc::{AsyncClient, Event, EventLoop, Packet, QoS};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 const WARM_UP: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(5);
+/// How often the bridge is asked how many it has.
+const ASK_INTERVAL: Duration = Duration::from_millis(100);
 /// Longer than anything here takes, and shorter than the client's keep-alive, which is an event too.
 const QUIET_MAX: Duration = Duration::from_secs(20);
 
@@ -75,34 +77,54 @@ fn file_bytes(directory: &Path) -> u64 {
 }
 
 /// Pauses half of the companies, and publishes so many messages for them. That the broker has acknowledged them says
-/// nothing about the bridge, so it returns when the bridge has told of the last one that it is queued.
+/// nothing about the bridge, so it returns when the bridge says that it has received as many.
 pub fn publish(broker_port: u16, messages: u64) {
     crate::run_alone(async {
+        let mut asker = Asker::connect(broker_port).await;
+        let before = asker.received().await;
         let (client, mut event_loop) = client::connect(client::options("held", broker_port, 1000));
-        client.subscribe("sendbridge/response/+", QoS::AtLeastOnce).await.expect("room in the queue");
-        client.subscribe("sendbridge/event/send/queued", QoS::AtMostOnce).await.expect("room in the queue");
+        let connection = tokio::spawn(async move {
+            loop {
+                event_loop.poll().await.expect("the broker stays");
+            }
+        });
         for corp in 0..crate::sender::CORPS / 2 {
             let order = format!(r#"{{"corp":"{}","reason":"bench"}}"#, crate::sender::corp(corp));
             client.publish("sendbridge/request/pause", QoS::AtLeastOnce, false, order).await.expect("room");
         }
-        let publishing = tokio::spawn(async move {
-            for number in 0..messages {
-                let body = crate::load::message("held", number, Who::Held);
-                client.publish("SendMessage", QoS::AtLeastOnce, false, body).await.expect("a running loop");
-            }
-            std::future::pending::<()>().await;
-        });
-        // The last one is taken after all others. Its event may be lost, and then nobody knows how long it took.
-        let last = format!("\"held-{}\"", messages - 1);
-        loop {
-            let event = tokio::time::timeout(QUIET_MAX, event_loop.poll()).await;
-            let event = event.expect("the event of the last message, which was lost: measure again");
-            let Event::Incoming(Packet::Publish(event)) = event.expect("the broker stays") else { continue };
-            if String::from_utf8_lossy(&event.payload).contains(&last) {
-                break;
-            }
+        for number in 0..messages {
+            let body = crate::load::message("held", number, Who::Held);
+            client.publish("SendMessage", QoS::AtLeastOnce, false, body).await.expect("a running loop");
         }
-        publishing.abort();
+        while asker.received().await < before + messages {
+            tokio::time::sleep(ASK_INTERVAL).await;
+        }
+        connection.abort();
         println!("taken");
     });
+}
+
+/// Asks the bridge over a connection of its own, which no flood fills.
+struct Asker {
+    client: AsyncClient,
+    event_loop: EventLoop,
+}
+
+impl Asker {
+    async fn connect(broker_port: u16) -> Self {
+        let (client, event_loop) = client::connect(client::options("asker", broker_port, 10));
+        client.subscribe("sendbridge/response/health", QoS::AtLeastOnce).await.expect("room in the queue");
+        Self { client, event_loop }
+    }
+
+    /// How many messages the bridge says that it has received.
+    async fn received(&mut self) -> u64 {
+        self.client.publish("sendbridge/request/health", QoS::AtLeastOnce, false, "{}").await.expect("room");
+        loop {
+            let event = tokio::time::timeout(QUIET_MAX, self.event_loop.poll()).await.expect("the bridge replies");
+            let Event::Incoming(Packet::Publish(reply)) = event.expect("the broker stays") else { continue };
+            let reply: serde_json::Value = serde_json::from_slice(&reply.payload).expect("JSON");
+            return reply["data"]["received"].as_u64().expect("a count");
+        }
+    }
 }
