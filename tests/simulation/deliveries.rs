@@ -5,15 +5,9 @@ use super::orders::order;
 use super::promises::{Promise, Violation, broken};
 use super::scenario::Payload;
 use super::world::{Event, World};
-use crate::model::{Account, Input, Ticket, Time};
+use crate::model::{Account, Input, Link, Ticket, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-#[derive(Clone, Copy)]
-enum Link {
-    Messages,
-    Commands,
-}
 
 #[derive(Default)]
 struct Connection {
@@ -42,7 +36,7 @@ pub(super) struct Deliveries {
 impl Deliveries {
     fn connection(&mut self, link: Link) -> &mut Connection {
         match link {
-            Link::Messages => &mut self.messages,
+            Link::Incoming => &mut self.messages,
             Link::Commands => &mut self.commands,
         }
     }
@@ -57,7 +51,7 @@ impl Deliveries {
 
     /// As when the process is gone.
     pub(super) fn end_all(&mut self) {
-        self.end(Link::Messages);
+        self.end(Link::Incoming);
         self.end(Link::Commands);
         (self.intake_closed, self.closings) = (false, 0);
     }
@@ -71,7 +65,7 @@ impl World {
     fn link_of(&self, packet: usize) -> Link {
         match self.packets[packet].1 {
             Payload::Command { .. } => Link::Commands,
-            Payload::Request { .. } | Payload::Bad(_) => Link::Messages,
+            Payload::Request { .. } | Payload::Bad(_) => Link::Incoming,
         }
     }
 
@@ -93,7 +87,7 @@ impl World {
 
     /// Both connections are made, for the first time in a life.
     pub(super) fn connect_incoming(&mut self) {
-        for link in [Link::Messages, Link::Commands] {
+        for link in [Link::Incoming, Link::Commands] {
             let after = self.random.millis(1, 300);
             let number = self.broker.deliveries.end(link);
             self.schedule_connection(after, Event::IncomingUp { number });
@@ -101,7 +95,7 @@ impl World {
     }
 
     pub(super) fn drop_incoming(&mut self, away: Duration) {
-        for link in [Link::Messages, Link::Commands] {
+        for link in [Link::Incoming, Link::Commands] {
             let number = self.broker.deliveries.end(link);
             self.schedule_connection(away, Event::IncomingUp { number });
         }
@@ -110,7 +104,7 @@ impl World {
     pub(super) fn incoming_up(&mut self, number: u64) {
         let Broker { deliveries, .. } = &mut self.broker;
         let link = match number {
-            _ if number == deliveries.messages.number && !deliveries.intake_closed => Link::Messages,
+            _ if number == deliveries.messages.number && !deliveries.intake_closed => Link::Incoming,
             _ if number == deliveries.commands.number => Link::Commands,
             _ => return,
         };
@@ -119,7 +113,7 @@ impl World {
             return;
         }
         for packet in deliveries.unacknowledged.clone() {
-            if matches!(self.link_of(packet), Link::Commands) == matches!(link, Link::Commands) {
+            if self.link_of(packet) == link {
                 self.send_packet(packet);
             }
         }
@@ -169,7 +163,7 @@ impl World {
 
     pub(super) fn close_intake(&mut self) {
         self.broker.deliveries.closings -= 1;
-        self.broker.deliveries.end(Link::Messages);
+        self.broker.deliveries.end(Link::Incoming);
         if !self.broker.deliveries.intake_closed {
             self.open_intake();
         }

@@ -43,6 +43,14 @@ pub struct AccountTruth {
     pub online: bool,
 }
 
+impl AccountTruth {
+    /// An account that its list names from the start, on the first server.
+    pub fn listed(index: usize, corp: Corp) -> Self {
+        let name = Account::new(&format!("account{index}"));
+        Self { name, corp, sender: 0, listed_at: Some(START), online: true }
+    }
+}
+
 #[derive(Clone)]
 pub enum Payload {
     Request { request: Box<Request>, weak: bool },
@@ -128,15 +136,7 @@ impl Scenario {
     /// A company's hour that binds, accounts that always have something to send, and nothing that goes wrong.
     pub fn bound(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let truths: Vec<AccountTruth> = (0..4)
-            .map(|index| AccountTruth {
-                name: Account::new(&format!("account{index}")),
-                corp: corp(0),
-                sender: 0,
-                listed_at: Some(START),
-                online: true,
-            })
-            .collect();
+        let truths: Vec<AccountTruth> = (0..4).map(|index| AccountTruth::listed(index, corp(0))).collect();
         let mut settings = settings(&mut random, 1, &truths);
         settings.limits.corp = CorpLimits { per_hour: 40, reserve: 4, burst: None };
         settings.messages.ttl = Duration::from_secs(90_000);

@@ -3,6 +3,7 @@
 use super::kinds::Counts;
 use super::promises::{Promise, Violation, broken};
 use super::world::World;
+use crate::engine::Sabotage;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -85,6 +86,19 @@ pub fn hold(seeds: &[u64], run: impl Fn(u64) -> Run + Sync) -> Result<Tally, Str
     let Some((seed, (_, trace))) = tally.broken.first_key_value() else { return Ok(tally) };
     let lines: Vec<String> = tally.broken.iter().map(|(seed, (what, _))| format!("seed {seed}: {what}")).collect();
     Err(format!("{trace}\n{}\nrun one again with SENDBRIDGE_SEED={seed}", lines.join("\n")))
+}
+
+/// Fails with every one of the first so many seeds that breaks a promise, or looks at the one that `SENDBRIDGE_SEED` says.
+pub fn hold_first(seeds: u64, run: impl Fn(u64) -> Run + Sync) {
+    let seeds = number("SENDBRIDGE_SEED").map_or((0..seeds).collect(), |seed| vec![seed]);
+    hold(&seeds, run).unwrap_or_else(|broken| panic!("{broken}"));
+}
+
+/// Fails unless a deliberate mistake breaks this promise before any other within so many seeds.
+pub fn notice((mistake, promise): (Sabotage, Promise), seeds: u64, run: impl Fn(u64, Option<Sabotage>) -> Run) {
+    let caught = (0..seeds).find_map(|seed| Some((seed, run(seed, Some(mistake)).result.err()?)));
+    let (seed, violation) = caught.unwrap_or_else(|| panic!("{mistake:?} is not noticed"));
+    assert_eq!(violation.promise, promise, "{mistake:?}, seed {seed}: {violation}");
 }
 
 /// The number that a variable of the environment says.
