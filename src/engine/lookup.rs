@@ -155,7 +155,8 @@ impl Engine {
         is_list: bool,
     ) -> Result<Value, Fault> {
         if reports.messages.is_empty() && !is_list {
-            let message = "no message with this id is known: check it; the outcomes of older ones are deleted after store.retention";
+            let message = "no message with this id is known: check it; the outcomes of older ones are deleted after \
+                 store.retention";
             return Err(Fault::of_field(Code::NotFound, "id", message));
         }
         for report in &mut reports.messages {
