@@ -6,7 +6,7 @@ use rumqttc::{AsyncClient, Event, EventLoop, Packet, QoS};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 /// How long answers are waited for when nothing is published any more.
 const DRAIN_MAX: Duration = Duration::from_secs(15);
@@ -14,6 +14,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(15);
 const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 /// Longer than any program under test needs to start.
 const PROBE_MAX: Duration = Duration::from_secs(30);
+
+/// Messages that are due and wait for a late loop: a minute of them at 500 a second.
+const DUES_MAX: usize = 30_000;
 
 /// What to publish.
 #[derive(Clone, Copy, Debug)]
@@ -260,15 +263,28 @@ async fn publish(pace: Pace, client: AsyncClient, desk: Arc<Desk>) {
             refill(&client, &desk).await;
         }
         Pace::Open { per_second } => {
-            let mut due = Instant::now();
-            loop {
+            let mut dues = clock(Duration::from_secs(1) / per_second);
+            while let Some(due) = dues.recv().await {
                 // Counted from when it was due, not from when a late loop came to it.
-                tokio::time::sleep_until(due.into()).await;
                 desk.publish(&client, due).await;
-                due += Duration::from_secs(1) / per_second;
             }
         }
     }
+}
+
+/// Says when a message is due, every `interval` from now on, on a thread of its own: the runtime's timer counts in
+/// milliseconds and rounds up, by as much for every message of a run, because all are due in the same part of a
+/// millisecond. Ends when nobody listens.
+fn clock(interval: Duration) -> mpsc::Receiver<Instant> {
+    let (sender, dues) = mpsc::channel(DUES_MAX);
+    std::thread::spawn(move || {
+        let mut due = Instant::now();
+        while sender.blocking_send(due).is_ok() {
+            due += interval;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+    });
+    dues
 }
 
 /// Publishes another message for each that is answered.
