@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 
 /// Pages that wait to be written back from which on it is done: 4 MB, as SQLite does. More would take room on a disk
 /// that is nearly full, fewer would write the same pages more often.
-const PAGES_MIN: u32 = 1000;
+pub(super) const PAGES_MIN: u32 = 1000;
 
 /// Pages that the writer writes back itself: some milliseconds.
 const PAGES_SHORT: u32 = 128;

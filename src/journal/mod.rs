@@ -31,6 +31,7 @@ mod append;
 mod checkpoint;
 mod codec;
 mod poison;
+mod prefill;
 mod prune;
 mod writer;
 

@@ -1,7 +1,7 @@
 //! Opens the file and refuses what is not ours, not readable, or not free.
 
 use super::codec::{span_out, time_out, unsigned};
-use super::{Anchor, OpenError, Suspect, mark, poison, schema};
+use super::{Anchor, OpenError, Suspect, mark, poison, prefill, schema};
 use crate::crash;
 use crate::model::LastNumbers;
 use crate::model::Seq;
@@ -66,6 +66,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     connection.execute("UPDATE progress SET clean = 0", []).map_err(database)?;
     // The write-ahead log is there by now. SQLite syncs its name too, and does not look whether it could.
     sync_directory(path)?;
+    prefill::prefill(&with_suffix(path, "-wal"));
     let suspects = poison::read(&connection).map_err(database)?;
     Ok(Opened { connection, checkpoints, lock, anchor, last_numbers, was_clean, suspects })
 }
