@@ -9,8 +9,11 @@
 //! cannot be relied on, and the writer stops.
 
 use crate::crash;
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode};
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -89,6 +92,9 @@ pub(super) struct Checkpoints {
     is_under_way: bool,
     /// The length of the log when a checkpoint last left something of it: somebody was reading, or there was no room.
     left_at: u32,
+    /// The length of the log after the last commit of the writer's connection. More than any log has until there was
+    /// one: an earlier life may have left a long one.
+    length: Arc<AtomicU32>,
 }
 
 impl Checkpoints {
@@ -106,7 +112,29 @@ impl Checkpoints {
                 }
             }
         })?;
-        Ok(Self { rounds: Some(rounds), ended, thread: Some(thread), round: 0, is_under_way: false, left_at: 0 })
+        Ok(Self {
+            rounds: Some(rounds),
+            ended,
+            thread: Some(thread),
+            round: 0,
+            is_under_way: false,
+            left_at: 0,
+            length: Arc::new(AtomicU32::new(u32::MAX)),
+        })
+    }
+
+    /// Has SQLite say after each commit over `writer` how long the log is, so that a short one need not be looked at:
+    /// a look costs half as much as a small commit. To be called behind all settings of the connection, one of which
+    /// undoes it.
+    ///
+    /// # Errors
+    /// When there is no memory: nothing else has changed, and the log is looked at after each commit.
+    pub(super) fn watch(&self, writer: &mut Connection) -> Result<(), rusqlite::Error> {
+        let length = Arc::clone(&self.length);
+        writer.wal_hook(Some(move |_: &mut Wal, pages: i32| {
+            length.store(u32::try_from(pages).unwrap_or_default(), Ordering::Relaxed);
+            Ok(())
+        }))
     }
 
     /// To be called after every transaction of the writer's `connection`, when nobody waits for it any more.
@@ -114,6 +142,9 @@ impl Checkpoints {
     /// # Errors
     /// The disk failed: nobody knows what is there.
     pub(super) fn tend(&mut self, connection: &Connection) -> End {
+        if !self.is_under_way && self.round == 0 && self.length.load(Ordering::Relaxed) < PAGES_MIN {
+            return Ok(());
+        }
         let log = Log::look(connection)?;
         if self.is_under_way {
             let Some(end) = self.wait_for_end(log.pages >= PAGES_MAX) else { return Ok(()) };
@@ -196,13 +227,15 @@ mod tests {
     impl File {
         fn new() -> Self {
             let directory = TempDir::new().expect("a directory");
-            let writer = Connection::open(path(&directory)).expect("a file");
+            let mut writer = Connection::open(path(&directory)).expect("a file");
             writer.execute_batch(schema::BEFORE_TABLES).expect("a log");
             writer.execute_batch(schema::FOR_WRITER).expect("a writer");
             writer.execute_batch("CREATE TABLE kept (n INTEGER PRIMARY KEY, what BLOB NOT NULL)").expect("a table");
             let second = Connection::open(path(&directory)).expect("a second connection");
             second.execute_batch(schema::FOR_CHECKPOINTS).expect("a second connection");
-            Self { directory, writer, checkpoints: Checkpoints::start(second).expect("a thread") }
+            let checkpoints = Checkpoints::start(second).expect("a thread");
+            checkpoints.watch(&mut writer).expect("a hook");
+            Self { directory, writer, checkpoints }
         }
 
         /// One transaction of at least so many pages.
@@ -249,6 +282,28 @@ mod tests {
         let log = file.commit(PAGES_MIN / 2);
         assert_eq!(log.written_back, 0);
         assert!(!file.checkpoints.is_under_way);
+    }
+
+    #[test]
+    fn a_log_that_an_earlier_life_left_long_is_written_back() {
+        let mut file = File::new();
+        file.write(2 * PAGES_MIN);
+        let second = Connection::open(path(&file.directory)).expect("a second connection");
+        file.checkpoints = Checkpoints::start(second).expect("a thread");
+        file.checkpoints.watch(&mut file.writer).expect("a hook");
+        file.checkpoints.tend(&file.writer).expect("a disk that works");
+        assert!(file.checkpoints.is_under_way);
+    }
+
+    #[test]
+    fn the_length_of_the_log_is_known_without_a_look() {
+        let mut file = File::new();
+        for pages in [1, 10, PAGES_MIN / 2, PAGES_MIN] {
+            file.write(pages);
+            assert_eq!(file.checkpoints.length.load(Ordering::Relaxed), file.log().pages);
+        }
+        file.checkpoints.tend(&file.writer).expect("a disk that works");
+        assert!(file.checkpoints.is_under_way);
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(super) fn run(mut store: Store, mut inbox: mpsc::Receiver<Request>) {
     let mut commits_since_slice = 0;
     loop {
         // Whoever waited for the last commit has its answer by now.
-        store.tend_log();
+        store.tend();
         let request = if pass.is_none() {
             inbox.blocking_recv()
         } else if commits_since_slice >= COMMITS_PER_SLICE {
@@ -116,6 +116,8 @@ pub(super) struct Store {
     lock: File,
     pub(super) settings: Settings,
     last_numbers: LastNumbers,
+    /// The number that is noted beside the journal.
+    marked: Seq,
     open_attempts: OpenAttempts,
     /// After a failure of which nobody knows what it left behind, nothing more is written.
     stopped: bool,
@@ -136,18 +138,21 @@ fn identity(path: &Path) -> Option<Identity> {
 
 impl Store {
     pub(super) fn new(
-        connection: Connection,
+        mut connection: Connection,
         checkpoints: Checkpoints,
         lock: File,
         settings: Settings,
         last_numbers: LastNumbers,
     ) -> Self {
+        // Without it the log is looked at after each commit, and nothing else is different.
+        let _ = checkpoints.watch(&mut connection);
         let identity = identity(&settings.path);
         Self {
             connection,
             checkpoints,
             lock,
             settings,
+            marked: last_numbers.seq,
             last_numbers,
             open_attempts: OpenAttempts::default(),
             stopped: false,
@@ -179,9 +184,6 @@ impl Store {
             // Of a transaction that did not happen nothing is kept: rows are looked for then.
             written?;
             self.open_attempts = open;
-            if last_numbers.seq != self.last_numbers.seq {
-                mark::write(&self.lock, last_numbers.seq);
-            }
             self.last_numbers = last_numbers;
         }
         let messages = self.load(&batch.load).map_err(|error| self.stop(UnknownCause::Database(error)))?;
@@ -228,8 +230,13 @@ impl Store {
         CommitError::Unknown(self.untold.take().unwrap_or(UnknownCause::Stopped))
     }
 
-    /// Writes the log back, if it is time to.
-    pub(super) fn tend_log(&mut self) {
+    /// What follows from a commit and need not be waited for: notes the number of the last message, and writes the log
+    /// back if it is time to.
+    pub(super) fn tend(&mut self) {
+        if self.marked != self.last_numbers.seq {
+            self.marked = self.last_numbers.seq;
+            mark::write(&self.lock, self.marked);
+        }
         if !self.stopped
             && let Err(error) = self.checkpoints.tend(&self.connection)
         {
