@@ -12,8 +12,8 @@
 //!
 //! # Invariants
 //!
-//! - Performing an action never waits for anybody, so the cycle of channels cannot block. The channels on which anyone waits are
-//!   `inputs` and `commands`, and both are emptied in every turn, commands first.
+//! - Performing an action never waits for anybody, so the cycle of channels cannot block. The channels on which anyone
+//!   waits are `inputs` and `commands`, and both are emptied in every turn, commands first.
 //! - After a commit whose fate is unknown nothing is performed any more.
 
 pub(crate) mod deferred;
@@ -141,8 +141,8 @@ pub struct Bridge {
     plays: Plays,
 }
 
-/// Where no more actions than these are waited for outside, the tasks that carry them out run before the rest of the turn.
-/// A turn of more is part of a flood, in which giving way would only make turns smaller.
+/// Where no more actions than these are waited for outside, the tasks that carry them out run before the rest of the
+/// turn. A turn of more is part of a flood, in which giving way would only make turns smaller.
 const FEW: usize = 4;
 
 /// Whether somebody outside waits for it: a message that may be sent now, and an answer.

@@ -22,8 +22,8 @@ const ROOM_PART: u64 = 64;
 pub(super) const LOG_BYTES: u64 = HEADER_BYTES + PAGES_MIN as u64 * FRAME_BYTES;
 
 /// Writes zeros behind what is in the log at `path`, unless it is that long already. SQLite reads none of them: a frame
-/// of page 0 ends the log (`walDecodeFrame`), as the rest of an older log does. Only where there is room in plenty; where
-/// it cannot be done the log grows as it is used.
+/// of page 0 ends the log (`walDecodeFrame`), as the rest of an older log does. Only where there is room in plenty;
+/// where it cannot be done the log grows as it is used.
 pub(super) fn prefill(path: &Path) {
     // Not an error: nothing rests on it.
     let _ = extend(path);
