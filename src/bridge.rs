@@ -12,8 +12,8 @@
 //!
 //! # Invariants
 //!
-//! - Performing an action never waits for anybody, so the cycle of channels cannot block. The channels on which anyone
-//!   waits are `inputs` and `commands`, and both are emptied in every turn, commands first.
+//! - Performing an action never waits, so the cycle of channels cannot block. The channels on which anyone waits are
+//!   `inputs` and `commands`, and both are emptied in every turn, commands first.
 //! - After a commit whose fate is unknown nothing is performed any more.
 
 pub(crate) mod deferred;
@@ -139,15 +139,6 @@ pub struct Bridge {
     gauges: Gauges,
     watchers: Watchers,
     plays: Plays,
-}
-
-/// Where no more actions than these are waited for outside, the tasks that carry them out run before the rest of the
-/// turn. A turn of more is part of a flood, in which giving way would only make turns smaller.
-const FEW: usize = 4;
-
-/// Whether somebody outside waits for it: a message that may be sent now, and an answer.
-const fn is_awaited(action: &Action) -> bool {
-    matches!(action, Action::Send { .. } | Action::Publish(Outgoing::Answer(_)))
 }
 
 impl Bridge {
@@ -309,13 +300,12 @@ impl Bridge {
         if let Some(records) = self.deferred.take(records, &actions, now, look || !wanted.is_empty()) {
             self.commit(records, wanted, now).await?;
         }
-        let (awaited, others): (Vec<Action>, Vec<Action>) = actions.into_iter().partition(is_awaited);
-        let gives_way = (1..=FEW).contains(&awaited.len());
-        self.perform_all(awaited)?;
-        if gives_way {
-            tokio::task::yield_now().await;
+        for action in actions {
+            let name = crash::name_of_action(&action);
+            crash::at_action("performing", name);
+            self.perform(action)?;
+            crash::at_action("performed", name);
         }
-        self.perform_all(others)?;
         self.letters.trim();
         Ok(())
     }
@@ -407,16 +397,6 @@ impl Bridge {
         self.anchored_at = now;
         let BootReading { boot_id, since_boot } = BootReading::now();
         Some(Anchor { time: self.clock.now(), boot_id, since_boot, wall: crate::clock::wall() })
-    }
-
-    fn perform_all(&mut self, actions: Vec<Action>) -> Result<(), BridgeError> {
-        for action in actions {
-            let name = crash::name_of_action(&action);
-            crash::at_action("performing", name);
-            self.perform(action)?;
-            crash::at_action("performed", name);
-        }
-        Ok(())
     }
 
     fn perform(&mut self, action: Action) -> Result<(), BridgeError> {
