@@ -87,7 +87,7 @@ pub(super) struct Checkpoints {
     rounds: Option<SyncSender<()>>,
     ended: Receiver<End>,
     thread: Option<JoinHandle<()>>,
-    /// Rounds of this checkpoint, of which the last one may be under way.
+    /// Rounds of this checkpoint, of which the last one may be under way. Zero where there is none.
     round: u32,
     is_under_way: bool,
     /// The length of the log when a checkpoint last left something of it: somebody was reading, or there was no room.
@@ -142,7 +142,7 @@ impl Checkpoints {
     /// # Errors
     /// The disk failed: nobody knows what is there.
     pub(super) fn tend(&mut self, connection: &Connection) -> End {
-        if !self.is_under_way && self.round == 0 && self.length.load(Ordering::Relaxed) < PAGES_MIN {
+        if self.round == 0 && self.length.load(Ordering::Relaxed) < PAGES_MIN {
             return Ok(());
         }
         let log = Log::look(connection)?;
@@ -416,7 +416,7 @@ mod tests {
         let mut file = File::new();
         let (end, ended) = sync_channel(1);
         file.checkpoints.ended = ended;
-        file.checkpoints.is_under_way = true;
+        (file.checkpoints.round, file.checkpoints.is_under_way) = (1, true);
         file.checkpoints.tend(&file.writer).expect("it has not ended");
         end.send(Err(failure(SQLITE_IOERR_FSYNC))).expect("somebody listens");
         assert!(file.checkpoints.tend(&file.writer).is_err());

@@ -15,11 +15,11 @@ const FRAME_BYTES: u64 = 4096 + 24;
 const HEADER_BYTES: u64 = 32;
 /// Written at once.
 const CHUNK_BYTES: u64 = 64 * 1024;
-/// Of the room that there is, the log takes no more than the part with this number.
+/// The log takes less than one part in so many of the free room.
 const ROOM_PART: u64 = 64;
 
 /// So long is a log when it is written back.
-pub(super) const LOG_BYTES: u64 = HEADER_BYTES + PAGES_MIN as u64 * FRAME_BYTES;
+const LOG_BYTES: u64 = HEADER_BYTES + PAGES_MIN as u64 * FRAME_BYTES;
 
 /// Writes zeros behind what is in the log at `path`, unless it is that long already. SQLite reads none of them: a frame
 /// of page 0 ends the log (`walDecodeFrame`), as the rest of an older log does. Only where there is room in plenty;
